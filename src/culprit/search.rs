@@ -26,6 +26,8 @@ pub(crate) struct Search<E> {
     needs: BTreeMap<Item, Vec<Item>>,
     /// Tells whether the failure of one item alone accounts for that of a pack.
     accounts_for: fn(&E, &E) -> bool,
+    /// Tells whether a build died in a failure.
+    died: fn(&E) -> bool,
     fails_without_any: bool,
 }
 
@@ -89,6 +91,7 @@ impl<E: Clone> Search<E> {
             way_back: None,
             needs: BTreeMap::new(),
             accounts_for: |_, _| true,
+            died: |_| false,
             fails_without_any: false,
         }
     }
@@ -171,6 +174,14 @@ impl<E: Clone> Search<E> {
     #[must_use]
     pub(crate) fn with_likeness(mut self, accounts_for: fn(&E, &E) -> bool) -> Self {
         self.accounts_for = accounts_for;
+        self
+    }
+
+    /// Sets the check that tells whether a build died in a failure. What is in memory decides over that, and every
+    /// neighbour changes what is there: it says little of the company that a device needs to fail.
+    #[must_use]
+    pub(crate) fn with_deaths(mut self, died: fn(&E) -> bool) -> Self {
+        self.died = died;
         self
     }
 

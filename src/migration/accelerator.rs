@@ -132,7 +132,7 @@ async fn within(plain: &MigrationConfig, build: Endpoint) -> Result<(), PassedOv
     let (route, direction) = ([build, build], Direction::Forward);
     let ran = run::run(config, &route, &launch, direction, &|_| {}).await;
     // A load may change what it likes, as long as it does so each time.
-    let judged = calibrate(config, ran, launch, &route, direction, &|_| {}).await;
+    let judged = calibrate(config, ran, launch, &route, direction, None, &|_| {}).await;
     let RunResult { outcome, cause, .. } = judged.run;
     if outcome == Outcome::Pass {
         return Ok(());

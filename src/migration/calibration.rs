@@ -33,6 +33,9 @@ use crate::report::{Cause, Change, ChangedByLoad, FailureKind, Outcome, Phase, S
 /// that works stops at its memory, before its devices are compared.
 const ROUNDS: usize = 3;
 
+/// Changes that builds make to themselves, with the labels of the builds.
+pub(crate) type OwnChanges = BTreeMap<LoadChange, BTreeSet<String>>;
+
 /// A run, judged by what its builds do to themselves.
 #[derive(Debug)]
 pub(crate) struct Calibrated {
@@ -41,50 +44,45 @@ pub(crate) struct Calibrated {
     pub launch: LaunchSpec,
     /// The changes that the builds were seen to make to themselves, of those that differed between
     /// them.
-    pub changes: Vec<ChangedByLoad>,
+    pub known: OwnChanges,
     /// The number of guests that were moved for it.
     pub guests: usize,
 }
 
 /// Calibrates a run along a route. A run that passed, or failed for another reason than values that
-/// differ, stays as it is.
+/// differ, stays as it is. Where its controls were run already, what each build changed in them is given.
 pub(crate) async fn calibrate(
     config: &MigrationConfig,
     run: RunResult,
     launch: LaunchSpec,
     route: &[&Endpoint],
     direction: Direction,
+    mut controls: Option<OwnChanges>,
     watcher: Watcher<'_>,
 ) -> Calibrated {
     let mut calibrated = Calibrated {
         run,
         launch,
-        changes: Vec::new(),
+        known: OwnChanges::new(),
         guests: 0,
     };
-    let mut own: BTreeMap<LoadChange, BTreeSet<String>> = BTreeMap::new();
-    let mut seen = BTreeSet::new();
+    let mut own = OwnChanges::new();
     let mut lost_pages = LostPages::default();
     for _ in 0..ROUNDS {
         let Some(between) = calibrated.run.only_changes() else {
             break;
         };
-        watcher(Step::Control);
-        let legs = calibrated.run.legs.len().max(1);
-        let mut within = Vec::new();
-        for endpoint in distinct(&config.old, &config.new) {
-            let route = vec![endpoint; legs + 1];
-            let control = run::run(config, &route, &calibrated.launch, direction, &|_| {}).await;
-            calibrated.guests += 1;
-            let label = endpoint.build.label().to_owned();
-            within.push((label, control.only_changes().unwrap_or_default()));
-        }
-        for (label, changes) in &within {
-            for change in changes {
-                own.entry(change.clone()).or_default().insert(label.clone());
+        let within = match controls.take() {
+            Some(within) => within,
+            None => {
+                watcher(Step::Control);
+                calibrated.changes_within(config, direction).await
             }
-        }
+        };
         lost_pages.add(&between, &within);
+        for (change, labels) in within {
+            own.entry(change).or_default().extend(labels);
+        }
         let mut tolerated = LoadChanges::clone(&calibrated.launch.tolerated);
         tolerated.extend(own.keys().cloned());
         let explained = |change: &&LoadChange| own.contains_key(change);
@@ -105,38 +103,70 @@ pub(crate) async fn calibrate(
         };
         let again = run::run(config, route, &launch, direction, &|_| {}).await;
         calibrated.guests += 1;
-        let mut chance = None;
+        let mut unsteady = Unsteady::default();
         if launch.workload.is_none() {
-            chance = unsteady(&calibrated.run.state.diffs, &again.state.tolerated);
+            unsteady = Unsteady::between(&calibrated.run.state.diffs, &again.state.tolerated);
         }
-        if chance.is_none() && has_fields(&known) {
+        let is_filled = unsteady.is_empty() && has_fields(&known);
+        if is_filled {
             let [once, twice] = with_filled_memory(config, &launch, route, direction).await;
             calibrated.guests += 2;
-            chance = unsteady(&once, &twice);
+            unsteady = Unsteady::between(&once, &twice);
         }
-        if let Some((once, twice)) = chance {
-            let labels = own.get(&LoadChange::of_field(&once));
-            return calibrated.broken(garbage(&once, &twice, labels));
+        let steady = known.into_iter().filter(|change| !unsteady.has(change));
+        let steady: BTreeSet<LoadChange> = steady.collect();
+        // Of other fields nothing is known yet where the first one gave itself away.
+        let is_settled = is_filled || !has_fields(&steady);
+        if is_settled {
+            let builds = |change| (LoadChange::clone(change), own.get(change).cloned());
+            let steady = steady.iter().map(builds);
+            let steady = steady.map(|(change, builds)| (change, builds.unwrap_or_default()));
+            calibrated.known.extend(steady);
         }
-        seen.extend(known);
+        if let Some(cause) = unsteady.cause(&own) {
+            if is_settled {
+                calibrated.run.wrong = unsteady.all_wrong(&calibrated.run, &again);
+            }
+            return calibrated.broken(cause);
+        }
         calibrated.run = again;
         calibrated.launch = launch;
     }
     if let Some(between) = calibrated.run.only_changes()
         && let Some(cause) = lost_pages.cause(&between)
     {
+        let is_of_block = |change: &LoadChange| change.block() == cause.field.as_deref();
+        calibrated.known.retain(|change, _| !is_of_block(change));
         return calibrated.broken(cause);
     }
-    calibrated.changes = summary(&seen, &own);
     calibrated
 }
 
 impl Calibrated {
+    /// Moves the guest from each build to itself; returns what that changes.
+    async fn changes_within(
+        &mut self,
+        config: &MigrationConfig,
+        direction: Direction,
+    ) -> OwnChanges {
+        let legs = self.run.legs.len().max(1);
+        let mut within = OwnChanges::new();
+        for endpoint in distinct(&config.old, &config.new) {
+            let route = vec![endpoint; legs + 1];
+            let control = run::run(config, &route, &self.launch, direction, &|_| {}).await;
+            self.guests += 1;
+            for change in control.only_changes().into_iter().flatten() {
+                let labels = within.entry(change).or_default();
+                labels.insert(endpoint.build.label().to_owned());
+            }
+        }
+        within
+    }
+
     /// Makes it a defect within the builds.
     fn broken(mut self, cause: Cause) -> Calibrated {
         self.run.outcome = Outcome::Broken;
         self.run.cause = Some(cause);
-        self.changes = Vec::new();
         self
     }
 }
@@ -180,13 +210,13 @@ struct LostPages {
 }
 
 impl LostPages {
-    /// Takes the changes of a round: between the builds, and within each of them by its label.
-    fn add(&mut self, between: &BTreeSet<LoadChange>, within: &[(String, BTreeSet<LoadChange>)]) {
+    /// Takes the changes of a round: between the builds, and within them.
+    fn add(&mut self, between: &BTreeSet<LoadChange>, within: &OwnChanges) {
         let mut blocks: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for (label, changes) in within {
-            for block in changes.iter().filter_map(LoadChange::block) {
-                let labels = blocks.entry(block.to_owned()).or_default();
-                labels.insert(label.clone());
+        for (change, labels) in within {
+            if let Some(block) = change.block() {
+                let of_block = blocks.entry(block.to_owned()).or_default();
+                of_block.extend(labels.iter().cloned());
             }
         }
         self.within.push(blocks);
@@ -256,20 +286,55 @@ fn distinct<'e>(old: &'e Endpoint, new: &'e Endpoint) -> Vec<&'e Endpoint> {
     }
 }
 
-/// Returns a field that was sent alike in two moves and is not the same after both, as it was after the one and
-/// the other.
-fn unsteady(once: &[StateDiff], again: &[StateDiff]) -> Option<(StateDiff, StateDiff)> {
-    let mut pairs = once.iter().filter_map(|one| {
-        let like = |other: &&StateDiff| {
-            (other.leg, &other.section, other.instance) == (one.leg, &one.section, one.instance)
-                && (&other.field, other.change) == (&one.field, one.change)
+/// Fields that were sent alike in two moves and are not the same after both, as they were after the one and the
+/// other.
+#[derive(Debug, Default)]
+struct Unsteady(Vec<(StateDiff, StateDiff)>);
+
+impl Unsteady {
+    fn between(once: &[StateDiff], again: &[StateDiff]) -> Unsteady {
+        let pairs = once.iter().filter_map(|one| {
+            let like = |other: &&StateDiff| {
+                (other.leg, &other.section, other.instance) == (one.leg, &one.section, one.instance)
+                    && (&other.field, other.change) == (&one.field, one.change)
+            };
+            Some((one, again.iter().find(like)?))
+        });
+        let unsteady = pairs.filter(|(one, other)| {
+            one.change == Change::Changed && one.sent == other.sent && one.held != other.held
+        });
+        let unsteady = unsteady.map(|(one, other)| (one.clone(), other.clone()));
+        Unsteady(unsteady.collect())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn has(&self, change: &LoadChange) -> bool {
+        self.0
+            .iter()
+            .any(|(one, _)| LoadChange::of_field(one) == *change)
+    }
+
+    /// Makes the cause of fields that a load leaves with garbage: the first one stands for them.
+    fn cause(&self, own: &OwnChanges) -> Option<Cause> {
+        let (one, other) = self.0.first()?;
+        Some(garbage(one, other, own.get(&LoadChange::of_field(one))))
+    }
+
+    /// Returns all that did not arrive in a run: these, and what was left when the guest was moved again and everything
+    /// known was tolerated.
+    fn all_wrong(&self, run: &RunResult, again: &RunResult) -> Option<BTreeSet<String>> {
+        run.wrong.as_ref()?;
+        let left = match again.outcome {
+            Outcome::Pass if again.state.unchecked.is_none() => Some(BTreeSet::new()),
+            _ => again.wrong.clone(),
         };
-        Some((one, again.iter().find(like)?))
-    });
-    let found = pairs.find(|(one, other)| {
-        one.change == Change::Changed && one.sent == other.sent && one.held != other.held
-    });
-    found.map(|(one, other)| (one.clone(), other.clone()))
+        let mut wrong = left?;
+        wrong.extend(self.0.iter().map(|(one, _)| one.section.to_string()));
+        Some(wrong)
+    }
 }
 
 /// Makes the cause of a field that a load leaves with garbage.
@@ -300,15 +365,12 @@ fn garbage(one: &StateDiff, other: &StateDiff, labels: Option<&BTreeSet<String>>
 }
 
 /// Joins changes that are in one array or one block of memory.
-pub(crate) fn summary(
-    seen: &BTreeSet<LoadChange>,
-    own: &BTreeMap<LoadChange, BTreeSet<String>>,
-) -> Vec<ChangedByLoad> {
+pub(crate) fn summary(changes: &OwnChanges) -> Vec<ChangedByLoad> {
     let mut places: BTreeMap<LoadChange, (usize, BTreeSet<String>)> = BTreeMap::new();
-    for change in seen {
+    for (change, builds) in changes {
         let (count, labels) = places.entry(change.place()).or_default();
         *count += 1;
-        labels.extend(own.get(change).into_iter().flatten().cloned());
+        labels.extend(builds.iter().cloned());
     }
     let told = |(place, (count, labels)): (LoadChange, (usize, BTreeSet<String>))| {
         let (section, field, block) = match place {
@@ -348,15 +410,15 @@ mod tests {
     fn a_value_that_a_load_works_out_is_the_same_twice_and_garbage_is_not() {
         let one = [diff("size", "0x0", "0x10"), diff("used", "0x0", "0x7f31")];
         let same = [diff("size", "0x0", "0x10")];
-        assert_eq!(unsteady(&one, &same), None);
+        assert!(Unsteady::between(&one, &same).is_empty());
         let other = [diff("size", "0x0", "0x10"), diff("used", "0x0", "0x55aa")];
-        let (first, second) = unsteady(&one, &other).expect("garbage");
-        assert_eq!(
-            (first.field.as_str(), second.field.as_str()),
-            ("used", "used")
-        );
+        let unsteady = Unsteady::between(&one, &other);
+        let used = LoadChange::of_field(&other[1]);
+        assert!(unsteady.has(&used) && !unsteady.has(&LoadChange::of_field(&other[0])));
         let labels = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
-        let cause = garbage(&first, &second, Some(&labels));
+        let cause = unsteady
+            .cause(&OwnChanges::from([(used, labels)]))
+            .expect("garbage");
         assert_eq!(
             cause.message,
             "a load leaves garbage in dev: used, sent as 0x0 twice, is 0x7f31 after one load and 0x55aa \
@@ -369,7 +431,7 @@ mod tests {
     fn a_clock_is_sent_with_another_value_each_time_and_is_no_garbage() {
         let one = [diff("ticks", "0x10", "0x12")];
         let other = [diff("ticks", "0x20", "0x22")];
-        assert_eq!(unsteady(&one, &other), None);
+        assert!(Unsteady::between(&one, &other).is_empty());
     }
 
     /// Rounds of pages that were lost between the builds and within one, and those that are left.
@@ -383,7 +445,11 @@ mod tests {
         };
         let mut lost = LostPages::default();
         for (between, within) in rounds {
-            lost.add(&pages(between), &[("a".to_owned(), pages(within))]);
+            let by_a = |page| (page, BTreeSet::from(["a".to_owned()]));
+            lost.add(
+                &pages(between),
+                &pages(within).into_iter().map(by_a).collect(),
+            );
         }
         lost.cause(&pages(left)).map(|cause| cause.message)
     }
@@ -411,7 +477,7 @@ mod tests {
             at: 0,
         };
         let mut lost = LostPages::default();
-        let within = [("a".to_owned(), BTreeSet::from([page("vga.vram")]))];
+        let within = [(page("vga.vram"), BTreeSet::from(["a".to_owned()]))].into();
         lost.add(&BTreeSet::from([page("pc.ram")]), &within);
         assert!(!lost.share_a_block());
         lost.add(&BTreeSet::from([page("vga.vram")]), &within);
@@ -423,12 +489,9 @@ mod tests {
     #[test]
     fn an_array_is_named_once() {
         let change = |field: &str| LoadChange::of_field(&diff(field, "0x0", "0x1"));
-        let seen = BTreeSet::from([change("src[0]/ivpr"), change("src[1]/ivpr"), change("pir")]);
-        let own = seen
-            .iter()
-            .map(|change| (change.clone(), BTreeSet::from(["a".to_owned()])))
-            .collect();
-        let told = summary(&seen, &own);
+        let fields = ["src[0]/ivpr", "src[1]/ivpr", "pir"];
+        let by_a = |field| (change(field), BTreeSet::from(["a".to_owned()]));
+        let told = summary(&fields.map(by_a).into());
         let told: Vec<_> = told
             .iter()
             .map(|of| (of.field.as_deref().unwrap_or_default(), of.count))

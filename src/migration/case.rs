@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::devices::Composition;
-use crate::migration::calibration::calibrate;
+use crate::migration::calibration::{calibrate, summary};
 use crate::migration::config::{CaseSpec, MigrationConfig, Part, Step, Watcher};
 use crate::migration::coverage::{Observed, SentSection};
 use crate::migration::diagnosis::explain::explain_refusal;
@@ -132,9 +132,9 @@ async fn run_as(
         ran.alone.clear();
         return ran;
     }
-    let calibrated = calibrate(config, run, launch, &route, spec.direction, watcher).await;
+    let calibrated = calibrate(config, run, launch, &route, spec.direction, None, watcher).await;
     let (mut result, launch) = (calibrated.run, calibrated.launch);
-    case.changed_by_load = calibrated.changes;
+    case.changed_by_load = summary(&calibrated.known);
     let sent = result.state.first.take();
     let repeated = repeat(
         config,

@@ -100,11 +100,12 @@ pub(crate) fn device_case(
 ) -> Case {
     let target = context.target;
     let candidate = &across.devices.catalogue.candidates[item];
-    let composition = target.config.compose(&candidate.set);
+    let route = Route::Across(direction);
+    let set = across.devices.union(&across.company(route, item));
+    let composition = target.config.compose(&set);
     let driver = candidate.driver.as_str();
     let id = target.device_family(driver).case(direction).to_string();
     let mut case = case::untried(&target.config, id, driver, &composition, direction);
-    let route = Route::Across(direction);
     let Some(verdict) = across.search.verdict(route, item) else {
         if across
             .failed_before
@@ -156,6 +157,14 @@ pub(crate) fn device_case(
             let stands_for = representative.unwrap_or(item);
             let control = |route| controls.of_item(route, stands_for);
             conclude(target, &mut case, run, &composition, control);
+            let catalogue = &across.devices.catalogue;
+            case.changed_by_load
+                .retain(|changed| owns(context, catalogue, item, changed));
+            let others = run.shared_by.len().saturating_sub(1);
+            if let (1.., Some(cause)) = (others, &mut case.cause) {
+                let beside = format!("; seen beside {others} other devices: alone it passes");
+                cause.message.push_str(&beside);
+            }
             case.same_as = representative.map(|item| {
                 let driver = &across.devices.catalogue.candidates[item].driver;
                 target.device_family(driver).case(direction).to_string()

@@ -183,7 +183,8 @@ impl<E: Clone> Search<E> {
         }]
     }
 
-    /// Takes another trial of a suspect: it is to blame if it fails, and its neighbours are not.
+    /// Takes another trial of a suspect: it is to blame if it fails, and its neighbours are not. If a build died, it is
+    /// to blame anyway.
     pub(super) fn record_suspect(
         &mut self,
         at: usize,
@@ -191,15 +192,20 @@ impl<E: Clone> Search<E> {
         left: usize,
         answer: Answer<E>,
     ) -> Vec<Trial> {
-        match answer {
-            Answer::Failed { evidence, .. } => {
-                let route = self.nodes[at].route;
+        let node = &self.nodes[at];
+        let in_pack = node.failure.clone().filter(|failure| (self.died)(failure));
+        let (evidence, left) = match answer {
+            Answer::Failed { evidence, .. } => (Some(evidence), 0),
+            _ => (in_pack, left - 1),
+        };
+        match (evidence, left) {
+            (_, 1..) => self.try_suspect(at, item, left),
+            (Some(evidence), 0) => {
                 let verdict = Verdict::Culprit(evidence);
-                self.verdicts.insert((route, item), verdict);
+                self.verdicts.insert((node.route, item), verdict);
                 self.close(at, true)
             }
-            _ if left > 1 => self.try_suspect(at, item, left - 1),
-            _ => self.look_for_group(at),
+            (None, 0) => self.look_for_group(at),
         }
     }
 

@@ -477,7 +477,7 @@ fn without_an_answer_nobody_is_cleared() {
 
 /// A pack of three fails twice and points at the second, which passes alone; then it is tried again, and fails
 /// after so many passes.
-fn suspected(passes: usize) -> (Search<&'static str>, Vec<Trial>) {
+fn suspected(passes: usize, died: fn(&&'static str) -> bool) -> (Search<&'static str>, Vec<Trial>) {
     let failed = |evidence| Answer::Failed {
         evidence,
         suspect: Some(1),
@@ -487,7 +487,8 @@ fn suspected(passes: usize) -> (Search<&'static str>, Vec<Trial>) {
         evidence: "well",
         likely_to_fail: BTreeSet::new(),
     };
-    let (mut search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
+    let (search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
+    let mut search = search.with_deaths(died);
     let parts = search.record(&trials[0], failed("pack"));
     assert!(search.record(&parts[0], passed()).is_empty());
     let again = search.record(&parts[1], passed());
@@ -507,7 +508,7 @@ fn suspected(passes: usize) -> (Search<&'static str>, Vec<Trial>) {
 #[test]
 fn what_fails_now_and_then_is_blamed_and_not_its_neighbours() {
     for passes in 0..SUSPECTED {
-        let (search, next) = suspected(passes);
+        let (search, next) = suspected(passes, |_| false);
         assert!(next.is_empty());
         assert!(search.groups().is_empty());
         let verdict = |item| search.verdict(FORWARD, item);
@@ -516,7 +517,13 @@ fn what_fails_now_and_then_is_blamed_and_not_its_neighbours() {
         assert_eq!(verdict(2), Some(&Verdict::Passed("well")));
     }
     // It never fails alone: the fewest that fail together are looked for.
-    let (search, next) = suspected(SUSPECTED);
+    let (search, next) = suspected(SUSPECTED, |_| false);
     assert_eq!(search.verdict(FORWARD, 1), Some(&Verdict::Passed("well")));
     assert!(!next.is_empty());
+    // Where a build died, the fewest would be others each time.
+    let (search, next) = suspected(SUSPECTED, |failure| *failure == "pack again");
+    assert!(next.is_empty() && search.groups().is_empty());
+    let verdict = |item| search.verdict(FORWARD, item);
+    assert_eq!(verdict(1), Some(&Verdict::Culprit("pack again")));
+    assert_eq!(verdict(0), Some(&Verdict::Passed("well")));
 }

@@ -7,7 +7,7 @@
 mod attempt;
 mod bare;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -203,8 +203,7 @@ fn changed<'c>(
 ) -> Vec<ChangedByLoad> {
     let labels = BTreeSet::from([config.new.build.label().to_owned()]);
     let own = changes.map(|change| (change.clone(), labels.clone()));
-    let own: BTreeMap<LoadChange, BTreeSet<String>> = own.collect();
-    summary(&own.keys().cloned().collect(), &own)
+    summary(&own.collect())
 }
 
 impl StateFile {

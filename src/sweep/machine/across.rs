@@ -7,9 +7,11 @@ use std::sync::atomic::AtomicBool;
 use crate::compare::streams::CommonWidth;
 use crate::culprit::{Item, Search, Trial, Verdict};
 use crate::devices::Device;
+use crate::migration::calibration::OwnChanges;
+use crate::migration::checks::changes::LoadChange;
 use crate::migration::diagnosis::properties::may_drop_features;
 use crate::migration::endpoint::buses::Buses;
-use crate::model::{Direction, Route};
+use crate::model::{Direction, Route, SectionName};
 use crate::report::Outcome;
 use crate::sweep::case_id::State;
 use crate::sweep::machine::attribution::{Attribution, accounts_for, without};
@@ -48,6 +50,27 @@ pub(crate) struct AcrossSearch {
     pub failed_before: FailedBefore,
     /// The devices that others need: whether they pass decides whether those are tried.
     needed: BTreeSet<Item>,
+    known: Vec<KnownChange>,
+}
+
+/// A change that the builds make to themselves, seen in a guest in which one device may have it.
+#[derive(Debug)]
+struct KnownChange {
+    change: LoadChange,
+    /// The labels of the builds.
+    builds: BTreeSet<String>,
+    owner: Item,
+    /// All devices that may have it.
+    owners: BTreeSet<Item>,
+}
+
+impl KnownChange {
+    /// Tells whether it is known of a guest of these devices: the same device is among them, and no other one that
+    /// may have it.
+    fn is_of(&self, items: &[Item]) -> bool {
+        let mut owners = items.iter().filter(|item| self.owners.contains(item));
+        owners.next() == Some(&self.owner) && owners.next().is_none()
+    }
 }
 
 impl AcrossSearch {
@@ -115,6 +138,7 @@ impl AcrossSearch {
         });
         let search = search
             .with_likeness(accounts_for)
+            .with_deaths(|run| run.attempt.outcome == Outcome::Crash)
             .with_predicted_back(predicted_back.unwrap_or_default());
         // One by one, every device is tried whatever the prediction.
         let needed = needs.values().flatten().copied().collect();
@@ -131,6 +155,7 @@ impl AcrossSearch {
             predicted: BTreeSet::new(),
             failed_before,
             needed,
+            known: Vec::new(),
         };
         let tasks = across.tasks(context, trials, evidence);
         (across, tasks)
@@ -191,11 +216,37 @@ impl AcrossSearch {
 
     /// Returns the guest of these devices.
     pub(super) fn guest(&self, route: Route, items: &[Item]) -> Guest {
+        let known = self.known.iter().filter(|known| known.is_of(items));
+        let known = known.map(|known| (known.change.clone(), known.builds.clone()));
         Guest {
             route,
             set: self.devices.union(items),
             section_override: self.bare.section_override(route),
             tolerated: self.bare.tolerated(route),
+            known: known.collect(),
+        }
+    }
+
+    /// Takes changes that the builds make to themselves in a guest of these devices.
+    fn learn(&mut self, context: Context<'_>, items: &[Item], changes: OwnChanges) {
+        let attribution = Attribution {
+            target: context.target,
+            catalogue: &self.devices.catalogue,
+        };
+        for (change, builds) in changes {
+            let name = SectionName::new(change.owner());
+            let may_own = attribution.may_send([&name]);
+            let owners = (0..self.devices.catalogue.candidates.len()).filter(|&item| may_own(item));
+            let owners: BTreeSet<Item> = owners.collect();
+            let mut in_guest = items.iter().filter(|item| owners.contains(item));
+            if let (Some(&owner), None) = (in_guest.next(), in_guest.next()) {
+                self.known.push(KnownChange {
+                    change,
+                    builds,
+                    owner,
+                    owners,
+                });
+            }
         }
     }
 
@@ -212,9 +263,11 @@ impl AcrossSearch {
             stream,
             features,
             widths,
+            own_changes,
             ..
         } = moved;
         self.widths.extend(widths);
+        self.learn(context, &trial.items, own_changes);
         // Where they differ, machines of their own are asked what that means.
         if features.is_some_and(|features| !may_drop_features(&features)) {
             let virtio = self.devices.virtio(context, &trial.items);
@@ -260,6 +313,14 @@ impl AcrossSearch {
             catalogue: &self.devices.catalogue,
         };
         attribution.is_predicted(route, item) || self.predicted.contains(&(route, item))
+    }
+
+    /// Returns the devices of the guest in which one is to blame for a failure: itself, where it fails alone.
+    pub(crate) fn company(&self, route: Route, item: Item) -> Vec<Item> {
+        match self.search.verdict(route, item) {
+            Some(Verdict::Culprit(run)) if run.shared_by.len() > 1 => run.shared_by.clone(),
+            _ => vec![item],
+        }
     }
 
     /// Returns the pack that failed in the same place as a culprit before that was tried alone.

@@ -134,10 +134,10 @@ impl Attribution<'_> {
         let others = Arc::new(Run {
             attempt,
             elapsed_ms: run.elapsed_ms,
-            shared_by: run.shared_by,
+            shared_by: run.shared_by.clone(),
             sent: run.sent.iter().filter(arrived).cloned().collect(),
             likely_refused: run.likely_refused.clone(),
-            changed_by_load: Vec::new(),
+            changed_by_load: run.changed_by_load.clone(),
             calibration: run.calibration,
             differing: Arc::default(),
         });

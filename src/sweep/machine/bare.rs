@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::devices::DeviceSet;
+use crate::migration::calibration::OwnChanges;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::vm::Endpoint;
@@ -136,6 +137,7 @@ fn task(route: Route, purpose: Purpose) -> Task {
             set: DeviceSet::union(BARE, []),
             section_override: None,
             tolerated: Arc::default(),
+            known: OwnChanges::new(),
         },
     }
 }

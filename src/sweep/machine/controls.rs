@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::culprit::{Item, Search, Trial, Verdict};
-use crate::migration::calibration::explains;
+use crate::migration::calibration::{OwnChanges, explains};
 use crate::migration::case::blamed;
 use crate::model::Route;
 use crate::report::Outcome;
 use crate::sweep::machine::across::AcrossSearch;
 use crate::sweep::machine::attribution::{Attribution, accounts_for};
 use crate::sweep::machine::evidence::Evidence;
-use crate::sweep::machine::guest::{Guest, Moved, Purpose, Task};
+use crate::sweep::machine::guest::{Guest, Moved, Purpose, Task, endpoints};
 use crate::sweep::machine::kind::{Kind, Represented};
 use crate::sweep::machine::run::{Calibration, Run};
 use crate::sweep::machine::{Context, Packing};
@@ -39,6 +39,9 @@ pub(crate) struct Controls {
 /// The number of times that a case whose build died is seen again, and each control of it that did
 /// not die is tried again. A pack that died of it before is one of them.
 pub(super) const AGAIN: usize = 3;
+
+/// The number of times that a control is tried again at most.
+const MOST_AGAIN: usize = 3 * AGAIN;
 
 /// The culprits, by how they are controlled.
 #[derive(Debug, Default)]
@@ -142,16 +145,16 @@ impl Controls {
         let once = once.filter(|of| !is_tried(of));
         let repeats = once.chain(died_again).map(|(route, item)| Task {
             purpose: Purpose::Repeat(item),
-            guest: guest(&[item], route),
+            guest: guest(&across.company(route, item), route),
         });
-        let again: BTreeSet<(Route, Item)> = died
+        let again: BTreeSet<(Route, Item, Vec<Item>)> = died
             .clone()
-            .map(|&(_, item, control)| (control, item))
+            .map(|&(route, item, control)| (control, item, across.company(route, item)))
             .collect();
-        let again = again.into_iter().flat_map(|of| [of; AGAIN]);
-        let again = again.map(|(route, item)| Task {
-            purpose: Purpose::ControlAgain(item),
-            guest: guest(&[item], route),
+        let again = again.iter().flat_map(|of| [of; AGAIN]);
+        let again = again.map(|(route, item, company)| Task {
+            purpose: Purpose::ControlAgain(*item),
+            guest: guest(company, *route),
         });
         let explained = culprits.refused.iter().map(|(route, item, run)| Task {
             purpose: Purpose::Explain {
@@ -192,6 +195,7 @@ impl Controls {
                 set: self.across.devices.union(&trial.items),
                 section_override: None,
                 tolerated: Arc::default(),
+                known: OwnChanges::new(),
             },
             purpose: Purpose::Control(trial),
         };
@@ -213,35 +217,58 @@ impl Controls {
         let answer = attribution.answer(trial, run, single, BTreeSet::new());
         let trials = self.search.record(trial, answer);
         let mut tasks = self.tasks(trials);
-        tasks.extend(self.calibrations(trial));
+        tasks
+            .extend(self.calibrations(context, |controls| controls.len() == Route::CONTROLS.len()));
         tasks
     }
 
-    /// Returns the calibrations that the controls of a trial's items call for.
-    fn calibrations(&mut self, trial: &Trial) -> Vec<Task> {
+    /// Returns the calibrations that are left when every control is over, as far as there is one: what fails only
+    /// together is the control of nothing.
+    pub(crate) fn last_calibrations(&mut self, context: Context<'_>) -> Vec<Task> {
+        self.calibrations(context, |_| true)
+    }
+
+    /// Returns the calibrations that the controls of a culprit call for, where these are enough of them.
+    fn calibrations(
+        &mut self,
+        context: Context<'_>,
+        are_enough: impl Fn(&[(Route, &Run)]) -> bool,
+    ) -> Vec<Task> {
         let mut due = Vec::new();
         for (&(route, item), verdict) in self.across.search.verdicts() {
             let Verdict::Culprit(across) = verdict else {
                 continue;
             };
-            // What another device stands for has the controls of that one.
-            let stands_for = self.represented.by(route, item).unwrap_or(item);
-            if !trial.items.contains(&stands_for) || self.calibrated.contains(&(route, item)) {
+            if across.calibration != Calibration::WithControls
+                || self.calibrated.contains(&(route, item))
+            {
                 continue;
             }
-            let control = self.search.verdict(trial.route, stands_for);
-            if let Some(Verdict::Culprit(control)) = control
-                && across.calibration == Calibration::WithControls
-                && explains(&control.attempt, &across.attempt)
-            {
-                due.push((route, item, Arc::clone(across)));
+            // What another device stands for has the controls of that one.
+            let stands_for = self.represented.by(route, item).unwrap_or(item);
+            let controls = Route::CONTROLS.into_iter().filter_map(|route| {
+                match self.search.verdict(route, stands_for)? {
+                    Verdict::Passed(run) | Verdict::Culprit(run) => Some((route, &**run)),
+                    Verdict::Refused(_) | Verdict::NeedsCulprit(_) => None,
+                }
+            });
+            let controls: Vec<(Route, &Run)> = controls.collect();
+            let explain = |(_, control): &(_, &Run)| explains(&control.attempt, &across.attempt);
+            if are_enough(&controls) && controls.iter().any(explain) {
+                let are_both = controls.len() == Route::CONTROLS.len();
+                let own = (are_both && stands_for == item).then(|| own_changes(context, &controls));
+                due.push((route, item, Arc::clone(across), own));
             }
         }
-        let calibrated = due.iter().map(|&(route, item, _)| (route, item));
+        let calibrated = due.iter().map(|&(route, item, ..)| (route, item));
         self.calibrated.extend(calibrated);
-        let task = |(route, item, across): (Route, Item, Arc<Run>)| Task {
+        let task = |(route, item, run, controls): (Route, Item, Arc<Run>, _)| Task {
             guest: self.across.guest(route, &[item]),
-            purpose: Purpose::Calibrate(item, across),
+            purpose: Purpose::Calibrate {
+                item,
+                run,
+                controls,
+            },
         };
         due.into_iter().map(task).collect()
     }
@@ -284,9 +311,22 @@ impl Controls {
         self.repeats.entry((route, item)).or_default().push(run);
     }
 
-    /// Takes another run of a control.
-    pub(crate) fn record_again(&mut self, item: Item, route: Route, run: Arc<Run>) {
-        self.again.entry((route, item)).or_default().push(run);
+    /// Takes another run of a control; returns the next ones. As long as the build never died of it, it is asked again:
+    /// what kills a build in every third load must not pass for a break of the pair.
+    pub(crate) fn record_again(&mut self, item: Item, guest: &Guest, run: Arc<Run>) -> Vec<Task> {
+        let again = self.again.entry((guest.route, item)).or_default();
+        again.push(run);
+        let has_died = again
+            .iter()
+            .any(|run| run.attempt.outcome == Outcome::Crash);
+        if has_died || again.len() % AGAIN > 0 || again.len() >= MOST_AGAIN {
+            return Vec::new();
+        }
+        let task = || Task {
+            purpose: Purpose::ControlAgain(item),
+            guest: guest.clone(),
+        };
+        std::iter::repeat_with(task).take(AGAIN).collect()
     }
 
     /// Returns the device that stands for a culprit of the same kind, if one does.
@@ -294,15 +334,15 @@ impl Controls {
         self.represented.by(route, item)
     }
 
-    /// Returns the control of an item, if it had one; of several one that failed.
+    /// Returns the control of an item, if it had one; of several one in which a build died.
     pub(crate) fn of_item(&self, route: Route, item: Item) -> Option<&Run> {
         let first = match self.search.verdict(route, item)? {
             Verdict::Passed(run) | Verdict::Refused(run) | Verdict::Culprit(run) => run,
             Verdict::NeedsCulprit(_) => return None,
         };
         let mut again = self.again.get(&(route, item)).into_iter().flatten();
-        let failed = again.find(|run| run.attempt.failed());
-        Some(failed.filter(|_| first.passed()).unwrap_or(first))
+        let died = again.find(|run| run.attempt.outcome == Outcome::Crash);
+        Some(died.filter(|_| first.passed()).unwrap_or(first))
     }
 
     /// Returns the control of a group, by its place in the search's list.
@@ -317,4 +357,17 @@ impl Controls {
         let earlier = self.earlier.get(&(route, item)).map(|run| &**run);
         again.chain(earlier).collect()
     }
+}
+
+/// Returns what each build changes in a guest that is sent to itself.
+fn own_changes(context: Context<'_>, controls: &[(Route, &Run)]) -> OwnChanges {
+    let mut own = OwnChanges::new();
+    for &(route, control) in controls {
+        let [build, _] = endpoints(context.target, route);
+        for change in control.attempt.only_changes().into_iter().flatten() {
+            let labels = own.entry(change).or_default();
+            labels.insert(build.build.label().to_owned());
+        }
+    }
+    own
 }

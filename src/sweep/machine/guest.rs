@@ -11,7 +11,7 @@ use crate::compare::renames::NoRenames;
 use crate::compare::streams::CommonWidth;
 use crate::culprit::{Item, Trial};
 use crate::devices::{Device, DeviceSet};
-use crate::migration::calibration::calibrate;
+use crate::migration::calibration::{OwnChanges, calibrate, summary};
 use crate::migration::case::milliseconds;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::coverage::SentSection;
@@ -38,7 +38,7 @@ pub(crate) struct Task {
 }
 
 /// A guest that is to be moved.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Guest {
     pub route: Route,
     pub set: DeviceSet,
@@ -46,6 +46,8 @@ pub(crate) struct Guest {
     pub section_override: Option<Arc<SectionOverride>>,
     /// The changes of the machine by itself, so that they are not attributed to its devices.
     pub tolerated: Arc<LoadChanges>,
+    /// The changes that the builds are known to make to its devices: they are tolerated too.
+    pub known: OwnChanges,
 }
 
 /// The reason to move a guest.
@@ -76,13 +78,29 @@ pub(crate) enum Purpose {
         expected: Option<Arc<Stream>>,
     },
     /// Calibrate the run of a culprit, whose control showed that a build changes it by itself.
-    Calibrate(Item, Arc<Run>),
+    Calibrate {
+        item: Item,
+        run: Arc<Run>,
+        /// What each build changes in it, where both controls were its own.
+        controls: Option<OwnChanges>,
+    },
     /// Move the devices that fail only together, by their place in the list, from a build to itself.
     ControlGroup(usize),
     /// Move once more a device of which a build died, from a build to itself.
     ControlAgain(Item),
     /// Move once more a device that failed alone, to see whether it fails every time.
     Repeat(Item),
+}
+
+impl Guest {
+    fn all_tolerated(&self) -> Arc<LoadChanges> {
+        if self.known.is_empty() {
+            return Arc::clone(&self.tolerated);
+        }
+        let mut tolerated = LoadChanges::clone(&self.tolerated);
+        tolerated.extend(self.known.keys().cloned());
+        Arc::new(tolerated)
+    }
 }
 
 impl Task {
@@ -100,11 +118,11 @@ impl Task {
         devices.len() + 100 * memory.count()
     }
 
-    /// Returns how many device types share the guest.
-    fn shared_by(&self) -> usize {
+    /// Returns the device types that share the guest.
+    fn shared_by(&self) -> &[Item] {
         match &self.purpose {
-            Purpose::Search { trial, .. } | Purpose::Control(trial) => trial.items.len(),
-            _ => 1,
+            Purpose::Search { trial, .. } | Purpose::Control(trial) => &trial.items,
+            _ => &[],
         }
     }
 
@@ -114,7 +132,7 @@ impl Task {
     fn is_calibrated(&self) -> bool {
         let across = self.guest.route.direction().is_some();
         let is_due = match self.purpose {
-            Purpose::BareMachine | Purpose::Calibrate(..) => true,
+            Purpose::BareMachine | Purpose::Calibrate { .. } => true,
             Purpose::Search { calibration, .. } => calibration == Calibration::AtOnce,
             _ => false,
         };
@@ -125,7 +143,7 @@ impl Task {
     fn is_explained(&self) -> bool {
         match &self.purpose {
             Purpose::BareMachine => self.guest.route.direction().is_some(),
-            Purpose::Calibrate(..) => true,
+            Purpose::Calibrate { .. } => true,
             _ => false,
         }
     }
@@ -139,7 +157,7 @@ impl Task {
     pub(crate) fn moves_guest(&self) -> bool {
         !matches!(
             self.purpose,
-            Purpose::Explain { .. } | Purpose::Calibrate(..)
+            Purpose::Explain { .. } | Purpose::Calibrate { .. }
         )
     }
 }
@@ -164,6 +182,8 @@ pub(crate) struct Moved {
     pub widths: Vec<CommonWidth>,
     /// The features of its virtio devices in both builds, where it was asked.
     pub features: Option<Snapshots>,
+    /// The changes that the builds were seen to make to themselves.
+    pub own_changes: OwnChanges,
     /// Guests that were moved besides that one, to see what each build does to itself.
     pub calibration: usize,
 }
@@ -181,7 +201,7 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
     let guest = &task.guest;
     let launch = LaunchSpec {
         section_override: guest.section_override.clone(),
-        tolerated: Arc::clone(&guest.tolerated),
+        tolerated: guest.all_tolerated(),
         survey: matches!(task.purpose, Purpose::BareMachine),
         features: matches!(task.purpose, Purpose::Search { features: true, .. }),
         ..config.launch(config.compose(&guest.set).args)
@@ -201,19 +221,26 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
         return TaskResult::Explained(Arc::new(run));
     }
     let mut attempt = match &task.purpose {
-        Purpose::Calibrate(_, across) => across.attempt.clone(),
+        Purpose::Calibrate { run, .. } => run.attempt.clone(),
         _ => run::run(config, &endpoints, &launch, direction, &|_| {}).await,
     };
     // Only the first guest is asked, whatever it takes to explain it.
     let (buses, features) = (attempt.buses.take(), attempt.features.take());
     let launch = launch.unasked();
-    let mut changed_by_load = Vec::new();
+    let mut own_changes = OwnChanges::new();
     let mut calibration = 0;
     let mut differing = LoadChanges::default();
     if task.is_calibrated() {
-        let launch = launch.clone();
-        let calibrated = calibrate(config, attempt, launch, &endpoints, direction, &|_| {}).await;
-        changed_by_load = calibrated.changes;
+        let (launch, watcher) = (launch.clone(), &|_| {});
+        let controls = match &task.purpose {
+            Purpose::Calibrate { controls, .. } => controls.clone(),
+            _ => None,
+        };
+        let calibrated = calibrate(
+            config, attempt, launch, &endpoints, direction, controls, watcher,
+        );
+        let calibrated = calibrated.await;
+        own_changes = calibrated.known;
         differing = LoadChanges::clone(&calibrated.launch.tolerated);
         differing.extend(calibrated.run.only_changes().into_iter().flatten());
         calibration = calibrated.guests;
@@ -240,7 +267,7 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
         _ => Vec::new(),
     };
     // What many devices share is sent from each build once; what is alone has controls that begin with it.
-    if task.shared_by() > 1 {
+    if task.shared_by().len() > 1 {
         config.saved.forget(endpoints[0], &launch);
     }
     // A stream that is not needed any more is not kept.
@@ -260,14 +287,16 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
         }
         _ => BTreeSet::new(),
     };
+    let mut changed_by_load = guest.known.clone();
+    changed_by_load.extend(own_changes.clone());
     TaskResult::Moved(Moved {
         run: Arc::new(Run {
             sent,
             likely_refused,
             attempt,
             elapsed_ms: milliseconds(begun),
-            shared_by: task.shared_by(),
-            changed_by_load,
+            shared_by: task.shared_by().to_vec(),
+            changed_by_load: summary(&changed_by_load),
             calibration: match task.purpose {
                 Purpose::Search { calibration, .. } => calibration,
                 _ => Calibration::AtOnce,
@@ -277,6 +306,7 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
         stream: first.map(Arc::new),
         widths,
         features,
+        own_changes,
         calibration,
     })
 }

@@ -255,7 +255,7 @@ impl<'t> MachineSweep<'t> {
             (Phase::Controls(controls), Purpose::Control(trial)) => {
                 controls.record(context, &trial, moved.run)
             }
-            (Phase::Controls(controls), Purpose::Calibrate(item, _)) => {
+            (Phase::Controls(controls), Purpose::Calibrate { item, .. }) => {
                 controls.record_calibrated(context, item, route, moved, &mut self.evidence);
                 Vec::new()
             }
@@ -264,8 +264,7 @@ impl<'t> MachineSweep<'t> {
                 Vec::new()
             }
             (Phase::Controls(controls), Purpose::ControlAgain(item)) => {
-                controls.record_again(item, route, moved.run);
-                Vec::new()
+                controls.record_again(item, &task.guest, moved.run)
             }
             (Phase::Controls(controls), Purpose::Repeat(item)) => {
                 controls.record_repeat(item, route, moved.run);
@@ -307,9 +306,12 @@ impl<'t> MachineSweep<'t> {
                 let (controls, tasks) = Controls::begin(self.context, *across, &self.evidence);
                 (Phase::Controls(Box::new(controls)), tasks)
             }
-            Phase::Controls(controls) => {
-                let finished = Finished::Devices(controls);
-                (Phase::Done(finished), Vec::new())
+            Phase::Controls(mut controls) => {
+                let tasks = controls.last_calibrations(self.context);
+                match tasks.is_empty() {
+                    true => (Phase::Done(Finished::Devices(controls)), tasks),
+                    false => (Phase::Controls(controls), tasks),
+                }
             }
             Phase::Done(finished) => (Phase::Done(finished), Vec::new()),
         }

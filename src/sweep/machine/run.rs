@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::culprit::Item;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::coverage::SentSection;
 use crate::migration::endpoint::vm::Endpoint;
@@ -23,8 +24,8 @@ pub(crate) enum Calibration {
 pub(crate) struct Run {
     pub attempt: RunResult,
     pub elapsed_ms: u64,
-    /// The number of device types that shared it.
-    pub shared_by: usize,
+    /// The device types that shared it, where it was moved for several.
+    pub shared_by: Vec<Item>,
     /// The changes that did not arrive, and do not within a build either.
     pub changed_by_load: Vec<ChangedByLoad>,
     /// The time at which it is calibrated.
@@ -44,7 +45,7 @@ impl Run {
 
     /// Returns the time of the run, shared among its devices, in milliseconds.
     pub(crate) fn share_ms(&self) -> u64 {
-        self.elapsed_ms / self.shared_by.max(1) as u64
+        self.elapsed_ms / self.shared_by.len().max(1) as u64
     }
 
     /// Returns why the guest was not moved at all, in the words of the old build if that refused it.
