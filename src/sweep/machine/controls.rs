@@ -319,7 +319,7 @@ impl Controls {
         let has_died = again
             .iter()
             .any(|run| run.attempt.outcome == Outcome::Crash);
-        if has_died || again.len() % AGAIN > 0 || again.len() >= MOST_AGAIN {
+        if has_died || !again.len().is_multiple_of(AGAIN) || again.len() >= MOST_AGAIN {
             return Vec::new();
         }
         let task = || Task {
