@@ -28,6 +28,8 @@ pub(crate) struct Controls {
     /// Controls that were tried again: a cause that sometimes kills a build need not do so the
     /// first time.
     again: BTreeMap<(Route, Item), Vec<Arc<Run>>>,
+    /// Cases in which a build died, with the route of the build's control.
+    died: Vec<(Route, Item, Route)>,
     /// Culprits that others stand for.
     represented: Represented,
     /// Culprits that were calibrated, because of what their controls show.
@@ -178,6 +180,7 @@ impl Controls {
             groups: BTreeMap::new(),
             repeats: BTreeMap::new(),
             again: BTreeMap::new(),
+            died: culprits.died,
             represented,
             calibrated: BTreeSet::new(),
             earlier: earlier.collect(),
@@ -222,10 +225,33 @@ impl Controls {
         tasks
     }
 
-    /// Returns the calibrations that are left when every control is over, as far as there is one: what fails only
-    /// together is the control of nothing.
-    pub(crate) fn last_calibrations(&mut self, context: Context<'_>) -> Vec<Task> {
-        self.calibrations(context, |_| true)
+    /// Returns what is left to be done when all else is.
+    pub(crate) fn last_tasks(&mut self, context: Context<'_>) -> Vec<Task> {
+        // What fails only together is the control of nothing: one control may have to do.
+        let mut tasks = self.calibrations(context, |_| true);
+        tasks.extend(self.more_controls());
+        tasks
+    }
+
+    /// Returns more controls of what kills a build now and then. As long as it never died by itself it is asked
+    /// again: what kills it in every third load must not pass for a break of the pair.
+    fn more_controls(&self) -> Vec<Task> {
+        let mut tasks = Vec::new();
+        for &(route, item, control) in &self.died {
+            let is_intermittent = self.other_runs(route, item).iter().any(|run| run.passed());
+            let of_item = self.of_item(control, item);
+            let never_died = of_item.is_some_and(|run| run.attempt.outcome != Outcome::Crash);
+            let again = self.again.get(&(control, item)).map_or(0, Vec::len);
+            if is_intermittent && never_died && again < MOST_AGAIN {
+                let company = self.across.company(route, item);
+                let task = || Task {
+                    purpose: Purpose::ControlAgain(item),
+                    guest: self.across.guest(control, &company),
+                };
+                tasks.extend(std::iter::repeat_with(task).take(AGAIN));
+            }
+        }
+        tasks
     }
 
     /// Returns the calibrations that the controls of a culprit call for, where these are enough of them.
@@ -311,22 +337,9 @@ impl Controls {
         self.repeats.entry((route, item)).or_default().push(run);
     }
 
-    /// Takes another run of a control; returns the next ones. As long as the build never died of it, it is asked again:
-    /// what kills a build in every third load must not pass for a break of the pair.
-    pub(crate) fn record_again(&mut self, item: Item, guest: &Guest, run: Arc<Run>) -> Vec<Task> {
-        let again = self.again.entry((guest.route, item)).or_default();
-        again.push(run);
-        let has_died = again
-            .iter()
-            .any(|run| run.attempt.outcome == Outcome::Crash);
-        if has_died || !again.len().is_multiple_of(AGAIN) || again.len() >= MOST_AGAIN {
-            return Vec::new();
-        }
-        let task = || Task {
-            purpose: Purpose::ControlAgain(item),
-            guest: guest.clone(),
-        };
-        std::iter::repeat_with(task).take(AGAIN).collect()
+    /// Takes another run of a control.
+    pub(crate) fn record_again(&mut self, item: Item, route: Route, run: Arc<Run>) {
+        self.again.entry((route, item)).or_default().push(run);
     }
 
     /// Returns the device that stands for a culprit of the same kind, if one does.

@@ -38,7 +38,7 @@ pub(crate) struct Task {
 }
 
 /// A guest that is to be moved.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Guest {
     pub route: Route,
     pub set: DeviceSet,

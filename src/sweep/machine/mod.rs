@@ -264,7 +264,8 @@ impl<'t> MachineSweep<'t> {
                 Vec::new()
             }
             (Phase::Controls(controls), Purpose::ControlAgain(item)) => {
-                controls.record_again(item, &task.guest, moved.run)
+                controls.record_again(item, route, moved.run);
+                Vec::new()
             }
             (Phase::Controls(controls), Purpose::Repeat(item)) => {
                 controls.record_repeat(item, route, moved.run);
@@ -307,7 +308,7 @@ impl<'t> MachineSweep<'t> {
                 (Phase::Controls(Box::new(controls)), tasks)
             }
             Phase::Controls(mut controls) => {
-                let tasks = controls.last_calibrations(self.context);
+                let tasks = controls.last_tasks(self.context);
                 match tasks.is_empty() {
                     true => (Phase::Done(Finished::Devices(controls)), tasks),
                     false => (Phase::Controls(controls), tasks),
