@@ -163,7 +163,7 @@ impl<E: Clone> Search<E> {
     }
 
     /// Adds items that are expected to fail on the way back.
-    pub(crate) fn predict_back(&mut self, items: BTreeSet<Item>) {
+    pub(crate) fn predict_back(&mut self, items: &BTreeSet<Item>) {
         if let Some(way_back) = &mut self.way_back {
             way_back.predicted.extend(items);
         }

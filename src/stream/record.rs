@@ -1,6 +1,7 @@
 //! The records that stand between the bodies of sections, and how to find where one begins.
 
 use bytes::Bytes;
+use memchr::memchr;
 use rustc_hash::FxHashMap;
 
 use crate::stream::cut::{Cut, Stop, text};
@@ -121,7 +122,7 @@ pub(crate) fn find_footer(
     let mut from = 0;
     loop {
         let here = bytes.get(from..).unwrap_or_default();
-        let Some(at) = here.iter().position(|&b| b == FOOTER).map(|at| at + from) else {
+        let Some(at) = memchr(FOOTER, here).map(|at| at + from) else {
             return match bytes.len() {
                 0 => Err(Stop::Need(1)),
                 size => Ok((size, false)),

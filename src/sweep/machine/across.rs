@@ -43,6 +43,8 @@ pub(crate) struct AcrossSearch {
     pub widths: Vec<CommonWidth>,
     /// Set once there are such.
     widths_known: Arc<AtomicBool>,
+    /// The devices that send something of such a length.
+    of_width: BTreeSet<Item>,
     /// Failures on the way back that dumps or streams predicted before.
     predicted: BTreeSet<(Route, Item)>,
     /// The device types that do not migrate as they are after reset, where this is about devices with drivers:
@@ -152,6 +154,7 @@ impl AcrossSearch {
             search,
             widths: Vec::new(),
             widths_known: Arc::default(),
+            of_width: BTreeSet::new(),
             predicted: BTreeSet::new(),
             failed_before,
             needed,
@@ -266,7 +269,6 @@ impl AcrossSearch {
             own_changes,
             ..
         } = moved;
-        self.widths.extend(widths);
         self.learn(context, &trial.items, own_changes);
         // Where they differ, machines of their own are asked what that means.
         if features.is_some_and(|features| !may_drop_features(&features)) {
@@ -291,13 +293,17 @@ impl AcrossSearch {
         }
 
         // What has another length there fails whichever way it goes.
-        let of_width = attribution.of_width(&self.widths);
+        if !widths.is_empty() {
+            self.of_width.extend(attribution.of_width(&widths));
+            self.widths.extend(widths);
+        }
         let mut likely_to_fail = match (run.attempt.outcome, &single) {
             (Outcome::Pass, _) | (_, Some(_)) => attribution.likely_to_fail(&run, trial),
             _ => BTreeSet::new(),
         };
-        likely_to_fail.extend(trial.items.iter().filter(|item| of_width.contains(item)));
-        self.search.predict_back(of_width);
+        let of_width = |item: &&Item| self.of_width.contains(item);
+        likely_to_fail.extend(trial.items.iter().filter(of_width));
+        self.search.predict_back(&self.of_width);
         let back = trial.route.reversed();
         let predicted = likely_to_fail.iter().map(|&item| (back, item));
         self.predicted.extend(predicted);

@@ -28,11 +28,15 @@ pub(crate) struct Controls {
     /// Controls that were tried again: a cause that sometimes kills a build need not do so the
     /// first time.
     again: BTreeMap<(Route, Item), Vec<Arc<Run>>>,
+    /// The number of times that controls were asked to be tried again.
+    asked_again: BTreeMap<(Route, Item), usize>,
     /// Cases in which a build died, with the route of the build's control.
     died: Vec<(Route, Item, Route)>,
     /// Culprits that others stand for.
     represented: Represented,
-    /// Culprits that were calibrated, because of what their controls show.
+    /// Culprits that failed for no reason that was known before.
+    unpredicted: Vec<(Route, Item)>,
+    /// Culprits whose controls said what is to be done with them.
     calibrated: BTreeSet<(Route, Item)>,
     /// Packs that failed of a culprit before it was tried alone.
     earlier: BTreeMap<(Route, Item), Arc<Run>>,
@@ -144,19 +148,14 @@ impl Controls {
         let is_tried =
             |of: &(Route, Item)| died.clone().any(|&(route, item, _)| *of == (route, item));
         let once = culprits.unpredicted.iter().copied();
-        let once = once.filter(|of| !is_tried(of));
+        let is_calibrated = |&(route, item): &(Route, Item)| {
+            let verdict = across.search.verdict(route, item);
+            matches!(verdict, Some(Verdict::Culprit(run)) if may_be_calibrated(run))
+        };
+        let once = once.filter(|of| !is_tried(of) && !is_calibrated(of));
         let repeats = once.chain(died_again).map(|(route, item)| Task {
             purpose: Purpose::Repeat(item),
             guest: guest(&across.company(route, item), route),
-        });
-        let again: BTreeSet<(Route, Item, Vec<Item>)> = died
-            .clone()
-            .map(|&(route, item, control)| (control, item, across.company(route, item)))
-            .collect();
-        let again = again.iter().flat_map(|of| [of; AGAIN]);
-        let again = again.map(|(route, item, company)| Task {
-            purpose: Purpose::ControlAgain(*item),
-            guest: guest(company, *route),
         });
         let explained = culprits.refused.iter().map(|(route, item, run)| Task {
             purpose: Purpose::Explain {
@@ -168,7 +167,7 @@ impl Controls {
             },
             guest: guest(&[*item], *route),
         });
-        let more = groups.chain(repeats).chain(again).chain(explained);
+        let more = groups.chain(repeats).chain(explained);
         let more: Vec<Task> = more.collect();
         let earlier = across.search.verdicts().keys();
         let earlier = earlier.filter_map(|&(route, item)| {
@@ -180,7 +179,9 @@ impl Controls {
             groups: BTreeMap::new(),
             repeats: BTreeMap::new(),
             again: BTreeMap::new(),
+            asked_again: BTreeMap::new(),
             died: culprits.died,
+            unpredicted: culprits.unpredicted,
             represented,
             calibrated: BTreeSet::new(),
             earlier: earlier.collect(),
@@ -229,32 +230,41 @@ impl Controls {
     pub(crate) fn last_tasks(&mut self, context: Context<'_>) -> Vec<Task> {
         // What fails only together is the control of nothing: one control may have to do.
         let mut tasks = self.calibrations(context, |_| true);
-        tasks.extend(self.more_controls());
+        tasks.extend(self.more_controls(AGAIN));
         tasks
     }
 
-    /// Returns more controls of what kills a build now and then. As long as it never died by itself it is asked
-    /// again: what kills it in every third load must not pass for a break of the pair.
-    fn more_controls(&self) -> Vec<Task> {
+    /// Returns more controls of what killed a build, so many at once. As long as it never died by itself it is asked
+    /// again, and more often where it does not die each time of what the other build sends: what kills it in every
+    /// third load must not pass for a break of the pair.
+    fn more_controls(&mut self, at_once: usize) -> Vec<Task> {
         let mut tasks = Vec::new();
         for &(route, item, control) in &self.died {
-            let is_intermittent = self.other_runs(route, item).iter().any(|run| run.passed());
+            let tried = self.again.get(&(control, item)).map_or(0, Vec::len);
+            let others = self.other_runs(route, item);
+            let most = match others.iter().any(|run| run.passed()) {
+                true => MOST_AGAIN,
+                false => AGAIN,
+            };
             let of_item = self.of_item(control, item);
             let never_died = of_item.is_some_and(|run| run.attempt.outcome != Outcome::Crash);
-            let again = self.again.get(&(control, item)).map_or(0, Vec::len);
-            if is_intermittent && never_died && again < MOST_AGAIN {
-                let company = self.across.company(route, item);
-                let task = || Task {
-                    purpose: Purpose::ControlAgain(item),
-                    guest: self.across.guest(control, &company),
-                };
-                tasks.extend(std::iter::repeat_with(task).take(AGAIN));
+            let asked = self.asked_again.entry((control, item)).or_default();
+            if *asked > tried || tried >= most || !never_died {
+                continue;
             }
+            *asked += at_once;
+            let company = self.across.company(route, item);
+            let task = || Task {
+                purpose: Purpose::ControlAgain(item),
+                guest: self.across.guest(control, &company),
+            };
+            tasks.extend(std::iter::repeat_with(task).take(at_once));
         }
         tasks
     }
 
-    /// Returns the calibrations that the controls of a culprit call for, where these are enough of them.
+    /// Returns the calibrations that the controls of a culprit call for, where these are enough of them; what no control
+    /// explains is tried again.
     fn calibrations(
         &mut self,
         context: Context<'_>,
@@ -265,9 +275,7 @@ impl Controls {
             let Verdict::Culprit(across) = verdict else {
                 continue;
             };
-            if across.calibration != Calibration::WithControls
-                || self.calibrated.contains(&(route, item))
-            {
+            if !may_be_calibrated(across) || self.calibrated.contains(&(route, item)) {
                 continue;
             }
             // What another device stands for has the controls of that one.
@@ -279,22 +287,28 @@ impl Controls {
                 }
             });
             let controls: Vec<(Route, &Run)> = controls.collect();
-            let explain = |(_, control): &(_, &Run)| explains(&control.attempt, &across.attempt);
-            if are_enough(&controls) && controls.iter().any(explain) {
-                let are_both = controls.len() == Route::CONTROLS.len();
-                let own = (are_both && stands_for == item).then(|| own_changes(context, &controls));
-                due.push((route, item, Arc::clone(across), own));
+            if !are_enough(&controls) {
+                continue;
             }
+            let explain = |(_, control): &(_, &Run)| explains(&control.attempt, &across.attempt);
+            let are_both = controls.len() == Route::CONTROLS.len();
+            let own = (are_both && stands_for == item).then(|| own_changes(context, &controls));
+            let purpose = match controls.iter().any(explain) {
+                true => Purpose::Calibrate {
+                    item,
+                    run: Arc::clone(across),
+                    controls: own,
+                },
+                false if self.unpredicted.contains(&(route, item)) => Purpose::Repeat(item),
+                false => continue,
+            };
+            due.push((route, item, purpose));
         }
-        let calibrated = due.iter().map(|&(route, item, ..)| (route, item));
+        let calibrated = due.iter().map(|&(route, item, _)| (route, item));
         self.calibrated.extend(calibrated);
-        let task = |(route, item, run, controls): (Route, Item, Arc<Run>, _)| Task {
+        let task = |(route, item, purpose)| Task {
             guest: self.across.guest(route, &[item]),
-            purpose: Purpose::Calibrate {
-                item,
-                run,
-                controls,
-            },
+            purpose,
         };
         due.into_iter().map(task).collect()
     }
@@ -337,9 +351,10 @@ impl Controls {
         self.repeats.entry((route, item)).or_default().push(run);
     }
 
-    /// Takes another run of a control.
-    pub(crate) fn record_again(&mut self, item: Item, route: Route, run: Arc<Run>) {
+    /// Takes another run of a control; returns the next ones.
+    pub(crate) fn record_again(&mut self, item: Item, route: Route, run: Arc<Run>) -> Vec<Task> {
         self.again.entry((route, item)).or_default().push(run);
+        self.more_controls(1)
     }
 
     /// Returns the device that stands for a culprit of the same kind, if one does.
@@ -370,6 +385,11 @@ impl Controls {
         let earlier = self.earlier.get(&(route, item)).map(|run| &**run);
         again.chain(earlier).collect()
     }
+}
+
+/// Tells whether a culprit differs in values alone, which its controls may explain.
+fn may_be_calibrated(run: &Run) -> bool {
+    run.calibration == Calibration::WithControls && run.attempt.only_changes().is_some()
 }
 
 /// Returns what each build changes in a guest that is sent to itself.
