@@ -26,8 +26,8 @@ pub(crate) struct Search<E> {
     needs: BTreeMap<Item, Vec<Item>>,
     /// Tells whether the failure of one item alone accounts for that of a pack.
     accounts_for: fn(&E, &E) -> bool,
-    /// Tells whether a build died in a failure.
-    died: fn(&E) -> bool,
+    /// Tells whether what is in memory decided over a failure.
+    comes_and_goes: fn(&E) -> bool,
     fails_without_any: bool,
 }
 
@@ -91,7 +91,7 @@ impl<E: Clone> Search<E> {
             way_back: None,
             needs: BTreeMap::new(),
             accounts_for: |_, _| true,
-            died: |_| false,
+            comes_and_goes: |_| false,
             fails_without_any: false,
         }
     }
@@ -177,11 +177,12 @@ impl<E: Clone> Search<E> {
         self
     }
 
-    /// Sets the check that tells whether a build died in a failure. What is in memory decides over that, and every
-    /// neighbour changes what is there: it says little of the company that a device needs to fail.
+    /// Sets the check that tells whether what is in memory decided over a failure: a build died, or was left with
+    /// garbage. Every neighbour changes what is there, so that it says little of the company that a device needs to
+    /// fail.
     #[must_use]
-    pub(crate) fn with_deaths(mut self, died: fn(&E) -> bool) -> Self {
-        self.died = died;
+    pub(crate) fn with_chance(mut self, comes_and_goes: fn(&E) -> bool) -> Self {
+        self.comes_and_goes = comes_and_goes;
         self
     }
 

@@ -110,8 +110,8 @@ pub(crate) async fn calibrate(
         let is_filled = unsteady.is_empty() && has_fields(&known);
         if is_filled {
             let [once, twice] = with_filled_memory(config, &launch, route, direction).await;
-            calibrated.guests += 2;
-            unsteady = Unsteady::between(&once, &twice);
+            calibrated.guests += MallocFill::BOTH.len();
+            unsteady = Unsteady::between(&once.state.diffs, &twice.state.diffs);
         }
         let steady = known.into_iter().filter(|change| !unsteady.has(change));
         let steady: BTreeSet<LoadChange> = steady.collect();
@@ -176,14 +176,14 @@ fn has_fields(changes: &BTreeSet<LoadChange>) -> bool {
     changes.iter().any(is_field)
 }
 
-/// Moves the same machine twice, each time with other contents of uninitialised memory; returns the fields that
-/// differ. No guest runs in it: what that does by itself is no garbage.
+/// Moves the same machine twice, each time with other contents of uninitialised memory. No guest runs in it: what
+/// that does by itself is no garbage.
 async fn with_filled_memory(
     config: &MigrationConfig,
     launch: &LaunchSpec,
     route: &[&Endpoint],
     direction: Direction,
-) -> [Vec<StateDiff>; 2] {
+) -> [RunResult; 2] {
     let move_with = async |fill: MallocFill| {
         let launch = LaunchSpec {
             workload: None,
@@ -191,12 +191,35 @@ async fn with_filled_memory(
             fill: Some(fill),
             ..launch.clone()
         };
-        let run = run::run(config, route, &launch, direction, &|_| {}).await;
-        run.state.diffs
+        run::run(config, route, &launch, direction, &|_| {}).await
     };
     let [one, other] = MallocFill::BOTH;
     let (once, twice) = tokio::join!(move_with(one), move_with(other));
     [once, twice]
+}
+
+/// Moves the same machine with two contents of uninitialised memory; returns the run as a defect of its build where
+/// they show.
+pub(crate) async fn garbage_of_load(
+    config: &MigrationConfig,
+    launch: &LaunchSpec,
+    route: &[&Endpoint],
+    direction: Direction,
+) -> Option<RunResult> {
+    let [once, twice] = with_filled_memory(config, launch, route, direction).await;
+    let unsteady = Unsteady::between(&once.state.diffs, &twice.state.diffs);
+    let cause = unsteady.cause(&OwnChanges::new())?;
+    Some(RunResult {
+        outcome: Outcome::Broken,
+        cause: Some(cause),
+        ..once
+    })
+}
+
+/// Tells whether two runs of the same machine, in the first of which values differ, do not come to the same ones.
+pub(crate) fn are_unlike(once: &RunResult, again: &RunResult) -> bool {
+    let unsteady = Unsteady::between(&once.state.diffs, &again.state.diffs);
+    again.outcome == Outcome::Pass || !unsteady.is_empty()
 }
 
 /// The pages of memory that were lost, round by round.

@@ -146,6 +146,13 @@ impl<E: Clone> Search<E> {
             return self.close(parent, explained);
         }
         if std::mem::take(&mut node.has_single_culprit) {
+            let route = node.route;
+            let by_chance = node.failure.as_ref().filter(|of| (self.comes_and_goes)(of));
+            if let Some(item) = by_chance.and(node.suspect)
+                && let Some(Verdict::Passed(_)) = self.verdict(route, item)
+            {
+                return self.try_suspect(parent, item, SUSPECTED);
+            }
             // It was not that one, or not that one alone: nothing is known of the others.
             return self.divide(parent, None, &BTreeSet::new());
         }
@@ -183,8 +190,8 @@ impl<E: Clone> Search<E> {
         }]
     }
 
-    /// Takes another trial of a suspect: it is to blame if it fails, and its neighbours are not. If a build died, it is
-    /// to blame anyway.
+    /// Takes another trial of a suspect: it is to blame if it fails, and its neighbours are not. Where what is in
+    /// memory decides, it is to blame anyway.
     pub(super) fn record_suspect(
         &mut self,
         at: usize,
@@ -193,7 +200,10 @@ impl<E: Clone> Search<E> {
         answer: Answer<E>,
     ) -> Vec<Trial> {
         let node = &self.nodes[at];
-        let in_pack = node.failure.clone().filter(|failure| (self.died)(failure));
+        let in_pack = node
+            .failure
+            .clone()
+            .filter(|failure| (self.comes_and_goes)(failure));
         let (evidence, left) = match answer {
             Answer::Failed { evidence, .. } => (Some(evidence), 0),
             _ => (in_pack, left - 1),

@@ -294,6 +294,27 @@ fn what_one_device_alone_has_lost_says_nothing_against_the_others() {
 }
 
 #[test]
+fn what_a_load_left_with_garbage_is_tried_again_alone_and_not_the_others() {
+    let (search, trials) = Search::of_packs(&packs(4, 4), &[FORWARD]);
+    let mut search = search.with_chance(|failure| *failure == "garbage");
+    let single = Answer::SingleCulprit {
+        failure: "garbage",
+        culprit: 1,
+        others: "the rest",
+        likely_to_fail: BTreeSet::new(),
+    };
+    let mut next = search.record(&trials[0], single);
+    for _ in 0..=SUSPECTED {
+        assert_eq!(next[0].items, [1]);
+        next = search.record(&next[0], Answer::passed("by chance"));
+    }
+    assert!(next.is_empty());
+    let verdict = |item| search.verdict(FORWARD, item);
+    assert_eq!(verdict(1), Some(&Verdict::Culprit("garbage")));
+    assert_eq!(verdict(2), Some(&Verdict::Passed("the rest")));
+}
+
+#[test]
 fn where_all_fail_it_costs_little_more_than_one_by_one() {
     let world = World {
         culprits: (0..24).collect(),
@@ -477,7 +498,10 @@ fn without_an_answer_nobody_is_cleared() {
 
 /// A pack of three fails twice and points at the second, which passes alone; then it is tried again, and fails
 /// after so many passes.
-fn suspected(passes: usize, died: fn(&&'static str) -> bool) -> (Search<&'static str>, Vec<Trial>) {
+fn suspected(
+    passes: usize,
+    by_chance: fn(&&'static str) -> bool,
+) -> (Search<&'static str>, Vec<Trial>) {
     let failed = |evidence| Answer::Failed {
         evidence,
         suspect: Some(1),
@@ -488,7 +512,7 @@ fn suspected(passes: usize, died: fn(&&'static str) -> bool) -> (Search<&'static
         likely_to_fail: BTreeSet::new(),
     };
     let (search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
-    let mut search = search.with_deaths(died);
+    let mut search = search.with_chance(by_chance);
     let parts = search.record(&trials[0], failed("pack"));
     assert!(search.record(&parts[0], passed()).is_empty());
     let again = search.record(&parts[1], passed());
@@ -520,7 +544,7 @@ fn what_fails_now_and_then_is_blamed_and_not_its_neighbours() {
     let (search, next) = suspected(SUSPECTED, |_| false);
     assert_eq!(search.verdict(FORWARD, 1), Some(&Verdict::Passed("well")));
     assert!(!next.is_empty());
-    // Where a build died, the fewest would be others each time.
+    // Where what is in memory decides, the fewest would be others each time.
     let (search, next) = suspected(SUSPECTED, |failure| *failure == "pack again");
     assert!(next.is_empty() && search.groups().is_empty());
     let verdict = |item| search.verdict(FORWARD, item);

@@ -140,7 +140,7 @@ impl AcrossSearch {
         });
         let search = search
             .with_likeness(accounts_for)
-            .with_deaths(|run| run.attempt.outcome == Outcome::Crash)
+            .with_chance(|run| matches!(run.attempt.outcome, Outcome::Crash | Outcome::Broken))
             .with_predicted_back(predicted_back.unwrap_or_default());
         // One by one, every device is tried whatever the prediction.
         let needed = needs.values().flatten().copied().collect();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::culprit::{Item, Search, Trial, Verdict};
-use crate::migration::calibration::{OwnChanges, explains};
+use crate::migration::calibration::{OwnChanges, are_unlike, explains};
 use crate::migration::case::blamed;
 use crate::model::Route;
 use crate::report::Outcome;
@@ -38,6 +38,8 @@ pub(crate) struct Controls {
     unpredicted: Vec<(Route, Item)>,
     /// Culprits whose controls said what is to be done with them.
     calibrated: BTreeSet<(Route, Item)>,
+    /// Devices that were moved with other contents of uninitialised memory.
+    refilled: BTreeSet<(Route, Item)>,
     /// Packs that failed of a culprit before it was tried alone.
     earlier: BTreeMap<(Route, Item), Arc<Run>>,
 }
@@ -184,6 +186,7 @@ impl Controls {
             unpredicted: culprits.unpredicted,
             represented,
             calibrated: BTreeSet::new(),
+            refilled: BTreeSet::new(),
             earlier: earlier.collect(),
             across,
         };
@@ -319,7 +322,8 @@ impl Controls {
         self.across.search.correct(route, item, verdict);
     }
 
-    /// Takes the calibrated run of a culprit, which may be none any more.
+    /// Takes the calibrated run of a culprit, which may be none any more; returns what is to be tried for that. Garbage
+    /// that a load leaves on one way may have been harmless by chance on the other.
     pub(crate) fn record_calibrated(
         &mut self,
         context: Context<'_>,
@@ -327,7 +331,7 @@ impl Controls {
         route: Route,
         moved: Moved,
         evidence: &mut Evidence,
-    ) {
+    ) -> Vec<Task> {
         let Moved { run, stream, .. } = moved;
         let verdict = match run.passed() {
             true => Verdict::Passed(Arc::clone(&run)),
@@ -339,6 +343,24 @@ impl Controls {
             let types = self.across.types(context, &[item]);
             evidence.add(direction, &[item], 1, types, &run, Some(stream));
         }
+        let back = route.reversed();
+        let passed_back = matches!(
+            self.across.search.verdict(back, item),
+            Some(Verdict::Passed(_))
+        );
+        match run.attempt.outcome == Outcome::Broken && passed_back {
+            true => self.refill(back, item),
+            false => Vec::new(),
+        }
+    }
+
+    /// Moves a device with other contents of uninitialised memory, once.
+    fn refill(&mut self, route: Route, item: Item) -> Vec<Task> {
+        let task = self.refilled.insert((route, item)).then(|| Task {
+            purpose: Purpose::Refill(item),
+            guest: self.across.guest(route, &[item]),
+        });
+        task.into_iter().collect()
     }
 
     /// Takes the control of a group.
@@ -346,9 +368,21 @@ impl Controls {
         self.groups.insert((at, route), run);
     }
 
-    /// Takes the second run of a culprit.
-    pub(crate) fn record_repeat(&mut self, item: Item, route: Route, run: Arc<Run>) {
+    /// Takes the second run of a culprit; returns what is to be tried for that. Values that are others each time may be
+    /// garbage that the controls were spared by chance.
+    pub(crate) fn record_repeat(&mut self, item: Item, route: Route, run: Arc<Run>) -> Vec<Task> {
+        let first = self.across.search.verdict(route, item);
+        let differs = match first {
+            Some(Verdict::Culprit(first)) if may_be_calibrated(first) => {
+                are_unlike(&first.attempt, &run.attempt)
+            }
+            _ => false,
+        };
         self.repeats.entry((route, item)).or_default().push(run);
+        match differs {
+            true => self.refill(route, item),
+            false => Vec::new(),
+        }
     }
 
     /// Takes another run of a control; returns the next ones.

@@ -11,7 +11,7 @@ use crate::compare::renames::NoRenames;
 use crate::compare::streams::CommonWidth;
 use crate::culprit::{Item, Trial};
 use crate::devices::{Device, DeviceSet};
-use crate::migration::calibration::{OwnChanges, calibrate, summary};
+use crate::migration::calibration::{OwnChanges, calibrate, garbage_of_load, summary};
 use crate::migration::case::milliseconds;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::coverage::SentSection;
@@ -84,6 +84,8 @@ pub(crate) enum Purpose {
         /// What each build changes in it, where both controls were its own.
         controls: Option<OwnChanges>,
     },
+    /// Move a device, of which a load is suspected to leave garbage, with other contents of uninitialised memory.
+    Refill(Item),
     /// Move the devices that fail only together, by their place in the list, from a build to itself.
     ControlGroup(usize),
     /// Move once more a device of which a build died, from a build to itself.
@@ -157,7 +159,7 @@ impl Task {
     pub(crate) fn moves_guest(&self) -> bool {
         !matches!(
             self.purpose,
-            Purpose::Explain { .. } | Purpose::Calibrate { .. }
+            Purpose::Explain { .. } | Purpose::Calibrate { .. } | Purpose::Refill(_)
         )
     }
 }
@@ -170,6 +172,8 @@ pub(crate) enum TaskResult {
     Override(Option<Arc<SectionOverride>>),
     /// The run of a culprit with the explanation of its failure.
     Explained(Arc<Run>),
+    /// The run that shows what a load leaves garbage in, if it does.
+    Refilled(Option<Arc<Run>>),
 }
 
 /// A guest that was moved, or not.
@@ -219,6 +223,14 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
         let expected = expected.map(|(more, refused)| beside(more, refused));
         explain_refusal(config, &mut run.attempt, &launch, &endpoints, expected).await;
         return TaskResult::Explained(Arc::new(run));
+    }
+    if let Purpose::Refill(_) = &task.purpose {
+        let found = garbage_of_load(config, &launch, &endpoints, direction).await;
+        let run = found.map(|attempt| Run {
+            elapsed_ms: milliseconds(begun),
+            ..Run::of(attempt)
+        });
+        return TaskResult::Refilled(run.map(Arc::new));
     }
     let mut attempt = match &task.purpose {
         Purpose::Calibrate { run, .. } => run.attempt.clone(),

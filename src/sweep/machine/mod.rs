@@ -18,6 +18,7 @@ use crate::culprit::{Item, Verdict};
 use crate::migration::case::milliseconds;
 use crate::migration::pool::Job;
 use crate::model::{Direction, Exclusion};
+use crate::qemu::MallocFill;
 use crate::report::Case;
 use crate::sweep::case_id::BARE;
 use crate::sweep::cases::{bare_case, device_case};
@@ -233,6 +234,15 @@ impl<'t> MachineSweep<'t> {
                 }
                 Vec::new()
             }
+            TaskResult::Refilled(found) => {
+                self.cost.guests += MallocFill::BOTH.len();
+                if let (Phase::Controls(controls), Purpose::Refill(item), Some(run)) =
+                    (&mut self.phase, &task.purpose, found)
+                {
+                    controls.record_explained(*item, task.guest.route, run);
+                }
+                Vec::new()
+            }
         };
         if tasks.is_empty() && self.open == 0 {
             tasks = self.advance();
@@ -256,8 +266,7 @@ impl<'t> MachineSweep<'t> {
                 controls.record(context, &trial, moved.run)
             }
             (Phase::Controls(controls), Purpose::Calibrate { item, .. }) => {
-                controls.record_calibrated(context, item, route, moved, &mut self.evidence);
-                Vec::new()
+                controls.record_calibrated(context, item, route, moved, &mut self.evidence)
             }
             (Phase::Controls(controls), Purpose::ControlGroup(at)) => {
                 controls.record_group(at, route, moved.run);
@@ -267,8 +276,7 @@ impl<'t> MachineSweep<'t> {
                 controls.record_again(item, route, moved.run)
             }
             (Phase::Controls(controls), Purpose::Repeat(item)) => {
-                controls.record_repeat(item, route, moved.run);
-                Vec::new()
+                controls.record_repeat(item, route, moved.run)
             }
             // Every task is of the phase that asked for it, and ends before the next one begins.
             _ => Vec::new(),

@@ -39,6 +39,20 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Makes the run of a guest of its own, of which nothing else is asked.
+    pub(crate) fn of(attempt: RunResult) -> Run {
+        Run {
+            attempt,
+            elapsed_ms: 0,
+            shared_by: Vec::new(),
+            changed_by_load: Vec::new(),
+            calibration: Calibration::AtOnce,
+            differing: Arc::default(),
+            sent: BTreeSet::new(),
+            likely_refused: BTreeSet::new(),
+        }
+    }
+
     pub(crate) fn passed(&self) -> bool {
         self.attempt.outcome == Outcome::Pass
     }
