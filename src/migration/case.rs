@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::devices::Composition;
-use crate::migration::calibration::{calibrate, summary};
+use crate::migration::calibration::{calibrate, garbage_of_load, summary};
 use crate::migration::config::{CaseSpec, MigrationConfig, Part, Step, Watcher};
 use crate::migration::coverage::{Observed, SentSection};
 use crate::migration::diagnosis::explain::explain_refusal;
@@ -360,14 +360,13 @@ async fn control_and_retry(
         return;
     }
     case.outcome = result.outcome;
-    if repeated.of > 1 {
-        // The failure rate is known already.
-        case.repeated = Some(repeated);
-        return;
-    }
-    // What fails now and then needs a rate as much where the first run is the one that failed.
-    let of = config.retries.max(config.repeat);
     let route = config.route(direction);
+    // What fails now and then needs a rate as much where the first run is the one that failed.
+    let of = match repeated.of {
+        0 | 1 => config.retries.max(config.repeat),
+        // It is known already.
+        _ => 0,
+    };
     let again = |time| {
         watcher(Step::Again { time, of });
         Box::pin(run::run(config, &route, launch, direction, &|_| {}))
@@ -390,6 +389,44 @@ async fn control_and_retry(
         }
     }
     case.repeated = Some(repeated);
+    // Its one control may have been spared what comes now and then.
+    let is_intermittent = repeated.failed < repeated.of;
+    if result.outcome == Outcome::Crash
+        && dies_by_itself(config, result, launch, direction, is_intermittent).await
+    {
+        case.outcome = Outcome::Broken;
+        if let Some(control) = &mut case.control {
+            let (old, new) = (&mut control.old_to_old, &mut control.new_to_new);
+            *blamed(result, direction, old, new) = Outcome::Crash;
+        }
+    }
+    if is_intermittent
+        && result.only_changes().is_some()
+        && let Some(garbage) = garbage_of_load(config, launch, &route, direction).await
+    {
+        case.outcome = Outcome::Broken;
+        result.cause = garbage.cause;
+    }
+}
+
+/// Tells whether the build that died of what the other one sent dies of what it sends itself, though it did not in its
+/// control.
+async fn dies_by_itself(
+    config: &MigrationConfig,
+    result: &RunResult,
+    launch: &LaunchSpec,
+    direction: Direction,
+    is_intermittent: bool,
+) -> bool {
+    let endpoint = blamed(result, direction, &config.old, &config.new);
+    let route = vec![endpoint; result.legs.len().max(1) + 1];
+    for _ in 0..controls_of_death(is_intermittent) {
+        let control = Box::pin(run::run(config, &route, launch, direction, &|_| {})).await;
+        if control.outcome == Outcome::Crash {
+            return true;
+        }
+    }
+    false
 }
 
 /// Runs a case that failed without each of its capabilities in turn, as often as it was run with all of them: whoever
@@ -423,6 +460,19 @@ async fn without_each_capability(
         found.push(without);
     }
     found
+}
+
+/// The number of times that a case in which a build died is seen again in a sweep, and its control tried again
+/// anywhere.
+pub(crate) const AGAIN: usize = 3;
+
+/// Returns how often a build that died, though not in its control, is asked whether it does so by itself. What kills it
+/// in every third load must not pass for a break of the pair.
+pub(crate) fn controls_of_death(is_intermittent: bool) -> usize {
+    match is_intermittent {
+        true => 3 * AGAIN,
+        false => AGAIN,
+    }
 }
 
 /// Returns the control, of the old and the new build, that tells whether a failure is one between the

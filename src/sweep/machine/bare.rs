@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::devices::DeviceSet;
 use crate::migration::calibration::OwnChanges;
+use crate::migration::case::AGAIN;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::vm::Endpoint;
@@ -13,7 +14,6 @@ use crate::report::{Outcome, Repeated};
 use crate::stream::section_override::SectionOverride;
 use crate::sweep::case_id::{BARE, State};
 use crate::sweep::machine::Context;
-use crate::sweep::machine::controls::AGAIN;
 use crate::sweep::machine::guest::{Guest, Purpose, Task};
 use crate::sweep::machine::run::Run;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::culprit::{Item, Search, Trial, Verdict};
 use crate::migration::calibration::{OwnChanges, are_unlike, explains};
-use crate::migration::case::blamed;
+use crate::migration::case::{AGAIN, blamed, controls_of_death};
 use crate::model::Route;
 use crate::report::Outcome;
 use crate::sweep::machine::across::AcrossSearch;
@@ -43,13 +43,6 @@ pub(crate) struct Controls {
     /// Packs that failed of a culprit before it was tried alone.
     earlier: BTreeMap<(Route, Item), Arc<Run>>,
 }
-
-/// The number of times that a case whose build died is seen again, and each control of it that did
-/// not die is tried again. A pack that died of it before is one of them.
-pub(super) const AGAIN: usize = 3;
-
-/// The number of times that a control is tried again at most.
-const MOST_AGAIN: usize = 3 * AGAIN;
 
 /// The culprits, by how they are controlled.
 #[derive(Debug, Default)]
@@ -245,10 +238,7 @@ impl Controls {
         for &(route, item, control) in &self.died {
             let tried = self.again.get(&(control, item)).map_or(0, Vec::len);
             let others = self.other_runs(route, item);
-            let most = match others.iter().any(|run| run.passed()) {
-                true => MOST_AGAIN,
-                false => AGAIN,
-            };
+            let most = controls_of_death(others.iter().any(|run| run.passed()));
             let of_item = self.of_item(control, item);
             let never_died = of_item.is_some_and(|run| run.attempt.outcome != Outcome::Crash);
             let asked = self.asked_again.entry((control, item)).or_default();
