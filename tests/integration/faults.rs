@@ -218,6 +218,46 @@ fn what_a_killed_run_leaves_goes_with_the_next_one() {
     leaves_nothing(temp.path());
 }
 
+/// A control that came through says little of a build that dies now and then: it is asked again before its death
+/// counts against the pair.
+#[apply(test)]
+#[needs(Builds)]
+fn a_build_that_dies_now_and_then_by_itself_is_broken() {
+    for (loads, outcome, control) in [("0|6", "broken", "crash"), ("0", "crash", "pass")] {
+        let dir = tempfile::tempdir().unwrap();
+        let prefix = build(NEW).shell_prefix();
+        let line = faulty(
+            &prefix,
+            "migrate-incoming",
+            Fault::Signal("SIGSEGV", 0),
+            None,
+        );
+        let text = format!(
+            "case \"$*\" in {DESTINATION}) n=0\n\
+             while ! mkdir {}/$n 2>/dev/null; do n=$((n + 1)); done\n\
+             case $n in {loads}) {line} ;; esac ;; esac\nexec env {prefix} \"$@\"",
+            dir.path().display()
+        );
+        let new = script(dir.path(), "qemu-system-x86_64", &text);
+        let args = [
+            "live", OLD, &new, "-M", "q35", "--device", "e1000", "--paused",
+        ];
+        let run = Run::new(&[&args[..], &["--direction", "forward"]].concat());
+        assert_eq!(run.outcomes(), [outcome], "{}", run.said());
+        assert_eq!(run.case(0)["control"]["new_to_new"], control);
+        let rate = &run.case(0)["repeated"];
+        assert_eq!(*rate, serde_json::json!({"failed": 1, "of": 3}));
+        // One across, its control, two more across, and up to nine more controls.
+        let loads = if outcome == "broken" { 7 } else { 13 };
+        assert!(
+            !dir.path().join(loads.to_string()).exists(),
+            "{}",
+            run.said()
+        );
+        assert!(dir.path().join((loads - 1).to_string()).exists());
+    }
+}
+
 /// A run with a build that has a fault in one role, once or each time.
 fn with_fault(command: &[&str], role: &str, at: &str, fault: Fault, once: bool) -> Run {
     let dir = tempfile::tempdir().unwrap();
