@@ -18,6 +18,9 @@ const FAILED: i32 = 101;
 /// The tests that run, and since when.
 static RUNNING: LazyLock<Mutex<BTreeMap<&'static str, Instant>>> = LazyLock::new(Mutex::default);
 
+/// What each test took.
+static TAKEN: Mutex<Vec<(Duration, &'static str)>> = Mutex::new(Vec::new());
+
 fn running() -> MutexGuard<'static, BTreeMap<&'static str, Instant>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -34,8 +37,21 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        running().remove(self.0);
+        if let Some(since) = running().remove(self.0) {
+            let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+            taken.push((since.elapsed(), self.0));
+        }
     }
+}
+
+/// Returns the tests that took longest, the slowest first, and what all took together: whoever wants the gate to be
+/// quicker begins there.
+pub fn slowest(count: usize) -> (Vec<(Duration, &'static str)>, Duration) {
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    taken.sort_by(|a, b| b.cmp(a));
+    let all = taken.iter().map(|(time, _)| *time).sum();
+    taken.truncate(count);
+    (taken, all)
 }
 
 /// Ends this process, and all that it started, once a test has run for too long.

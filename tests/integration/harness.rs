@@ -14,6 +14,9 @@ use crate::common::root;
 use crate::deadline::{self, Running};
 use crate::needs::{Need, OFFLINE};
 
+/// The number of tests whose time is told, where more than these ran.
+const SLOWEST: usize = 40;
+
 /// A function that `test!` registered.
 pub struct Test {
     /// With the module, and the name of this program in front.
@@ -96,6 +99,16 @@ pub fn run() -> ExitCode {
             "ignored, and nothing is known of it:\n{}\n",
             ignored.join("\n")
         );
+    }
+    if SLOWEST < conclusion.num_passed as usize && args.format.is_none() {
+        let (slowest, all) = deadline::slowest(SLOWEST);
+        println!(
+            "slowest, of {} s that all tests took one after the other:",
+            all.as_secs()
+        );
+        for (time, test) in slowest {
+            println!("    {:5.1} s {test}", time.as_secs_f64());
+        }
     }
     conclusion.exit_code()
 }
