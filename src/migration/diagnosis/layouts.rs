@@ -53,7 +53,7 @@ pub(crate) fn survived(cases: &[&Case], direction: Direction) -> bool {
 /// field, is confirmed there; what a guest has `survived` in that direction is no more than a note.
 pub(crate) fn findings(
     (old, new): (&Stream, &Stream),
-    (old_dump, new_dump): (&Dump, &Dump),
+    dumps: Option<(&Dump, &Dump)>,
     directions: &[Direction],
     renames: &dyn Renames,
     known: &mut [Finding],
@@ -61,11 +61,11 @@ pub(crate) fn findings(
 ) -> Vec<Finding> {
     let old = Side {
         stream: old,
-        dump: Some(old_dump),
+        dump: dumps.map(|(old, _)| old),
     };
     let new = Side {
         stream: new,
-        dump: Some(new_dump),
+        dump: dumps.map(|(_, new)| new),
     };
     let mut found = streams::compare(old, new, directions, renames);
     let field = |finding: &Finding| finding.path.last().cloned();
