@@ -67,6 +67,10 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     inquiry.survey(Asked::Everything);
     inquiry.compare_properties();
     inquiry.compare_streams();
+    if inquiry.lacks_dumps() {
+        // These are the first findings that a case can prove.
+        inquiry.link();
+    }
     inquiry.explain();
     inquiry.link_common();
     inquiry.withdraw();

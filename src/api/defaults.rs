@@ -7,9 +7,7 @@ use crate::migration::batch;
 use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::Observed;
 use crate::migration::default_devices;
-use crate::migration::default_devices::{
-    DEFAULTS, OtherDefaults, launch_of, specs, with_defaults,
-};
+use crate::migration::default_devices::{DEFAULTS, OtherDefaults, launch_of, specs, with_defaults};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::{Senders, is_of_board};
 use crate::migration::diagnosis::property_diff::{Difference, findings};
@@ -124,9 +122,8 @@ fn of_board(
 fn judged(finding: Finding, cases: &mut [Case], explained: &BTreeSet<Direction>) -> Finding {
     let mut cases = cases.iter_mut();
     let case = cases.find(|case| case.direction == finding.direction);
-    let shows = |case: &&mut Case| {
-        case.outcome != Outcome::Skip && !explained.contains(&case.direction)
-    };
+    let shows =
+        |case: &&mut Case| case.outcome != Outcome::Skip && !explained.contains(&case.direction);
     let Some(case) = case.filter(shows) else {
         let message = format!("{}; no guest here shows it", finding.message);
         return Finding {

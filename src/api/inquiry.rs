@@ -132,6 +132,11 @@ impl<'i> Inquiry<'i> {
         }
     }
 
+    /// Tells whether a build wrote no dump.
+    pub(crate) fn lacks_dumps(&self) -> bool {
+        self.dumps.is_none()
+    }
+
     /// Takes note of evidence that could not be had.
     fn add(&mut self, notice: Notice) {
         self.notices.push(notice);

@@ -10,8 +10,8 @@ use crate::api::opened::Opened;
 use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::qemu::properties::Asked;
-use crate::report::Sought;
 use crate::report::Policy;
+use crate::report::Sought;
 
 /// Moves guests between two builds, and compares what arrived with what was sent.
 ///

@@ -86,7 +86,7 @@ async fn snapshot(
         Ok(mut snapshot) => {
             vm.ask_offers(&mut snapshot).await;
             vm.monitored.quit(vm.command).await;
-            Ok(snapshot)
+            Ok(snapshot.without_folder(folder.path()))
         }
         Err(problem) => Err(vm.monitored.explain(problem).await),
     }
