@@ -514,7 +514,9 @@ mod tests {
             ("pc-q35-rhel9.4.0", Some("x86_64")),
             // A variant of QEMU's own.
             ("pseries-2.12-sxxm", None),
-            ("powernv9-x", None),
+            ("powernvx-9", None),
+            // One of its generations.
+            ("powernv10-rainier", Some("ppc64")),
         ] {
             assert_eq!(default_architecture(machine), target, "{machine}");
         }

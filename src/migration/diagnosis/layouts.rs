@@ -71,10 +71,15 @@ pub(crate) fn findings(
         let mut same = known.iter_mut().filter(|known| is_known(known, finding));
         match same.next() {
             Some(known) => {
-                known.confirmed_by.get_or_insert(Confirmation::Streams);
-                if known.rule != finding.rule && !survived(finding.direction) {
+                let is_other = known.rule != finding.rule;
+                // A guest that came through is no proof of what the dumps warn of.
+                if is_other && survived(finding.direction) {
+                    return false;
+                }
+                if is_other {
                     known.level = known.level.min(finding.level);
                 }
+                known.confirmed_by.get_or_insert(Confirmation::Streams);
                 false
             }
             None => true,
