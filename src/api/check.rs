@@ -1,16 +1,13 @@
 //! The dumps compared and guests moved, for one verdict.
 
-use std::sync::Arc;
-
 use crate::api::config::{CheckConfig, Doubts, WorkloadKind};
-use crate::api::dumps::dumps;
 use crate::api::error::Error;
 use crate::api::inquiry::Inquiry;
 use crate::api::logs::LogFolder;
 use crate::api::memory::{Means, Recalled};
 use crate::api::one_case;
 use crate::api::opened::Opened;
-use crate::api::progress::{Event, Progress};
+use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::qemu::properties::Asked;
 use crate::report::Sought;
@@ -28,7 +25,7 @@ use crate::workload;
 /// is left when it returns.
 ///
 /// # Errors
-/// As for [`live`](crate::api::live); a build that writes no dump is an error too.
+/// As for [`live`](crate::api::live). A build that writes no dump is no error, but a notice of the report.
 pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     let mut config = config.clone();
     let case = config.case.clone();
@@ -52,35 +49,32 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     )?;
     let alone = config.case.as_ref().map(|case| opened.narrow(case));
     let fingerprints = opened.pair.fingerprints();
-    let dumps = dumps(&opened.pair, Some(opened.machines.clone()))?;
-    let notices = dumps.notices();
-    let shared = (Arc::new(dumps.old.1), Arc::new(dumps.new.1));
-    let dumps = (&*shared.0, &*shared.1);
     // Without a workload guest the machine can at least be moved as it is after reset.
     let running = !config.guests.paused
         && !config.guests.driven
         && (config.guests.workload == WorkloadKind::Linux
             || workload::guest(opened.pair.arch()).is_some());
     let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);
-    notices.into_iter().for_each(|notice| inquiry.add(notice));
-    inquiry.compare_dumps(&shared);
-    progress.event(Event::Compared {
-        findings: inquiry.findings(),
-    });
+    inquiry.obtain_dumps();
+    inquiry.compare_dumps(progress);
     inquiry.migrate(running, logs.path(), progress)?;
     inquiry.keep_own();
     inquiry.link();
     if config.doubts == Doubts::New {
         inquiry.mark_known(recalled.baseline());
     }
-    inquiry.settle_doubts(&shared, alone.as_ref(), progress)?;
+    inquiry.settle_doubts(alone.as_ref(), progress)?;
     inquiry.survey(Asked::Everything);
     inquiry.compare_properties();
-    inquiry.compare_streams(dumps);
-    inquiry.explain(dumps);
+    inquiry.compare_streams();
+    if inquiry.lacks_dumps() {
+        // These are the first findings that a case can prove.
+        inquiry.link();
+    }
+    inquiry.explain();
     inquiry.link_common();
     inquiry.withdraw();
-    inquiry.cover(dumps);
+    inquiry.cover();
     let mut report = inquiry.into_report();
     one_case::look_up(&mut report, &policy, [&opened.pair]);
     let outcome = recalled.conclude(

@@ -1,15 +1,21 @@
 //! Guests with what the builds choose by themselves: the devices that `-nodefaults` leaves out, and the machine's own
 //! CPU. Where the builds choose differently, such a guest is moved, for the others do not show it.
 
+use std::collections::BTreeSet;
+
 use crate::migration::batch;
 use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::Observed;
 use crate::migration::default_devices;
-use crate::migration::default_devices::{DEFAULTS, OtherDefaults, specs, with_defaults};
+use crate::migration::default_devices::{DEFAULTS, OtherDefaults, launch_of, specs, with_defaults};
+use crate::migration::diagnosis::properties;
+use crate::migration::diagnosis::properties::{Senders, is_of_board};
 use crate::migration::diagnosis::property_diff::{Difference, findings};
 use crate::migration::pool::RunFailure;
 use crate::model::{Direction, Rule};
+use crate::qemu::block_on;
 use crate::report::{Case, Confirmation, Finding, Level, Notice, NoticeKind, Outcome};
+use crate::rules::known_issues::KnownIssues;
 
 /// Findings about guests that are started without our options.
 #[derive(Debug, Default)]
@@ -17,7 +23,7 @@ pub(crate) struct Defaults {
     pub findings: Vec<Finding>,
     pub cases: Vec<Case>,
     pub observed: Vec<Observed>,
-    pub notice: Option<Notice>,
+    pub notices: Vec<Notice>,
 }
 
 /// Moves a machine as both builds make it by themselves, if what they add to it is not the same and no other guest
@@ -31,14 +37,16 @@ pub(crate) fn settle(
     asked: Result<Option<OtherDefaults>, String>,
     cpus: Option<[String; 2]>,
     directions: &[Direction],
-    jobs: usize,
+    (jobs, lists): (usize, &KnownIssues),
     name: impl Fn(Direction) -> Option<String>,
 ) -> Result<Defaults, RunFailure> {
     let machine = &*config.machine;
     let mut defaults = Defaults::default();
+    // The directions in which the guest fails for something else than its devices.
+    let mut explained = BTreeSet::new();
     let other = asked.unwrap_or_else(|why| {
         let kind = NoticeKind::DefaultsNotCompared;
-        defaults.notice = Some(Notice::new(kind, machine, why));
+        defaults.notices.push(Notice::new(kind, machine, why));
         None
     });
     let is_hidden = cpus.is_some() || other.as_ref().is_some_and(|other| other.is_hidden);
@@ -48,6 +56,20 @@ pub(crate) fn settle(
         for mut ran in ran {
             ran.case.id = name(ran.case.direction).unwrap_or(ran.case.id);
             ran.case.derived = true;
+            let before = ran.case.cause.clone();
+            match of_board(&config, &mut ran.case, lists) {
+                Ok(found) => properties::absorb(&mut defaults.findings, found),
+                Err(why) => {
+                    let kind = NoticeKind::FailuresNotExplained;
+                    defaults.notices.push(Notice::new(kind, machine, why));
+                }
+            }
+            // A section that one build alone sends may be that of a device which it alone adds.
+            let rule = before.as_ref().and_then(|cause| cause.rule);
+            let is_open = matches!(rule, None | Some(Rule::SectionAdded | Rule::SectionRemoved));
+            if !is_open || ran.case.cause != before {
+                explained.insert(ran.case.direction);
+            }
             defaults.cases.push(ran.case);
             defaults.observed.push(ran.observed);
         }
@@ -60,8 +82,12 @@ pub(crate) fn settle(
         .map(|cpus| (true, Difference::of_default_cpu(cpus)));
     for (is_hidden, difference) in devices.chain(cpus) {
         for finding in findings(std::slice::from_ref(&difference), directions, machine) {
+            let is_same = |known: &Finding| {
+                known.section == finding.section && known.is_same_difference(&finding)
+            };
             let judged = match is_hidden {
-                true => judged(finding, &mut defaults.cases),
+                _ if defaults.findings.iter().any(is_same) => continue,
+                true => judged(finding, &mut defaults.cases, &explained),
                 // Every guest has them.
                 false => finding,
             };
@@ -71,11 +97,34 @@ pub(crate) fn settle(
     Ok(defaults)
 }
 
+/// Looks for a property of the memory or of the CPUs that explains a case which fails there: the builds choose these too,
+/// and no device that is added has to do with them.
+///
+/// # Errors
+/// A build does not start any more; in words.
+fn of_board(
+    config: &MigrationConfig,
+    case: &mut Case,
+    lists: &KnownIssues,
+) -> Result<Vec<Finding>, String> {
+    let section = case.cause.as_ref().and_then(|cause| cause.section.as_ref());
+    if !section.is_some_and(|section| is_of_board(section.vmsd_name())) {
+        return Ok(Vec::new());
+    }
+    let (old, new, senders) = (&config.old, &config.new, Senders::new());
+    let launch = launch_of(config);
+    let explain = properties::explain(case, old, new, &launch, &senders, None, lists);
+    let explained = block_on(explain).map_err(|error| error.to_string())?;
+    explained.map_err(|error| error.to_string())
+}
+
 /// Judges a difference that other guests do not show by the guest that does.
-fn judged(finding: Finding, cases: &mut [Case]) -> Finding {
+fn judged(finding: Finding, cases: &mut [Case], explained: &BTreeSet<Direction>) -> Finding {
     let mut cases = cases.iter_mut();
     let case = cases.find(|case| case.direction == finding.direction);
-    let Some(case) = case.filter(|case| case.outcome != Outcome::Skip) else {
+    let shows =
+        |case: &&mut Case| case.outcome != Outcome::Skip && !explained.contains(&case.direction);
+    let Some(case) = case.filter(shows) else {
         let message = format!("{}; no guest here shows it", finding.message);
         return Finding {
             level: Level::Warning,
@@ -113,6 +162,6 @@ pub(crate) fn explain(cases: &mut [Case]) {
 /// # Errors
 /// They cannot be asked; in words.
 pub(crate) fn ask(config: &MigrationConfig) -> Result<Option<OtherDefaults>, String> {
-    let asked = crate::qemu::block_on(default_devices::ask(config));
+    let asked = block_on(default_devices::ask(config));
     asked.unwrap_or_else(|error| Err(error.to_string()))
 }

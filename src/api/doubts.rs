@@ -5,7 +5,6 @@
 //! its dump shows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use crate::api::error::Error;
 use crate::api::progress::{Event, Progress};
@@ -28,7 +27,6 @@ use crate::sweep::findings::Forecast;
 use crate::sweep::target;
 use crate::sweep::target::SweepTarget;
 use crate::sweep::{MachineResult, Options, Packing, SweepEvent, sweep};
-use crate::vmstate::dump::Dump;
 
 /// The devices to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,14 +54,13 @@ pub(crate) struct Settled {
 /// A build does not start or does not answer, or the system gives no runtime.
 pub(crate) fn settle(
     config: &MigrationConfig,
-    dumps: (Arc<Dump>, Arc<Dump>),
     findings: Vec<Finding>,
     wanted: Wanted<'_>,
     (scope, policy): (Scope<'_>, &Policy),
     directions: &[Direction],
     (jobs, progress): (usize, &dyn Progress),
 ) -> Result<Settled, Error> {
-    let mut config = MigrationConfig {
+    let config = MigrationConfig {
         // Each device is alone on a plain board.
         board: None,
         role_args: RoleArgs::default(),
@@ -79,8 +76,7 @@ pub(crate) fn settle(
         capabilities: Vec::new(),
         ..config.clone()
     };
-    config.old.dump = Some(Arc::clone(&dumps.0));
-    config.new.dump = Some(Arc::clone(&dumps.1));
+    let dumps = config.old.dump.clone().zip(config.new.dump.clone());
     let mut target = SweepTarget {
         label: target::label(
             &config.arch,

@@ -1,5 +1,7 @@
 //! The source of the two dumps: files, or builds that are asked to write them.
 
+use std::sync::Arc;
+
 use crate::api::confinement;
 use crate::model::{BuildKind, BuildRef, Confine};
 use crate::parallel::side_by_side;
@@ -41,6 +43,9 @@ impl<'w> DumpRequest<'w> {
     }
 }
 
+/// The dumps of the old and of the new build.
+pub(crate) type Dumps = (Arc<Dump>, Arc<Dump>);
+
 /// Two dumps and what is known of them.
 #[derive(Debug)]
 pub(crate) struct Pair {
@@ -68,15 +73,23 @@ impl Pair {
                 Notice::new(kind, machine::family(old), refused(old, new))
             }),
         };
-        let unreadable = [&self.old, &self.new]
-            .into_iter()
-            .flat_map(|(build, dump)| {
-                dump.unreadable.iter().map(|section| {
-                    let subject = format!("{} of {}", section.type_name, build.label);
-                    Notice::new(NoticeKind::SectionUnreadable, subject, &section.reason)
-                })
-            });
-        machines.into_iter().chain(unreadable).collect()
+        machines.into_iter().chain(self.unreadable()).collect()
+    }
+
+    /// Returns the notices about sections that cannot be read.
+    pub(crate) fn unreadable(&self) -> impl Iterator<Item = Notice> {
+        let sides = [&self.old, &self.new].into_iter();
+        sides.flat_map(|(build, dump)| {
+            dump.unreadable.iter().map(|section| {
+                let subject = format!("{} of {}", section.type_name, build.label);
+                Notice::new(NoticeKind::SectionUnreadable, subject, &section.reason)
+            })
+        })
+    }
+
+    /// Returns the dumps alone.
+    pub(crate) fn shared(self) -> Dumps {
+        (Arc::new(self.old.1), Arc::new(self.new.1))
     }
 }
 

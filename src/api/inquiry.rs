@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::api::config::Guests;
 use crate::api::confinement;
@@ -10,6 +9,7 @@ use crate::api::defaults;
 use crate::api::doubts;
 use crate::api::doubts::{Settled, Wanted};
 use crate::api::driven;
+use crate::api::dumps::{Dumps, dumps, paired_notice};
 use crate::api::error::Error;
 use crate::api::firmware;
 use crate::api::host_cpu::HostCpu;
@@ -45,7 +45,6 @@ use crate::report::{
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
 use crate::rules::known_issues::{KnownIssues, Scope};
-use crate::vmstate::dump::Dump;
 
 /// The evidence that a run has found so far.
 pub(crate) struct Inquiry<'i> {
@@ -61,8 +60,8 @@ pub(crate) struct Inquiry<'i> {
     coverage: Option<Coverage>,
     /// Cases that are not run.
     excluded: Vec<Case>,
-    /// The dumps of both builds, once they were compared.
-    dumps: Option<(Arc<Dump>, Arc<Dump>)>,
+    /// The dumps of both builds, once they were written.
+    dumps: Option<Dumps>,
     /// Nothing before the guests have moved.
     moved: Option<Moved>,
     accelerators: Vec<AcceleratorUsed>,
@@ -95,6 +94,9 @@ impl<'i> Inquiry<'i> {
             Some(opened.pair.new.info.version),
             Some(&opened.machine),
         );
+        let machines = &opened.machines;
+        let mut notices = firmware::notices([&opened.pair.old, &opened.pair.new]);
+        notices.extend(machines.are_paired().then(|| paired_notice(machines)));
         Inquiry {
             opened,
             scope,
@@ -102,7 +104,7 @@ impl<'i> Inquiry<'i> {
             guests,
             findings: Vec::new(),
             other_findings: 0,
-            notices: firmware::notices([&opened.pair.old, &opened.pair.new]),
+            notices,
             described: None,
             coverage: None,
             excluded: Vec::new(),
@@ -114,21 +116,42 @@ impl<'i> Inquiry<'i> {
         }
     }
 
+    /// Has both builds write their dumps. Guests that can be moved are worth more than predictions: a build that writes
+    /// none leaves the cases as they are.
+    pub(crate) fn obtain_dumps(&mut self) {
+        let Opened { pair, machines, .. } = self.opened;
+        match dumps(pair, Some(machines.clone())) {
+            Ok(dumps) => {
+                self.notices.extend(dumps.unreadable());
+                self.dumps = Some(dumps.shared());
+            }
+            Err(error) => {
+                let machine = &*self.opened.machine;
+                self.add(Notice::new(NoticeKind::DumpsMissing, machine, error));
+            }
+        }
+    }
+
+    /// Tells whether a build wrote no dump.
+    pub(crate) fn lacks_dumps(&self) -> bool {
+        self.dumps.is_none()
+    }
+
     /// Takes note of evidence that could not be had.
-    pub(crate) fn add(&mut self, notice: Notice) {
+    fn add(&mut self, notice: Notice) {
         self.notices.push(notice);
     }
 
-    /// Returns what was found so far.
-    pub(crate) fn findings(&self) -> &[Finding] {
-        &self.findings
-    }
-
     /// Compares the dumps of both builds.
-    pub(crate) fn compare_dumps(&mut self, dumps: &(Arc<Dump>, Arc<Dump>)) {
-        let found = compare(&dumps.0, &dumps.1, &self.opened.directions, &self.scope);
+    pub(crate) fn compare_dumps(&mut self, progress: &dyn Progress) {
+        let Some((old, new)) = &self.dumps else {
+            return;
+        };
+        let found = compare(old, new, &self.opened.directions, &self.scope);
         self.findings = judge(found, &self.scope, &self.policy.levels);
-        self.dumps = Some(dumps.clone());
+        progress.event(Event::Compared {
+            findings: &self.findings,
+        });
     }
 
     /// Moves every set in every direction, or in a loop.
@@ -205,10 +228,11 @@ impl<'i> Inquiry<'i> {
             let asked = defaults::ask(&config);
             // Where the machine has another CPU in each build, every guest has its own.
             let directions = &self.opened.directions;
-            let settled = defaults::settle(&config, asked, None, directions, jobs, |_| None)?;
+            let means = (jobs, self.scope.lists);
+            let settled = defaults::settle(&config, asked, None, directions, means, |_| None)?;
             cases.extend(settled.cases);
             observed.extend(settled.observed);
-            self.notices.extend(settled.notice);
+            self.notices.extend(settled.notices);
             let found = judge(settled.findings, &self.scope, &self.policy.levels);
             properties::absorb(&mut self.findings, found);
         }
@@ -273,7 +297,6 @@ impl<'i> Inquiry<'i> {
     /// A build does not start any more, or the system gives no runtime.
     pub(crate) fn settle_doubts(
         &mut self,
-        dumps: &(Arc<Dump>, Arc<Dump>),
         alone: Option<&Alone>,
         progress: &dyn Progress,
     ) -> Result<(), Error> {
@@ -293,7 +316,6 @@ impl<'i> Inquiry<'i> {
             notices,
         } = doubts::settle(
             &moved.config,
-            dumps.clone(),
             std::mem::take(&mut self.findings),
             wanted,
             (self.scope, self.policy),
@@ -387,10 +409,11 @@ impl<'i> Inquiry<'i> {
     }
 
     /// Compares what both builds send of each set's machine, before it runs.
-    pub(crate) fn compare_streams(&mut self, dumps: (&Dump, &Dump)) {
+    pub(crate) fn compare_streams(&mut self) {
         let Some(moved) = &self.moved else {
             return;
         };
+        let dumps = self.dumps.as_ref().map(|(old, new)| (&**old, &**new));
         let mut described = Vec::new();
         for (set, survey) in self.opened.sets.iter().zip(&moved.surveys) {
             let streams = survey.as_ref().and_then(|survey| survey.streams.as_ref());
@@ -405,7 +428,7 @@ impl<'i> Inquiry<'i> {
                     continue;
                 }
             };
-            described.push(layouts::described((old, new), dumps));
+            described.extend(dumps.map(|dumps| layouts::described((old, new), dumps)));
             let cases = moved.cases_of(set);
             let found = layouts::findings(
                 (old, new),
@@ -422,7 +445,7 @@ impl<'i> Inquiry<'i> {
     }
 
     /// Looks for what the builds set up differently on the devices of cases that nothing else explains.
-    pub(crate) fn explain(&mut self, (old, new): (&Dump, &Dump)) {
+    pub(crate) fn explain(&mut self) {
         let Some(moved) = &mut self.moved else {
             return;
         };
@@ -452,7 +475,7 @@ impl<'i> Inquiry<'i> {
         if !cases.iter().any(|case| suspect(case).is_some()) {
             return;
         }
-        let senders = properties::senders(&[old, new]);
+        let senders = properties::senders(self.dumps.as_ref());
         match probe(properties::explain_all(
             config,
             specs,
@@ -505,8 +528,8 @@ impl<'i> Inquiry<'i> {
     }
 
     /// Counts how much of the sections that the builds know was sent.
-    pub(crate) fn cover(&mut self, (old, new): (&Dump, &Dump)) {
-        let Some(moved) = &self.moved else {
+    pub(crate) fn cover(&mut self) {
+        let (Some(moved), Some((old, new))) = (&self.moved, &self.dumps) else {
             return;
         };
         match moved.unread() {

@@ -1,7 +1,6 @@
 //! Guests moved between two builds.
 
 use crate::api::config::LiveConfig;
-use crate::api::dumps::{dumps, paired_notice};
 use crate::api::error::Error;
 use crate::api::inquiry::Inquiry;
 use crate::api::logs::LogFolder;
@@ -11,8 +10,8 @@ use crate::api::opened::Opened;
 use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::qemu::properties::Asked;
+use crate::report::Policy;
 use crate::report::Sought;
-use crate::report::{Notice, NoticeKind, Policy};
 
 /// Moves guests between two builds, and compares what arrived with what was sent.
 ///
@@ -75,26 +74,13 @@ fn run(config: &LiveConfig, policy: &Policy, progress: &dyn Progress) -> Result<
     let fingerprints = opened.pair.fingerprints();
     let running = !config.guests.paused && !config.guests.driven;
     let mut inquiry = Inquiry::new(&opened, &lists, policy, &config.guests);
-    if opened.machines.are_paired() {
-        inquiry.add(paired_notice(&opened.machines));
-    }
     inquiry.migrate(running, logs.path(), progress)?;
     inquiry.survey(Asked::Features);
     inquiry.compare_features();
-    // The dumps say which device sends a section, and more about its fields. A build that cannot
-    // dump leaves the cases as they are.
-    match dumps(&opened.pair, Some(opened.machines.clone())) {
-        Ok(dumps) => {
-            let dumps = (&dumps.old.1, &dumps.new.1);
-            inquiry.compare_streams(dumps);
-            inquiry.explain(dumps);
-        }
-        Err(error) => inquiry.add(Notice::new(
-            NoticeKind::DumpsMissing,
-            &*opened.machine,
-            error,
-        )),
-    }
+    // The dumps say which device sends a section, and more about its fields.
+    inquiry.obtain_dumps();
+    inquiry.compare_streams();
+    inquiry.explain();
     inquiry.link();
     inquiry.link_common();
     inquiry.excuse();

@@ -103,7 +103,7 @@ async fn devices(endpoint: &Endpoint, launch: &LaunchSpec) -> Result<DeviceCount
 }
 
 /// Returns the launch of a machine to which nothing is added.
-fn launch_of(config: &MigrationConfig) -> LaunchSpec {
+pub(crate) fn launch_of(config: &MigrationConfig) -> LaunchSpec {
     LaunchSpec {
         workload: None,
         ..config.launch(Vec::new())

@@ -205,12 +205,7 @@ fn named(machine: &str) -> impl Iterator<Item = &'static Profile> {
         profile.family == family || profile.names.iter().any(|name| name == family)
     };
     let known = TABLE.machine.iter().find(is_named);
-    let upstream = || {
-        TABLE
-            .machine
-            .iter()
-            .find(|p| is_of_vendor(family, &p.family))
-    };
+    let upstream = || TABLE.machine.iter().find(|p| is_variant(family, &p.family));
     let family = known.or_else(upstream).map(|profile| &profile.family);
     TABLE
         .machine
@@ -218,11 +213,15 @@ fn named(machine: &str) -> impl Iterator<Item = &'static Profile> {
         .filter(move |profile| Some(&profile.family) == family)
 }
 
-/// Tells whether a name is a distribution's own variant of a family: `pc-q35-noble` or `pc-q35-rhel` of `pc-q35`.
-fn is_of_vendor(name: &str, family: &str) -> bool {
-    let rest = name.strip_prefix(family);
-    rest.and_then(|rest| rest.strip_prefix('-'))
-        .is_some_and(|vendor| vendor.starts_with(|c: char| c.is_ascii_alphabetic()))
+/// Tells whether a name is a distribution's own variant of a family, `pc-q35-noble` or `pc-q35-rhel` of `pc-q35`, or one
+/// of its generations, `powernv10` of `powernv`.
+fn is_variant(name: &str, family: &str) -> bool {
+    let Some(rest) = name.strip_prefix(family) else {
+        return false;
+    };
+    let vendor = rest.strip_prefix('-').unwrap_or_default();
+    rest.starts_with(|c: char| c.is_ascii_digit())
+        || vendor.starts_with(|c: char| c.is_ascii_alphabetic())
 }
 
 /// The machine types of two builds: one, or two that a user pairs.
@@ -515,7 +514,9 @@ mod tests {
             ("pc-q35-rhel9.4.0", Some("x86_64")),
             // A variant of QEMU's own.
             ("pseries-2.12-sxxm", None),
-            ("powernv9-x", None),
+            ("powernvx-9", None),
+            // One of its generations.
+            ("powernv10-rainier", Some("ppc64")),
         ] {
             assert_eq!(default_architecture(machine), target, "{machine}");
         }
@@ -660,6 +661,21 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(split(name), parts, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_generation_and_a_variant_of_a_vendor_need_what_their_family_does() {
+        for (machine, family) in [
+            ("powernv9", Some("powernv")),
+            ("powernv10", Some("powernv")),
+            ("powernv10-rainier", Some("powernv")),
+            ("pc-q35-noble", Some("pc-q35")),
+            ("powernvx", None),
+            ("q800x", None),
+        ] {
+            let found = profile(machine, None).map(|profile| &*profile.family);
+            assert_eq!(found, family, "{machine}");
         }
     }
 

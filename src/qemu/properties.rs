@@ -4,6 +4,7 @@
 //! (addresses, counters, the time of day) is its state, not how it was set up.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use qapi::qmp;
@@ -152,6 +153,18 @@ impl Snapshot {
         wanted: impl FnOnce(&[Object]) -> Vec<bool>,
     ) -> Result<Snapshot, QmpError> {
         Snapshot::ask(session, deadline, wanted, |_| true).await
+    }
+
+    /// Takes a folder of ours out of the values: each machine has its own, with the same files in it.
+    pub(crate) fn without_folder(mut self, folder: &Path) -> Snapshot {
+        let folder = format!("{}/", folder.display());
+        let objects = self.objects.iter_mut();
+        for setting in objects.flat_map(|object| object.properties.values_mut()) {
+            if let Value::String(text) = &mut setting.value {
+                *text = text.replace(&folder, "");
+            }
+        }
+        self
     }
 
     /// Asks the virtio devices for the features that they offer. Not for a guest on its way: a build may die of
@@ -435,6 +448,44 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn files_of_ours_are_the_same_in_every_folder() {
+        let snapshot = |value: &str| Snapshot {
+            objects: vec![Object {
+                path: "/machine".to_owned(),
+                type_name: "s390-ipl".to_owned(),
+                kind: Kind::Device,
+                is_virtio: false,
+                offers: None,
+                memory: BTreeSet::new(),
+                properties: [(
+                    "kernel".to_owned(),
+                    Setting {
+                        value: value.into(),
+                        default: None,
+                        is_feature: false,
+                    },
+                )]
+                .into(),
+            }],
+        };
+        let folder = Path::new("/tmp/.migcompat-wjTJI7");
+        for (value, left) in [
+            ("/tmp/.migcompat-wjTJI7/guest.bin", "guest.bin"),
+            (
+                "file:/tmp/.migcompat-wjTJI7/blank.rom,x",
+                "file:blank.rom,x",
+            ),
+            (
+                "/tmp/.migcompat-other/guest.bin",
+                "/tmp/.migcompat-other/guest.bin",
+            ),
+            ("/boot/vmlinuz", "/boot/vmlinuz"),
+        ] {
+            assert_eq!(snapshot(value).without_folder(folder), snapshot(left));
+        }
+    }
 
     #[test]
     fn numbers_in_paths_sort_as_numbers() {

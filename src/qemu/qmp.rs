@@ -26,6 +26,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::task::coop::consume_budget;
 use tracing::{Span, trace};
 
 /// No reply is longer, in bytes: the longest, the whole schema, has a quarter of a megabyte.
@@ -295,6 +296,8 @@ async fn sort_lines(
             Ok(Value::Object(message)) if message.contains_key("event") => {
                 // The receiver may be gone, or have more than it needs.
                 let _unheard = events.try_send(event(&message));
+                // Thousands of events come with some reads of the socket, and who waits for a reply has the same thread.
+                consume_budget().await;
             }
             Ok(Value::Object(_)) => {
                 if replies.write_all(&line).await.is_err() {
@@ -646,6 +649,34 @@ mod tests {
             assert_eq!(kept, MOST_EVENTS);
             assert_eq!(session.last_exchange().asked.unwrap().0, "query-target {}");
         });
+    }
+
+    /// Whoever has the same thread, a deadline or the other side of a migration, gets its turn between some events.
+    #[test]
+    fn a_flood_of_events_leaves_others_their_turn() {
+        let events = ["{}", "[1, 2, 3]", "\"text\""].map(|data| {
+            let event = format!("{{\"event\": \"X\", \"data\": {data}}}\n");
+            event.repeat(3 * MOST_EVENTS)
+        });
+        for flood in events {
+            let answer = format!("{flood}{{\"return\": {{\"arch\": \"a\"}}, \"id\": ID}}");
+            talk(GREETING, &[READY, &answer], async |session| {
+                let session = session.unwrap();
+                let others = async {
+                    let (mut had, mut most) = (0, 0);
+                    while had < MOST_EVENTS {
+                        tokio::task::yield_now().await;
+                        let has = session.events.len();
+                        most = most.max(has - had);
+                        had = has;
+                    }
+                    most
+                };
+                let (reply, most) = tokio::join!(session.execute(QueryTarget {}, LATE), others);
+                assert_eq!(reply.unwrap().arch, "a");
+                assert!(most < MOST_EVENTS / 4, "{most} events at once");
+            });
+        }
     }
 
     #[test]

@@ -412,22 +412,11 @@ impl Case {
         }
     }
 
-    /// Returns a notice of every value that a load changes and that was not compared, of a guest that did
-    /// not run, and of devices that a guest did not use.
+    /// Returns a notice of a guest that did not run, of devices that a guest did not use, and of logs that are lost.
     pub fn notices(&self) -> impl Iterator<Item = Notice> + '_ {
         let not_running = self.not_running.iter();
         let not_running =
             not_running.map(|why| Notice::new(NoticeKind::NotRunning, &*self.id, why));
-        let changed = self.changed_by_load.iter().map(|changed| {
-            let mut builds = changed.builds.iter().map(|b| format!("from {b} to itself"));
-            let within = match (builds.next(), builds.next()) {
-                (Some(one), Some(other)) => format!("{one} and {other}"),
-                (Some(one), None) => one,
-                (None, _) => "within a build".to_owned(),
-            };
-            let detail = format!("a load changes it in the same way {within}");
-            Notice::new(NoticeKind::ChangedByLoad, changed.place(), detail)
-        });
         let undriven = self.linux.iter().filter(|linux| !linux.undriven.is_empty());
         let undriven = undriven.map(|linux| {
             let detail = format!("Linux {} has no driver for it", linux.kernel);
@@ -435,7 +424,7 @@ impl Case {
         });
         let lost = self.logs_lost.iter();
         let lost = lost.map(|why| Notice::new(NoticeKind::LogsNotKept, &*self.id, why));
-        not_running.chain(changed).chain(undriven).chain(lost)
+        not_running.chain(undriven).chain(lost)
     }
 
     /// Returns the shortest line that does the same by hand: the script beside the logs, or else the line that needs

@@ -347,6 +347,14 @@ impl Finding {
             && !self.also_in.is_empty()
     }
 
+    /// Returns true if it is about a description of that name, in either build where it was renamed.
+    pub(crate) fn is_about(&self, vmsd: &str) -> bool {
+        let sides = [&self.old, &self.new].into_iter().flatten();
+        let mut names = sides.filter_map(|shape| shape.name.as_deref());
+        self.path.first().is_some_and(|first| first == vmsd)
+            || self.rule == Rule::VmsdRenamed && names.any(|name| name == vmsd)
+    }
+
     /// Returns true if another one is about the same difference in the same direction, in whatever section.
     pub fn is_same_difference(&self, other: &Finding) -> bool {
         self.rule == other.rule

@@ -17,7 +17,7 @@ use crate::model::SectionName;
 use crate::qemu::block_on;
 use crate::report::{Described, Finding};
 use crate::rules::judge::{LevelOverrides, judge};
-use crate::rules::known_issues::Scope;
+use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::sweep::findings::Forecast;
 use crate::sweep::pairing::Sent;
 use crate::sweep::result::MachineResult;
@@ -55,25 +55,13 @@ impl<'l> Assessment<'l> {
         dumps: Option<(Arc<Dump>, Arc<Dump>)>,
         concerns: impl Fn(&str) -> bool,
     ) -> Assessment<'l> {
-        let (findings, senders) = match &dumps {
-            Some((old, new)) => {
-                let mut found = compare(old, new, directions, &scope);
-                found.retain(|finding| concerns(&finding.section));
-                let senders = properties::senders(&[old, new]);
-                (judge(found, &scope, overrides), senders)
-            }
-            None => (Vec::new(), Senders::new()),
+        let compared = |(old, new): &(Arc<Dump>, Arc<Dump>)| {
+            let mut found = compare(old, new, directions, &scope);
+            found.retain(|finding| concerns(&finding.section));
+            judge(found, &scope, overrides)
         };
-        Assessment {
-            scope,
-            overrides,
-            directions,
-            dumps,
-            senders,
-            findings,
-            described: None,
-            streamed: Vec::new(),
-        }
+        let findings = dumps.as_ref().map_or_else(Vec::new, compared);
+        Assessment::of_findings(scope, overrides, directions, dumps, findings)
     }
 
     /// Begins with findings that are judged already, of these dumps.
@@ -81,19 +69,24 @@ impl<'l> Assessment<'l> {
         scope: Scope<'l>,
         overrides: &'l LevelOverrides,
         directions: &'l [Direction],
-        dumps: (Arc<Dump>, Arc<Dump>),
+        dumps: Option<(Arc<Dump>, Arc<Dump>)>,
         findings: Vec<Finding>,
     ) -> Assessment<'l> {
         Assessment {
             scope,
             overrides,
             directions,
-            senders: properties::senders(&[&dumps.0, &dumps.1]),
-            dumps: Some(dumps),
+            senders: properties::senders(dumps.as_ref()),
+            dumps,
             findings,
             described: None,
             streamed: Vec::new(),
         }
+    }
+
+    /// Returns the known issues.
+    pub(crate) fn lists(&self) -> &'l KnownIssues {
+        self.scope.lists
     }
 
     /// Returns the failures that the findings so far predict.
@@ -104,14 +97,12 @@ impl<'l> Assessment<'l> {
     /// Compares the layouts of what both builds sent. The place of a device in its guest depends on
     /// the packing: the findings name the section alone.
     pub(crate) fn compare_streams(&mut self, sent: &Sent) {
-        let Some((old, new)) = &self.dumps else {
-            return;
-        };
-        let more = layouts::described((sent.old, sent.new), (old, new));
-        self.described = Described::join(self.described.take().into_iter().chain([more]));
+        let dumps = self.dumps.as_ref().map(|(old, new)| (&**old, &**new));
+        let more = dumps.map(|dumps| layouts::described((sent.old, sent.new), dumps));
+        self.described = Described::join(self.described.take().into_iter().chain(more));
         let found = layouts::findings(
             (sent.old, sent.new),
-            (old, new),
+            dumps,
             self.directions,
             &self.scope,
             &mut self.findings,
@@ -249,7 +240,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::rules::known_issues::KnownIssues;
 
     fn streamed(rule: Rule, direction: &str, bytes: usize, level: &str) -> Finding {
         serde_json::from_value(json!({

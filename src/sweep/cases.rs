@@ -71,6 +71,10 @@ pub(crate) fn bare_case(target: &SweepTarget, bare: &BareMachine, direction: Dir
         bare.verdict(route)
     });
     case.repeated = bare.repeated(across);
+    if case.reproduce.is_some() && target.state() == State::Driven {
+        let chosen = format!("--case {}", case.id);
+        by_sweep(target, &mut case, &chosen);
+    }
     if case.outcome == Outcome::Skip
         && let Some(Err(reason)) = &bare.buses
     {
@@ -174,12 +178,10 @@ pub(crate) fn device_case(
                 failed: 1 + others.iter().filter(|run| run.attempt.failed()).count(),
                 of: 1 + others.len(),
             });
-            if !case.grafted.is_empty() {
-                case.reproduce = Some(sweep_command(target, driver, direction));
-                // Builds alone would stop at those sections.
-                if let Some(script) = case.reproducer.take() {
-                    let _left_behind = std::fs::remove_file(script);
-                }
+            // Builds alone would stop at those sections.
+            if !case.grafted.is_empty() || target.state() == State::Driven {
+                let chosen = format!("--only {driver} --direction {direction}");
+                by_sweep(target, &mut case, &chosen);
             }
         }
         // The cause is with what it needs.
@@ -205,9 +207,9 @@ fn owns(context: Context<'_>, catalogue: &Catalogue, item: Item, changed: &Chang
     may_be(item) || !(0..catalogue.candidates.len()).any(&may_be)
 }
 
-/// Returns the line for a case that QEMU alone cannot reproduce: it would stop at the sections that
-/// the destination gets from its own build.
-fn sweep_command(target: &SweepTarget, driver: &str, direction: Direction) -> String {
+/// Has a sweep reproduce a case that QEMU alone does not: the destination gets sections from its own build, or a driver
+/// is at work.
+fn by_sweep(target: &SweepTarget, case: &mut Case, chosen: &str) {
     let MigrationConfig {
         old,
         new,
@@ -221,9 +223,12 @@ fn sweep_command(target: &SweepTarget, driver: &str, direction: Direction) -> St
         State::Driven => " --driven",
         State::Linux => " --workload linux",
     };
-    format!(
-        "migcompat sweep {old} {new} -M {arch}/{machine} --only {driver} --direction {direction}{at_work}"
-    )
+    case.reproduce = Some(format!(
+        "migcompat sweep {old} {new} -M {arch}/{machine} {chosen}{at_work}"
+    ));
+    if let Some(script) = case.reproducer.take() {
+        let _left_behind = std::fs::remove_file(script);
+    }
 }
 
 /// Returns the case of devices that fail only together, by their place in the search's list.

@@ -1,6 +1,7 @@
 //! The streams that both builds sent of the same devices, brought together: the packs may differ on
 //! the way back.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -68,13 +69,18 @@ impl Pairing {
         for (one, other) in self.complete.drain(..) {
             let survived = [&one, &other].into_iter().filter(|half| half.passed);
             let survived: Vec<Direction> = survived.map(|half| half.direction).collect();
-            // The first guest may have had more in it, and a board that is made for more.
-            let (ours, theirs) = match one.in_guest == other.in_guest {
-                true => (one.stream, other.stream),
-                false => {
-                    let ours = of_devices(&one.stream, &board);
+            // One of the guests may have had more in it, and a board that is made for more.
+            let devices = |fewer: &Stream| Arc::new(of_devices(fewer, &board));
+            let (ours, theirs) = match one.in_guest.cmp(&other.in_guest) {
+                Ordering::Equal => (one.stream, other.stream),
+                Ordering::Less => {
+                    let ours = devices(&one.stream);
                     let theirs = beside(&other.stream, &ours);
-                    (Arc::new(ours), Arc::new(theirs))
+                    (ours, Arc::new(theirs))
+                }
+                Ordering::Greater => {
+                    let theirs = devices(&other.stream);
+                    (Arc::new(beside(&one.stream, &theirs)), theirs)
                 }
             };
             let (old, new) = one.direction.source_destination(&*ours, &*theirs);
@@ -174,6 +180,42 @@ mod tests {
         });
         assert_eq!(count, 1);
         pairing.take_complete(|_| panic!("once is enough"));
+    }
+
+    /// A device that fails by itself may be through before the way back, where it is in a pack, has come to its end.
+    #[test]
+    fn a_pack_is_compared_with_fewer_devices_whichever_comes_first() {
+        use Direction::{Backward, Forward};
+        let pack = || stream(&["board", "0000:00:01.0/a", "0000:00:02.0/b"]);
+        let alone = || stream(&["board", "0000:00:01.0/b"]);
+        let first = || stream(&["board", "0000:00:01.0/a"]);
+        for (halves, name) in [
+            ([half(Forward, alone(), 1), half(Backward, pack(), 2)], "b"),
+            ([half(Backward, pack(), 2), half(Forward, alone(), 1)], "b"),
+            ([half(Backward, first(), 1), half(Forward, pack(), 2)], "a"),
+        ] {
+            let mut pairing = Pairing::default();
+            pairing.keep(&[], half(Forward, stream(&["board"]), 0));
+            for half in halves {
+                // That of the pack is looked for by its first item.
+                let items = match (half.in_guest, name) {
+                    (1, _) => vec![1],
+                    (_, "b") => vec![1, 0],
+                    _ => vec![1, 2],
+                };
+                pairing.keep(&items, half);
+            }
+            let mut count = 0;
+            pairing.take_complete(|sent| {
+                for stream in [sent.old, sent.new] {
+                    let names = stream.sections.iter().map(|s| s.name.to_string());
+                    let expected = format!("0000:00:01.0/{name}");
+                    assert_eq!(names.collect::<Vec<_>>(), [expected]);
+                }
+                count += 1;
+            });
+            assert_eq!(count, 1);
+        }
     }
 
     #[test]

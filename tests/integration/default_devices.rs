@@ -125,6 +125,43 @@ fn real_machines_with_other_defaults_are_moved_with_them() {
     }
 }
 
+/// A guest that fails for its memory does not fail for the devices that it has beside that.
+#[apply(test)]
+#[needs(Builds)]
+fn other_devices_are_not_blamed_for_the_memory_of_a_machine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let old = adds(folder.path(), "debian:bookworm", "rtl8139 -m 256");
+    let own = old.as_str();
+    for (old, new, arch, machine) in [
+        ("debian:bullseye", OLD, "ppc64", "powernv9"),
+        (own, OLD, "x86_64", "pc-q35-7.2"),
+        (own, NEW, "x86_64", "pc-q35-7.2"),
+    ] {
+        let args = ["check", old, new, "--arch", arch, "-M", machine];
+        let (found, status) = run(&[&args[..], &["--device-set", "bare", "--paused"]].concat());
+        assert_eq!(status, Some(1), "{machine}");
+        let cases = found["cases"].as_array().expect("cases");
+        let of = |case: &&Value| case["device_set"] == "defaults";
+        for case in cases.iter().filter(of) {
+            assert_eq!(case["outcome"], "fail", "{case:#}");
+            let message = case["cause"]["message"].as_str().expect("a text");
+            assert!(message.contains("`memory.size` is "), "{message}");
+            assert!(!message.contains("other devices"), "{message}");
+            let findings = found["findings"].as_array().expect("findings");
+            let mut by = findings
+                .iter()
+                .filter(|finding| finding["confirmed_by"] == case["id"]);
+            let finding = by.next().expect("a finding");
+            assert_eq!(finding["path"], json!(["memory.size"]), "{finding:#}");
+            assert_eq!(by.next(), None);
+        }
+        assert_eq!(with_defaults(&found).len(), 2, "{machine}");
+        for finding in about_devices(&found) {
+            assert_eq!(finding["confirmed_by"], Value::Null, "{finding:#}");
+        }
+    }
+}
+
 /// What every guest shows needs no guest more.
 #[apply(test)]
 #[needs(Builds)]

@@ -265,5 +265,32 @@ fn a_sweep_finds_a_feature_that_only_a_driver_shows() {
     assert_eq!(failed[0]["id"], "q35/virtio-net-pci/unix/forward/driven");
     let features = serde_json::json!(["mrg_rxbuf"]);
     assert_eq!(failed[0]["cause"]["features"], features);
+    assert_eq!(failed[0]["reproducer"], Value::Null);
     driven.leaves_nothing();
+}
+
+/// Builds alone do not drive a device: a sweep does what is said to do the same by hand.
+#[apply(test)]
+#[needs(Builds)]
+fn a_case_with_a_driver_is_reproduced_with_a_driver() {
+    let pair = words!("sweep debian:bookworm debian:trixie -M q35 --only virtio-mem-pci");
+    let run = Run::new(&[&pair[..], &["--driven", "--direction", "backward"]].concat());
+    let cases = run.report["cases"].as_array().unwrap();
+    let failed: Vec<&Value> = cases
+        .iter()
+        .filter(|case| case["outcome"] == "fail")
+        .collect();
+    let ids = failed.iter().map(|case| case["id"].as_str().unwrap());
+    let driven = ["bare", "virtio-mem-pci"].map(|of| format!("q35/{of}/unix/backward/driven"));
+    assert_eq!(ids.collect::<Vec<_>>(), driven, "{}", run.said());
+    for case in failed {
+        assert_eq!(case["reproducer"], Value::Null, "{case:#}");
+        let line = case["reproduce"].as_str().unwrap();
+        let args = line.strip_prefix("migcompat ").unwrap();
+        let again = Run::new(&args.split(' ').collect::<Vec<_>>());
+        let cases = again.report["cases"].as_array().unwrap();
+        let same = cases.iter().find(|again| again["id"] == case["id"]);
+        assert_eq!(same.unwrap()["cause"]["section"], case["cause"]["section"]);
+        assert_eq!(again.status(), Some(1), "{line}: {}", again.said());
+    }
 }

@@ -1053,11 +1053,114 @@ fn a_build_that_writes_no_dump_is_a_notice_of_the_report() {
     assert_eq!(notice(&sweep), "x86_64");
     assert_eq!(sweep.report["coverage"], Value::Null);
 
+    let options = ["--device-set", "bare", "--paused", "--direction", "forward"];
+    let check = Run::new(&[&["check"][..], &pair, &options].concat());
+    assert_eq!(check.outcomes(), ["pass"], "{}", check.said());
+    assert_eq!(notice(&check), "pc-q35-7.2");
+    assert_eq!(check.status(), Some(0));
+    assert_eq!(check.report["coverage"], Value::Null);
+
     // What was asked for cannot be known.
-    let options = [&options[..], &["--min-coverage", "1"]].concat();
+    let untested = Run::new(&[&["check"][..], &pair, &options, &["--min-coverage", "1"]].concat());
+    assert_eq!(untested.report["verdict"], "untested");
+    assert_eq!(notice(&untested), "pc-q35-7.2");
+    let options = [
+        "--only",
+        "e1000",
+        "--direction",
+        "forward",
+        "--min-coverage",
+        "1",
+    ];
     let sweep = Run::new(&[&["sweep"][..], &pair, &options].concat());
     assert_eq!(sweep.status(), Some(125), "{}", sweep.said());
     assert!(sweep.said().contains("no dump today"), "{}", sweep.said());
+}
+
+/// A break is found and explained by the streams, where either build writes no dump or none that can be read.
+#[apply(test)]
+#[needs(Builds)]
+fn a_check_finds_a_break_without_dumps() {
+    let dir = tempfile::tempdir().unwrap();
+    let no_dump = |action: &str| format!("case \"$*\" in *-dump-vmstate*) {action} ;; esac");
+    let [first, second] = ["old", "new"].map(|name| dir.path().join(name));
+    fs::create_dir(&first).unwrap();
+    fs::create_dir(&second).unwrap();
+    let dies = changed(&first, OLD, &no_dump("kill -SEGV $$"));
+    let writes_nothing = changed(&second, NEW, &no_dump("exit 0"));
+    for (old, new) in [
+        (dies.as_str(), NEW),
+        (OLD, writes_nothing.as_str()),
+        (dies.as_str(), writes_nothing.as_str()),
+    ] {
+        let args = [
+            "check",
+            old,
+            new,
+            "-M",
+            "pc-q35-7.2",
+            "--device",
+            "am53c974",
+        ];
+        let run = Run::new(&[&args[..], &["--paused", "--direction", "forward"]].concat());
+        assert_eq!(run.status(), Some(1), "{old} {new}: {}", run.said());
+        let notices = run.report["notices"].as_array().unwrap();
+        let kinds: Vec<&Value> = notices.iter().map(|notice| &notice["kind"]).collect();
+        assert_eq!(kinds, ["dumps-missing"], "{notices:?}");
+        let cases = run.report["cases"].as_array().unwrap();
+        let failed = cases.iter().find(|case| case["outcome"] == "fail").unwrap();
+        let message = failed["cause"]["message"].as_str().unwrap();
+        assert!(message.contains("esp/drq_state"), "{message}");
+        let findings = run.report["findings"].as_array().unwrap();
+        let about = |finding: &&Value| {
+            let last = finding["path"].as_array().unwrap().last();
+            finding["rule"] == "field-added" && *last.unwrap() == "drq_state"
+        };
+        let about: Vec<&Value> = findings.iter().filter(about).collect();
+        assert_eq!(about.len(), 1, "{findings:#?}");
+        // What the destination's build describes tells which field it reads.
+        if new == NEW {
+            assert_eq!(failed["cause"]["field"], "esp/drq_state", "{failed:#}");
+            assert_eq!(failed["cause"]["rule"], "field-added", "{failed:#}");
+            assert_eq!(about[0]["confirmed_by"], failed["id"]);
+        }
+    }
+}
+
+/// What a build prints while it starts is not about a migration; what it prints afterwards may be.
+#[apply(test)]
+#[needs(Builds)]
+fn what_a_build_prints_as_it_starts_is_not_held_against_a_load() {
+    let dir = tempfile::tempdir().unwrap();
+    let odd = "qemu-system-x86_64: Could not open option rom 'odd.bin': No such file or directory";
+    let starts = changed(dir.path(), OLD, &format!("echo \"{odd}\" >&2"));
+    let bare = ["-M", "q35", "--device-set", "bare", "--paused"];
+    let run = Run::new(&[&["live", &starts, OLD][..], &bare].concat());
+    assert_eq!(run.outcomes(), ["pass", "pass"], "{}", run.said());
+    // A real one: the ROM comes with another package than the build.
+    let args = [
+        "live", NEW, NEW, "--arch", "aarch64", "-M", "virt", "--device", "ramfb",
+    ];
+    let run = Run::new(&[&args[..], &["--paused", "--direction", "forward"]].concat());
+    assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+    // The same line, when it has done its work.
+    let prefix = build(OLD).shell_prefix();
+    let text = format!("env {prefix} \"$@\"; status=$?; echo \"{odd}\" >&2; exit $status");
+    let ends = script(dir.path(), "qemu-system-x86_64", &text);
+    let run = Run::new(
+        &[
+            &["live", OLD, &ends][..],
+            &bare,
+            &["--direction", "forward"],
+        ]
+        .concat(),
+    );
+    assert_eq!(run.outcomes(), ["broken"], "{}", run.said());
+    let cause = &run.case(0)["cause"];
+    assert_eq!(
+        (&cause["kind"], &cause["side"]),
+        (&"complaint".into(), &"destination".into())
+    );
 }
 
 /// What a check finds of devices that nobody asked for, and what it makes of the findings about them.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crate::api::confinement;
-use crate::api::dumps::dump;
+use crate::api::dumps::{Dumps, dump};
 use crate::api::error::{Error, Problem};
 use crate::api::map::MapConfig;
 use crate::api::progress::{Event, Progress};
-use crate::api::sweep::opened::{Dumps, Supply, selection};
+use crate::api::sweep::opened::{Supply, selection};
 use crate::model::{BuildKind, BuildRef};
 use crate::parallel::each;
 use crate::qemu;

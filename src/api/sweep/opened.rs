@@ -1,11 +1,9 @@
 //! The builds of a sweep, as far as they are available, and their machines.
 
-use std::sync::Arc;
-
 use crate::api;
 use crate::api::config::SweepConfig;
 use crate::api::confinement;
-use crate::api::dumps::dumps;
+use crate::api::dumps::{Dumps, dumps};
 use crate::api::error::{Error, Problem};
 use crate::api::network::host_network;
 use crate::migration::channel::transport::Transport;
@@ -15,11 +13,7 @@ use crate::report::{Notice, NoticeKind};
 use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::sweep::selection::Machines::{Named as ByName, Usual, Versioned};
 use crate::sweep::selection::{MachineSelection, ResolvedMachines, UnavailableMachine, resolve};
-use crate::vmstate::dump::Dump;
 use crate::workload::linux::Network;
-
-/// The dumps of the old and of the new build.
-pub(crate) type Dumps = (Arc<Dump>, Arc<Dump>);
 
 /// The source of the two builds of a sweep.
 pub(crate) trait Supply {
@@ -48,8 +42,7 @@ impl Supply for Named {
     }
 
     fn dumps(&self, pair: &Pair, machine: &str) -> Result<Dumps, Error> {
-        let dumps = dumps(pair, Some(machine::Machines::same(machine)))?;
-        Ok((Arc::new(dumps.old.1), Arc::new(dumps.new.1)))
+        Ok(dumps(pair, Some(machine::Machines::same(machine)))?.shared())
     }
 }
 

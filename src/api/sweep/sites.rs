@@ -142,11 +142,12 @@ impl<'t> Sites<'t> {
                     let cpus = builds.pair.other_default_cpu(&config.machine);
                     let asked = defaults::ask(config);
                     let name = |direction| Some(family.case(direction).to_string());
-                    defaults::settle(config, asked, cpus, &options.directions, jobs, name)?
+                    let means = (jobs, assessment.lists());
+                    defaults::settle(config, asked, cpus, &options.directions, means, name)?
                 }
                 false => Defaults::default(),
             };
-            notices.extend(settled.notice);
+            notices.extend(settled.notices);
             assessment.absorb(settled.findings);
             result.cases.extend(settled.cases);
             result.observed.extend(settled.observed);

@@ -6,7 +6,7 @@ use crate::compare::streams::{CommonWidth, Side};
 use crate::devices::DeviceSet;
 use crate::migration::config::MigrationConfig;
 use crate::migration::leg::save::save_new_machine;
-use crate::model::Direction;
+use crate::model::{Direction, Rule};
 use crate::report::{Case, Confirmation, Described, Finding, Level, Outcome};
 use crate::stream::Stream;
 use crate::vmstate::dump::Dump;
@@ -49,11 +49,10 @@ pub(crate) fn survived(cases: &[&Case], direction: Direction) -> bool {
         .any(|case| case.outcome == Outcome::Pass && there(case))
 }
 
-/// Compares the layouts of both streams. A finding that the dumps gave already, by rule and
-/// field, is confirmed there; what a guest has `survived` in that direction is no more than a note.
+/// Compares the layouts of both streams. A finding that the dumps gave already is confirmed there; what a guest has `survived` in that direction is no more than a note.
 pub(crate) fn findings(
     (old, new): (&Stream, &Stream),
-    (old_dump, new_dump): (&Dump, &Dump),
+    dumps: Option<(&Dump, &Dump)>,
     directions: &[Direction],
     renames: &dyn Renames,
     known: &mut [Finding],
@@ -61,24 +60,25 @@ pub(crate) fn findings(
 ) -> Vec<Finding> {
     let old = Side {
         stream: old,
-        dump: Some(old_dump),
+        dump: dumps.map(|(old, _)| old),
     };
     let new = Side {
         stream: new,
-        dump: Some(new_dump),
+        dump: dumps.map(|(_, new)| new),
     };
     let mut found = streams::compare(old, new, directions, renames);
-    let field = |finding: &Finding| finding.path.last().cloned();
     found.retain(|finding| {
-        let mut same = known.iter_mut().filter(|known| {
-            known.rule == finding.rule
-                && known.direction == finding.direction
-                && field(known) == field(finding)
-                // Of what is about a whole section, the path is the section's name.
-                && (known.path.len() > 1 || known.path == finding.path)
-        });
+        let mut same = known.iter_mut().filter(|known| is_known(known, finding));
         match same.next() {
             Some(known) => {
+                let is_other = known.rule != finding.rule;
+                // A guest that came through is no proof of what the dumps warn of.
+                if is_other && survived(finding.direction) {
+                    return false;
+                }
+                if is_other {
+                    known.level = known.level.min(finding.level);
+                }
                 known.confirmed_by.get_or_insert(Confirmation::Streams);
                 false
             }
@@ -94,4 +94,93 @@ pub(crate) fn findings(
         }
     }
     found
+}
+
+/// Tells whether a finding of the dumps is about the same as one of the streams.
+fn is_known(known: &Finding, sent: &Finding) -> bool {
+    // A stream does not show that a field has a condition.
+    let plain = |rule| match rule {
+        Rule::ConditionalFieldAdded => Rule::FieldAdded,
+        Rule::ConditionalFieldRemoved => Rule::FieldRemoved,
+        other => other,
+    };
+    // Nor that a section has another name in the other build.
+    let is_renamed = || {
+        let lone = matches!(sent.rule, Rule::SectionAdded | Rule::SectionRemoved);
+        lone && known.rule == Rule::VmsdRenamed && known.is_about(&sent.path[0])
+    };
+    let is_same = || {
+        plain(known.rule) == plain(sent.rule)
+            && known.path.last() == sent.path.last()
+            // Of what is about a whole section, the path is the section's name.
+            && (known.path.len() > 1 || known.path == sent.path)
+    };
+    known.direction == sent.direction && (is_same() || is_renamed())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn finding(rule: &str, direction: &str, path: &[&str], new: &Value) -> Finding {
+        serde_json::from_value(json!({
+            "rule": rule, "level": "warning", "direction": direction, "section": "isa-vga",
+            "also_in": [], "path": path, "message": "m", "old": {"name": path.last()}, "new": new,
+            "allowed_by": null, "evidence": "dump", "confirmed_by": null, "context": []
+        }))
+        .expect("a finding")
+    }
+
+    #[test]
+    fn what_a_dump_says_of_a_difference_is_not_said_again() {
+        let of = |rule, path: &[&str], name: &str| {
+            finding(rule, "backward", path, &json!({"name": name}))
+        };
+        let esp: &[&str] = &["pciespscsi", "esp", "asc_mode"];
+        let renamed = || of("vmsd-renamed", &["vga"], "vga-isa");
+        for (known, sent, is_same) in [
+            (renamed(), of("section-added", &["vga-isa"], "-"), true),
+            (renamed(), of("section-removed", &["vga"], "-"), true),
+            (renamed(), of("section-added", &["virtio-vga"], "-"), false),
+            (
+                renamed(),
+                of("field-added", &["vga-isa", "vga"], "-"),
+                false,
+            ),
+            (
+                of("conditional-field-added", esp, "-"),
+                of("field-added", esp, "-"),
+                true,
+            ),
+            (
+                of("conditional-field-removed", esp, "-"),
+                of("field-removed", esp, "-"),
+                true,
+            ),
+            (
+                of("conditional-field-added", esp, "-"),
+                of("field-removed", esp, "-"),
+                false,
+            ),
+            (
+                of("field-renamed", esp, "-"),
+                of("field-removed", esp, "-"),
+                false,
+            ),
+            (
+                of("section-added", &["a"], "-"),
+                of("section-added", &["b"], "-"),
+                false,
+            ),
+        ] {
+            assert_eq!(is_known(&known, &sent), is_same, "{known:?} {sent:?}");
+            let other_way = Finding {
+                direction: Direction::Forward,
+                ..known
+            };
+            assert!(!is_known(&other_way, &sent));
+        }
+    }
 }

@@ -28,7 +28,7 @@ fn explain<'f>(
     };
     findings
         .iter_mut()
-        .filter(|f| f.direction == direction && f.path.first().is_some_and(|p| p == name))
+        .filter(|f| f.direction == direction && f.is_about(name))
         .filter(|f| explains(f) && !f.is_common_width())
         .min_by_key(|f| (!names_it(f), f.level, f.allowed_by.is_some()))
 }
@@ -173,6 +173,39 @@ mod tests {
             "allowed_by": null, "evidence": "dump", "confirmed_by": null, "context": []
         }))
         .expect("a finding")
+    }
+
+    #[test]
+    fn a_section_that_was_renamed_is_known_by_both_names() {
+        let renamed = |direction: &str| -> Finding {
+            serde_json::from_value(json!({
+                "rule": "vmsd-renamed", "level": "error", "direction": direction, "section": "isa-vga",
+                "also_in": [], "path": ["vga"], "message": "m", "old": {"name": "vga"},
+                "new": {"name": "vga-isa"}, "allowed_by": null, "evidence": "dump",
+                "confirmed_by": null, "context": []
+            }))
+            .expect("a finding")
+        };
+        for (section, direction, explains) in [
+            ("vga-isa", "backward", true),
+            ("vga", "backward", true),
+            ("vga-isa", "forward", false),
+            ("virtio-vga", "backward", false),
+        ] {
+            let mut case = case("fail", None);
+            if let Some(cause) = &mut case.cause {
+                cause.section = Some(section.into());
+            }
+            let mut findings = [renamed(direction)];
+            assert_eq!(
+                link(&mut case, &mut findings).is_some(),
+                explains,
+                "{section}"
+            );
+            let rule = case.cause.and_then(|cause| cause.rule);
+            assert_eq!(rule, explains.then_some(Rule::VmsdRenamed));
+            assert_eq!(findings[0].confirmed_by.is_some(), explains);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
+use std::sync::Arc;
 
 use crate::migration::case;
 use crate::migration::config::{CaseSpec, MigrationConfig};
@@ -85,7 +86,7 @@ async fn snapshot(
         Ok(mut snapshot) => {
             vm.ask_offers(&mut snapshot).await;
             vm.monitored.quit(vm.command).await;
-            Ok(snapshot)
+            Ok(snapshot.without_folder(folder.path()))
         }
         Err(problem) => Err(vm.monitored.explain(problem).await),
     }
@@ -95,7 +96,7 @@ async fn snapshot(
 /// contain it and those that it contains. A section of no device belongs to the machine or its
 /// CPUs. Without a dump nobody knows which section is of a device.
 fn concerned(objects: &[Object], section: &str, senders: &Senders) -> Vec<bool> {
-    let is_cpu = matches!(section, "cpu" | "cpu_common");
+    let is_cpu = is_of_cpu(section);
     let types = senders.get(section);
     let is_of_no_device = types.is_none() && !senders.is_empty();
     let hits: Vec<&str> = objects
@@ -121,6 +122,15 @@ fn concerned(objects: &[Object], section: &str, senders: &Senders) -> Vec<bool> 
                 .any(|hit| below(hit, &object.path) || below(&object.path, hit)),
         })
         .collect()
+}
+
+fn is_of_cpu(section: &str) -> bool {
+    matches!(section, "cpu" | "cpu_common")
+}
+
+/// Tells whether a section is of what every machine has: memory and CPUs.
+pub(crate) fn is_of_board(section: &str) -> bool {
+    section == RAM || is_of_cpu(section)
 }
 
 /// Returns the cause of a case that failed in a way that a difference in set-up can explain.
@@ -182,17 +192,22 @@ pub(crate) async fn explain(
 /// The section of guest memory.
 const RAM: &str = "ram";
 
-/// Names the file that the owner of a block of memory reads it from, if there is one; each build may come with a
-/// file of its own.
+/// Names the file that the owner of a block of memory reads it from in both builds, if there is one; each build may come
+/// with a file of its own.
 fn rom_behind(snapshots: &Snapshots) -> String {
-    let objects = snapshots.old.objects.iter().chain(&snapshots.new.objects);
-    let files = objects.filter_map(|object| object.properties.get("romfile")?.value.as_str());
-    let mut files = files.filter(|file| !file.is_empty());
-    files.next().map_or_else(String::new, |file| {
-        format!(
+    let file_of = |snapshot: &Snapshot| {
+        let mut files = snapshot.objects.iter().filter_map(|object| {
+            let file = object.properties.get("romfile")?.value.as_str()?;
+            (!file.is_empty()).then(|| file.to_owned())
+        });
+        files.next()
+    };
+    match (file_of(&snapshots.old), file_of(&snapshots.new)) {
+        (Some(file), Some(_)) => format!(
             "; its contents are those of the file {file} (`romfile`) that comes with each build"
-        )
-    })
+        ),
+        _ => String::new(),
+    }
 }
 
 /// Makes differences the explanation of a failed case.
@@ -239,9 +254,10 @@ fn link(case: &mut Case, differences: &[Difference], machine: &str) -> Vec<Findi
 const LISTED: usize = 3;
 
 /// Collects which types of these dumps send sections of which names.
-pub(crate) fn senders(dumps: &[&Dump]) -> Senders {
+pub(crate) fn senders(dumps: Option<&(Arc<Dump>, Arc<Dump>)>) -> Senders {
     let mut senders = Senders::new();
-    for section in dumps.iter().flat_map(|dump| &dump.sections) {
+    let dumps = dumps.into_iter().flat_map(|(old, new)| [old, new]);
+    for section in dumps.flat_map(|dump| &dump.sections) {
         senders
             .entry(section.description.name.clone())
             .or_default()

@@ -1,7 +1,7 @@
 //! Findings that better evidence makes moot.
 
-use crate::model::Rule;
-use crate::report::{Case, Evidence, Finding};
+use crate::model::{Direction, Rule};
+use crate::report::{Case, Confirmation, Evidence, Finding};
 
 /// Withdraws what cases that failed make moot.
 pub(crate) fn withdraw_moot(cases: &[Case], findings: &mut Vec<Finding>) {
@@ -34,39 +34,60 @@ fn withdraw_lengths(cases: &[Case], findings: &mut Vec<Finding>) {
     }
 }
 
-/// Withdraws what streams say of the inside of a section whose version a build refused: it was refused before a
-/// byte of it was read.
-fn withdraw_unread(cases: &[Case], findings: &mut Vec<Finding>) {
-    for case in cases {
-        let Some(cause) = &case.cause else {
-            continue;
-        };
-        let is_version = |rule| matches!(rule, Rule::VersionTooNew | Rule::VersionTooOld);
-        let Some(section) = cause
-            .section
-            .as_ref()
-            .filter(|_| cause.rule.is_some_and(is_version))
-        else {
-            continue;
-        };
+/// A section whose version a destination refuses.
+struct Refused {
+    vmsd: String,
+    direction: Direction,
+}
+
+impl Refused {
+    /// Returns the section that a case failed at for its version.
+    fn by_case(case: &Case) -> Option<Refused> {
+        let cause = case.cause.as_ref()?;
+        let section = cause.section.as_ref()?;
         let vmsd = section.vmsd_name();
         // The version of a part of it is another matter.
-        if cause.field.as_deref().is_some_and(|field| field != vmsd) {
-            continue;
-        }
-        let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
-        findings.retain(|finding| {
-            let is_inside = finding.direction == direction
-                && finding.evidence == Evidence::Stream
-                && finding.path.len() > 1
-                && finding.path.first().is_some_and(|first| first == vmsd);
-            !is_inside
-                || finding
-                    .confirmed_by
-                    .as_ref()
-                    .is_some_and(|by| by.is_case(&case.id))
-        });
+        let is_whole = cause.field.as_deref().is_none_or(|field| field == vmsd);
+        (is_whole && cause.rule.is_some_and(is_version)).then(|| Refused {
+            vmsd: vmsd.to_owned(),
+            direction: case.legs.last().map_or(case.direction, |leg| leg.direction),
+        })
     }
+
+    /// Returns the section whose version does not fit by the dumps.
+    fn by_dumps(finding: &Finding) -> Option<Refused> {
+        match &*finding.path {
+            [vmsd] if finding.evidence == Evidence::Dump && is_version(finding.rule) => {
+                Some(Refused {
+                    vmsd: vmsd.clone(),
+                    direction: finding.direction,
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+fn is_version(rule: Rule) -> bool {
+    matches!(rule, Rule::VersionTooNew | Rule::VersionTooOld)
+}
+
+/// Withdraws what streams say of the inside of a section whose version a build refuses, of which no byte is read, unless a
+/// case has shown it all the same.
+fn withdraw_unread(cases: &[Case], findings: &mut Vec<Finding>) {
+    let by_cases = cases.iter().filter_map(Refused::by_case);
+    let by_dumps = findings.iter().filter_map(Refused::by_dumps);
+    let refused: Vec<Refused> = by_cases.chain(by_dumps).collect();
+    findings.retain(|finding| {
+        let [vmsd, _, ..] = &*finding.path else {
+            return true;
+        };
+        let is_unread = refused
+            .iter()
+            .any(|of| of.direction == finding.direction && of.vmsd == *vmsd);
+        let is_shown = matches!(finding.confirmed_by, Some(Confirmation::Case(_)));
+        !is_unread || finding.evidence != Evidence::Stream || is_shown
+    });
 }
 
 #[cfg(test)]
@@ -74,7 +95,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::Direction;
     use crate::report::{Cause, Outcome};
 
     fn finding(path: &[&str], direction: &str, evidence: &str) -> Finding {
@@ -142,5 +162,48 @@ mod tests {
             withdraw_moot(std::slice::from_ref(&case), &mut findings);
             assert_eq!(findings.len(), left, "{:?}", case.cause);
         }
+    }
+
+    #[test]
+    fn the_inside_of_a_section_that_cannot_be_read_by_the_dumps_says_nothing() {
+        let of_stream = || {
+            vec![
+                finding(&["riscv_mtimer", "time_delta"], "forward", "stream"),
+                finding(&["riscv_mtimer", "time_delta"], "backward", "stream"),
+                finding(&["riscv_imsic", "eidelivery"], "forward", "stream"),
+                finding(&["riscv_mtimer", "timers"], "forward", "dump"),
+            ]
+        };
+        let version = |rule, path: &[&str], direction, evidence| Finding {
+            rule,
+            ..finding(path, direction, evidence)
+        };
+        let (old, new) = (Rule::VersionTooOld, Rule::VersionTooNew);
+        for (by, left) in [
+            (version(old, &["riscv_mtimer"], "forward", "dump"), 3),
+            (version(new, &["riscv_mtimer"], "backward", "dump"), 3),
+            (version(old, &["riscv_imsic"], "forward", "dump"), 3),
+            (version(old, &["riscv_imsic"], "backward", "dump"), 4),
+            // That of a part is read when all before it was.
+            (
+                version(new, &["riscv_mtimer", "part"], "forward", "dump"),
+                4,
+            ),
+            (
+                version(Rule::FieldAdded, &["riscv_mtimer"], "forward", "dump"),
+                4,
+            ),
+        ] {
+            let mut findings = of_stream();
+            findings.push(by.clone());
+            withdraw_moot(&[], &mut findings);
+            assert_eq!(findings.len(), left + 1, "{by:?}");
+        }
+        // A guest that failed there knows better.
+        let mut shown = of_stream();
+        shown[0].confirmed_by = Some(Confirmation::Case("id".to_owned()));
+        shown.push(version(old, &["riscv_mtimer"], "forward", "dump"));
+        withdraw_moot(&[], &mut shown);
+        assert_eq!(shown.len(), 5);
     }
 }

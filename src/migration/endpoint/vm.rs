@@ -18,6 +18,7 @@ use crate::migration::endpoint::tls;
 use crate::model::{Accelerator, Version};
 use crate::parallel::side_by_side;
 use crate::qemu::machine::ProfileCpu;
+use crate::qemu::output;
 use crate::qemu::output::devices::DeviceTree;
 use crate::qemu::properties::{Asked, Snapshot};
 use crate::qemu::qmp::QmpError;
@@ -342,6 +343,8 @@ pub struct Vm {
     pub command: Duration,
     /// The command line as one types it, for the logs.
     pub command_line: String,
+    /// What it printed while it started: none of it is about a migration.
+    printed: String,
     /// The file in which a destination traces its load.
     pub(crate) trace: Option<PathBuf>,
     /// Sections that it gets in the place of those that it refuses.
@@ -401,6 +404,7 @@ impl Vm {
         let command_line = typed(&build, &args);
         let monitored = Monitored::start(&build, &args).await?;
         Ok(Vm {
+            printed: monitored.process.stderr(),
             monitored,
             index,
             folder: folder.to_owned(),
@@ -416,6 +420,13 @@ impl Vm {
         })
     }
 
+    /// Returns the first line that it should not have printed, since it has started.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        let printed = self.monitored.process.stderr();
+        let is_new = |line: &&str| self.printed.lines().all(|known| known != *line);
+        output::complaints(&printed).find(is_new).map(str::to_owned)
+    }
+
     /// Asks for its buses and the devices on them.
     ///
     /// # Errors
@@ -429,7 +440,8 @@ impl Vm {
     /// # Errors
     /// The build ends, or does not answer in time.
     pub(crate) async fn ask(&self, asked: Asked) -> Result<Snapshot, QmpError> {
-        Snapshot::of(&self.monitored.session, self.command, asked).await
+        let taken = Snapshot::of(&self.monitored.session, self.command, asked).await?;
+        Ok(taken.without_folder(&self.folder))
     }
 
     /// Asks its virtio devices for the features that they offer. It may have ended afterwards.

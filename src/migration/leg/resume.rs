@@ -6,7 +6,6 @@ use crate::migration::endpoint::vm::Vm;
 use crate::migration::leg::error::{
     GuestFault, LegError, LegErrorKind, Timeout, command_failed, ended,
 };
-use crate::qemu::output;
 use crate::report::{LegSide, Phase};
 use crate::workload::SerialLog;
 
@@ -83,10 +82,10 @@ pub(crate) async fn quit(vm: &mut Vm, side: LegSide) -> Result<(), LegError> {
 }
 
 fn no_complaint(vm: &Vm, side: LegSide, phase: Phase) -> Result<(), LegError> {
-    match output::complaint(&vm.monitored.process.stderr()) {
+    match vm.complaint() {
         None => Ok(()),
         Some(line) => {
-            let complaint = LegErrorKind::Complaint(line.to_owned());
+            let complaint = LegErrorKind::Complaint(line);
             Err(LegError::new(side, phase, complaint))
         }
     }
