@@ -219,6 +219,30 @@ mod tests {
     }
 
     #[test]
+    fn pages_may_come_in_any_order() {
+        let pages = [(0, 1), (0x1000, 2), (0x2000, 3), (0x3000, 4)];
+        let [first, second, third, fourth] = pages;
+        let in_order = memory(&[("a", &pages)]);
+        let mixed = memory(&[("a", &[third, first, (0x1000, 9), fourth, second, third])]);
+        assert_eq!(sentence(&in_order, &mixed), None);
+        assert_eq!(sentence(&mixed, &in_order), None);
+        let other = memory(&[("a", &[third, first, fourth, (0x1000, 9)])]);
+        for (sent, arrived) in [(&in_order, &other), (&other, &mixed)] {
+            assert_eq!(
+                sentence(sent, arrived).as_deref(),
+                Some("1 of 16 pages of memory differ, the first at 0x1000 of a")
+            );
+        }
+        let mut backwards = memory(&[("a", &[])]);
+        for page in (1..16).rev().chain(1..16) {
+            backwards.page("a", page * 4096, Page::Filled(0));
+            assert!(!backwards.is_whole(), "the first page is not there");
+        }
+        backwards.page("a", 0, Page::Filled(0));
+        assert!(backwards.is_whole());
+    }
+
+    #[test]
     fn a_block_of_the_destination_alone_is_its_own() {
         let sent = memory(&[("a", &[(0, 1)])]);
         let arrived = memory(&[("a", &[(0, 1)]), ("own", &[(0, 9)])]);
