@@ -259,6 +259,32 @@ esac"#;
     run.leaves_nothing();
 }
 
+/// A disk that takes nothing more on the other side: the guest says so, and does not wait for it.
+#[apply(test)]
+#[needs(Builds)]
+fn a_disk_that_takes_nothing_more_is_found_by_the_guest() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = r#"case "$*" in *-incoming*)
+for arg; do
+    shift
+    case "$arg" in file,node-name=blk0-node,*)
+        fails=inject-error.0.event=none,inject-error.0.iotype=write,inject-error.0.errno=5
+        arg=$(echo "$arg" | sed "s/^file,/blkdebug,$fails,image.driver=file,/; s/,\(filename\|locking\)=/,image.\1=/g")
+    esac
+    set -- "$@" "$arg"
+done
+esac"#;
+    let full = changed(folder.path(), NEW, first);
+    let more = words!("--workload linux --direction forward --retries 0");
+    let run = run(OLD, &full, &set(folder.path()), &more);
+    let message = run.case(0)["cause"]["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.contains("disk vda write") || message.contains("I/O error, dev vda"),
+        "{message}"
+    );
+    run.leaves_nothing();
+}
+
 /// A card that is connected to nobody on the other side: what the guest sends there is not answered.
 #[apply(test)]
 #[needs(Builds)]

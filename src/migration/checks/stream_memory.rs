@@ -21,12 +21,57 @@ pub(crate) struct StreamMemory {
     partial: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Block {
     name: Arc<str>,
     length: u64,
-    /// Hashes of the pages that were sent, by address in the block.
-    pages: FxHashMap<u64, u64>,
+    /// Addresses in the block and hashes of the pages that were sent in the order of their addresses: nearly all of them.
+    pages: Vec<(u64, u64)>,
+    /// Hashes of the others, by address.
+    late: FxHashMap<u64, u64>,
+}
+
+impl Block {
+    fn set(&mut self, address: u64, hash: u64) {
+        if self.pages.last().is_none_or(|&(last, _)| last < address) {
+            self.pages.push((address, hash));
+        } else if let Ok(index) = self.index(address) {
+            self.pages[index].1 = hash;
+        } else {
+            self.late.insert(address, hash);
+        }
+    }
+
+    fn index(&self, address: u64) -> Result<usize, usize> {
+        self.pages.binary_search_by_key(&address, |&(at, _)| at)
+    }
+
+    fn hash(&self, address: u64) -> Option<u64> {
+        match self.index(address) {
+            Ok(index) => Some(self.pages[index].1),
+            Err(_) => self.late.get(&address).copied(),
+        }
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = u64> {
+        let in_order = self.pages.iter().map(|&(address, _)| address);
+        in_order.chain(self.late.keys().copied())
+    }
+
+    /// Returns the addresses of the pages that another one has with other contents, in their order. A page that was not
+    /// sent is zeros.
+    fn differing(&self, other: &Block) -> Vec<u64> {
+        if self.pages == other.pages && self.late == other.late {
+            return Vec::new();
+        }
+        let hash = |block: &Block, at| block.hash(at).unwrap_or(ZEROS);
+        let added = other.addresses().filter(|&at| self.hash(at).is_none());
+        let mut differ: Vec<u64> = (self.addresses().chain(added))
+            .filter(|&at| hash(self, at) != hash(other, at))
+            .collect();
+        differ.sort_unstable();
+        differ
+    }
 }
 
 impl RamVisitor for StreamMemory {
@@ -36,7 +81,7 @@ impl RamVisitor for StreamMemory {
         let empty = |block: &RamBlock| Block {
             name: block.name.clone(),
             length: block.length,
-            pages: FxHashMap::default(),
+            ..Block::default()
         };
         self.blocks = blocks.iter().map(empty).collect();
     }
@@ -62,7 +107,7 @@ impl RamVisitor for StreamMemory {
                 return;
             }
         };
-        block.pages.insert(address, hash);
+        block.set(address, hash);
     }
 }
 
@@ -79,7 +124,9 @@ impl StreamMemory {
     /// Tells whether every page of the guest was in the stream, as the guest has it.
     pub(crate) fn is_whole(&self) -> bool {
         let size = self.page_size.unwrap_or(PAGE_SIZE);
-        let sent = |block: &Block| block.pages.len() as u64 >= block.length.div_ceil(size);
+        let sent = |block: &Block| {
+            (block.pages.len() + block.late.len()) as u64 >= block.length.div_ceil(size)
+        };
         !self.partial && !self.blocks.is_empty() && self.blocks.iter().all(sent)
     }
 
@@ -87,19 +134,11 @@ impl StreamMemory {
     pub(crate) fn difference(&self, arrived: &StreamMemory) -> Option<PageDifference> {
         let mut pages = Vec::new();
         let mut blocks = Vec::new();
-        let none = FxHashMap::default();
+        let none = Block::default();
         for sent in &self.blocks {
             let index = arrived.names.get(&sent.name);
             let block = index.and_then(|&index| arrived.blocks.get(index));
-            let arrived = block.map_or(&none, |block| &block.pages);
-            let hash =
-                |pages: &FxHashMap<u64, u64>, at: &u64| pages.get(at).copied().unwrap_or(ZEROS);
-            let added = arrived.keys().filter(|at| !sent.pages.contains_key(at));
-            let addresses = sent.pages.keys().chain(added).copied();
-            let mut differ: Vec<u64> = addresses
-                .filter(|at| hash(&sent.pages, at) != hash(arrived, at))
-                .collect();
-            differ.sort_unstable();
+            let differ = sent.differing(block.unwrap_or(&none));
             if !differ.is_empty() {
                 blocks.push(sent.name.to_string());
             }
@@ -177,6 +216,30 @@ mod tests {
         ] {
             assert_eq!(sentence(&sent, &arrived).as_deref(), Some(expected));
         }
+    }
+
+    #[test]
+    fn pages_may_come_in_any_order() {
+        let pages = [(0, 1), (0x1000, 2), (0x2000, 3), (0x3000, 4)];
+        let [first, second, third, fourth] = pages;
+        let in_order = memory(&[("a", &pages)]);
+        let mixed = memory(&[("a", &[third, first, (0x1000, 9), fourth, second, third])]);
+        assert_eq!(sentence(&in_order, &mixed), None);
+        assert_eq!(sentence(&mixed, &in_order), None);
+        let other = memory(&[("a", &[third, first, fourth, (0x1000, 9)])]);
+        for (sent, arrived) in [(&in_order, &other), (&other, &mixed)] {
+            assert_eq!(
+                sentence(sent, arrived).as_deref(),
+                Some("1 of 16 pages of memory differ, the first at 0x1000 of a")
+            );
+        }
+        let mut backwards = memory(&[("a", &[])]);
+        for page in (1..16).rev().chain(1..16) {
+            backwards.page("a", page * 4096, Page::Filled(0));
+            assert!(!backwards.is_whole(), "the first page is not there");
+        }
+        backwards.page("a", 0, Page::Filled(0));
+        assert!(backwards.is_whole());
     }
 
     #[test]

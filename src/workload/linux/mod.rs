@@ -37,9 +37,11 @@ const INIT: &[u8] = include_bytes!("../../../guests/linux/init");
 /// The program by which the kernel itself asks for a module.
 const MODPROBE: &[u8] = include_bytes!("../../../guests/linux/modprobe");
 /// Options of every kernel, whatever its architecture. Memory that is free is zeroes, so that it need not be
-/// sent; addresses do not depend on chance; a host that is busy is no fault of the guest; and nothing is guarded or measured
-/// for which nobody is there.
-const APPEND: &str = "loglevel=1 panic=-1 nokaslr init_on_free=1 nowatchdog rcupdate.rcu_cpu_stall_suppress=1 mitigations=off psi=0";
+/// sent; addresses do not depend on chance; a host that is busy is no fault of the guest; and nothing is guarded, measured or
+/// optimized for which nobody is there, since emulation translates the code of it anew after each move.
+const APPEND: &str = "loglevel=1 panic=-1 nokaslr init_on_free=1 init_on_alloc=0 nowatchdog \
+    rcupdate.rcu_cpu_stall_suppress=1 mitigations=off psi=0 lsm= audit=0 hardened_usercopy=off randomize_kstack_offset=off \
+    cpuidle.off=1 noautogroup transparent_hugepage=never vt.global_cursor_default=0";
 
 /// A kernel, a shell, and what they run on: all that the guests of a run have in common.
 #[derive(Debug)]
@@ -194,8 +196,14 @@ impl LinuxGuest {
             kernel,
             append,
             timer,
+            processors,
             ..
         } = &self.kit.packages;
+        // Where nothing is balanced, what runs where does not depend on chance.
+        let isolated = match processors - 1 {
+            0 => String::new(),
+            last => format!("isolcpus={last}"),
+        };
         let answers = match self.kit.network.answers() {
             true => "answers",
             false => "silent",
@@ -206,7 +214,8 @@ impl LinuxGuest {
             "-initrd".into(),
             folder.join(INITRAMFS).into(),
             "-append".into(),
-            format!("{append} {APPEND} migcompat.net={answers} migcompat.timer={timer}").into(),
+            format!("{append} {APPEND} {isolated} migcompat.net={answers} migcompat.timer={timer}")
+                .into(),
         ]
     }
 
