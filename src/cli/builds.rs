@@ -112,13 +112,10 @@ fn list(cache: &Cache) -> Result<Exit, Failure> {
         }
         Ok(())
     })
-    .context("cannot print the list")
-    .map_err(Failure::usage)?;
+    .context("cannot print the list")?;
     Ok(Exit::Compatible)
 }
 
-fn print_line(line: &str) -> Result<(), Failure> {
-    target::print(|out| writeln!(out, "{line}"))
-        .context("cannot print")
-        .map_err(Failure::usage)
+fn print_line(line: &str) -> anyhow::Result<()> {
+    target::print(|out| writeln!(out, "{line}")).context("cannot print")
 }
