@@ -412,16 +412,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::BuildKind;
-    use crate::report::{AD_HOC, Cause, Gate, Policy, ShardRef, TOGETHER, Verdict};
+    use crate::report::{AD_HOC, Cause, Gate, Policy, ShardRef, TOGETHER, Verdict, testing};
     use BaselineStatus::{Fixed, New, Same};
 
     fn report(findings: Vec<Finding>, cases: Vec<Case>) -> Report {
-        let build = BuildRef {
-            label: "build".to_owned(),
-            kind: BuildKind::Binary,
-            version: None,
-        };
+        let build = testing::build("build");
         Report {
             findings,
             cases,
@@ -430,13 +425,10 @@ mod tests {
     }
 
     fn finding(section: &str, also_in: &[&str], size: u64) -> Finding {
-        serde_json::from_value(json!({
-            "rule": "field-added", "level": "error", "direction": "forward", "section": section,
-            "also_in": also_in, "path": [format!("vmstate_{section}"), "esp", "x"], "message": "m",
-            "old": null, "new": {"size": size}, "allowed_by": null, "evidence": "dump",
-            "confirmed_by": null, "context": []
+        testing::finding(json!({
+            "section": section, "also_in": also_in, "new": {"size": size},
+            "path": [format!("vmstate_{section}"), "esp", "x"],
         }))
-        .expect("a finding")
     }
 
     fn case(set: &str, devices: &[&str], outcome: Outcome, section: Option<&str>) -> Case {

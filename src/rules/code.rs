@@ -435,17 +435,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::report::SourceField;
+    use crate::report::{SourceField, testing};
 
     fn finding(rule: &str, change: ChangeKey) -> Finding {
-        let finding = json!({
-            "rule": rule, "level": "error", "direction": "forward", "section": "dev", "also_in": ["twin"],
-            "path": ["dev", "x"], "message": "m", "old": null, "new": null, "allowed_by": null,
-            "evidence": "dump", "confirmed_by": null, "context": []
-        });
         Finding {
             change,
-            ..serde_json::from_value(finding).expect("a finding")
+            ..testing::finding(json!({"rule": rule, "also_in": ["twin"]}))
         }
     }
 

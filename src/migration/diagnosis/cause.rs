@@ -188,7 +188,7 @@ mod tests {
     use super::*;
     use crate::migration::leg::error::Timeout;
     use crate::qemu::Ended;
-    use crate::report::{FailureKind, Phase, StateDiff};
+    use crate::report::{FailureKind, Phase, StateDiff, testing};
 
     const SIGABRT: i32 = 6;
     const EXIT_1: i32 = 1 << 8;
@@ -326,15 +326,8 @@ mod tests {
             (Change::Vanished, None),
         ] {
             let diff = StateDiff {
-                leg: 0,
-                section: "sd-card".into(),
-                instance: 0,
-                field: "enable".to_owned(),
                 change,
-                sent: "false".to_owned(),
-                held: None,
-                landed_in: None,
-                fresh: None,
+                ..testing::diff("enable")
             };
             let error = LegError::of_state(&[diff]).expect("a difference");
             assert_eq!(placed(&error, "").rule, rule, "{change:?}");

@@ -152,27 +152,32 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::report::testing;
 
-    fn case(outcome: &str, field: Option<&str>) -> Case {
-        serde_json::from_value(json!({
-            "id": "x", "machine": "pc-q35-7.2", "device_set": "x", "devices": [], "left_out": [],
-            "transport": "unix", "direction": "backward", "running": false, "outcome": outcome,
-            "cause": {"section": "0000:00:01.0/sd", "instance": 0, "field": field, "rule": null,
-                "message": "no"},
-            "control": null, "repeated": null, "legs": [], "state_diff": [], "state_checked": null,
-            "state_unchecked": null, "allowed_by": null, "reproduce": null, "source_stderr": "",
-            "destination_stderr": "", "logs": null, "elapsed_ms": 1
-        }))
-        .expect("a case")
+    fn case(outcome: Outcome, field: Option<&str>) -> Case {
+        Case {
+            outcome,
+            cause: Some(Cause {
+                section: Some("0000:00:01.0/sd".into()),
+                instance: Some(0),
+                field: field.map(str::to_owned),
+                ..Cause::default()
+            }),
+            ..Case::untried(
+                "x".to_owned(),
+                "pc-q35-7.2",
+                "x",
+                "unix",
+                Direction::Backward,
+            )
+        }
     }
 
     fn finding(rule: Rule, level: &str, direction: &str, path: &[&str]) -> Finding {
-        serde_json::from_value(json!({
+        testing::finding(json!({
             "rule": rule.id(), "level": level, "direction": direction, "section": "sd-card",
-            "also_in": [], "path": path, "message": "m", "old": null, "new": null,
-            "allowed_by": null, "evidence": "dump", "confirmed_by": null, "context": []
+            "path": path,
         }))
-        .expect("a finding")
     }
 
     #[test]
@@ -203,7 +208,7 @@ mod tests {
         ];
         for (known, field, rule) in table {
             let mut findings: Vec<Finding> = known.iter().copied().cloned().collect();
-            let mut case = case("lost", *field);
+            let mut case = case(Outcome::Lost, *field);
             link(&mut case, &mut findings);
             let rule_found = case.cause.and_then(|cause| cause.rule);
             assert_eq!(rule_found, *rule, "{field:?}: {findings:#?}");
@@ -217,6 +222,6 @@ mod tests {
             }
         }
         let mut findings = vec![certain];
-        assert!(link(&mut case("pass", None), &mut findings).is_none());
+        assert!(link(&mut case(Outcome::Pass, None), &mut findings).is_none());
     }
 }

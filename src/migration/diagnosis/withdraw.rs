@@ -75,15 +75,13 @@ mod tests {
 
     use super::*;
     use crate::model::Direction;
-    use crate::report::{Cause, Outcome};
+    use crate::report::{Cause, Outcome, testing};
 
     fn finding(path: &[&str], direction: &str, evidence: &str) -> Finding {
-        serde_json::from_value(json!({
+        testing::finding(json!({
             "rule": "field-resized", "level": "warning", "direction": direction, "section": "cpu",
-            "also_in": [], "path": path, "message": "m", "old": null, "new": null,
-            "allowed_by": null, "evidence": evidence, "confirmed_by": null, "context": []
+            "path": path, "evidence": evidence,
         }))
-        .expect("a finding")
     }
 
     fn refused(field: Option<&str>, rule: Rule) -> Case {
