@@ -405,6 +405,10 @@ mod tests {
         }
     }
 
+    fn says(text: &str, part: &str) {
+        assert!(text.contains(part), "{text}");
+    }
+
     fn old() -> BuildInfo {
         build(
             Version::new(9, 2, 0),
@@ -551,23 +555,17 @@ mod tests {
         let (old, new) = (old(), new());
         let message = |wanted| resolve(wanted, &old, &new).unwrap_err().to_string();
         let has = message("pc-q35-4.2");
-        assert!(
-            has.contains("the new build (11.1.0) has no machine type pc-q35-4.2"),
-            "{has}"
+        says(
+            &has,
+            "the new build (11.1.0) has no machine type pc-q35-4.2",
         );
-        assert!(has.contains("that both have is pc-q35-9.2"), "{has}");
+        says(&has, "that both have is pc-q35-9.2");
         let has = message("pc-q35-10.0");
-        assert!(has.contains("the old build (9.2.0) has no"), "{has}");
+        says(&has, "the old build (9.2.0) has no");
         let has = message("pc-q35-9.22");
-        assert!(
-            has.contains("have in common no machine type pc-q35-9.22"),
-            "{has}"
-        );
+        says(&has, "have in common no machine type pc-q35-9.22");
         let has = message("isapc");
-        assert!(
-            has.contains("the new build (11.1.0) has no machine type isapc"),
-            "{has}"
-        );
+        says(&has, "the new build (11.1.0) has no machine type isapc");
         // As loongarch64's `virt`, which became versioned.
         let later = build(Version::new(11, 1, 0), &[("virt-11.1", "virt")]);
         let has = resolve("virt", &old, &later).unwrap_err().to_string();
@@ -635,13 +633,10 @@ mod tests {
                 has.starts_with(&format!("{wanted}: the machine type is given alone")),
                 "{has}"
             );
-            assert!(
-                has.contains(r#"`backend = ["-machine", "smm=off"]`"#),
-                "{has}"
-            );
+            says(&has, r#"`backend = ["-machine", "smm=off"]`"#);
         }
         let has = resolve_one("nosuch,smm=off", &old).unwrap_err().to_string();
-        assert!(has.contains("no machine type nosuch,smm=off"), "{has}");
+        says(&has, "no machine type nosuch,smm=off");
     }
 
     #[test]

@@ -75,6 +75,11 @@ fn paths(losses: &[Loss]) -> Vec<&str> {
     losses.iter().map(|loss| loss.path.as_str()).collect()
 }
 
+/// Compares two sections that were made with their bytes.
+fn lost_in(sent: &(String, Vec<u8>), actual: &(String, Vec<u8>), names: &StateNames) -> Vec<Loss> {
+    lost((&sent.0, &sent.1), (&actual.0, &actual.1), names)
+}
+
 /// Compares two sections, each by its description and its bytes.
 fn lost(sent: (&str, &[u8]), actual: (&str, &[u8]), names: &StateNames) -> Vec<Loss> {
     let [sent, actual] = [sent, actual].map(|(description, bytes)| stream(1, description, bytes));
@@ -208,6 +213,7 @@ fn with_subsections(subsections: &[(&str, u8)]) -> (String, Vec<u8>) {
     let mut bytes = vec![7];
     let mut described = Vec::new();
     for (name, value) in subsections {
+        let name = &format!("dev/{name}");
         bytes.extend(embedded(name, *value));
         described.push(format!(
             r#"{{"vmsd_name": "{name}", "version": 1,
@@ -232,50 +238,30 @@ fn embedded(name: &str, value: u8) -> Vec<u8> {
 
 #[test]
 fn subsections_are_compared_with_those_of_their_name() {
-    type Row<'r> = (&'r [(&'r str, u8)], &'r [(&'r str, u8)], &'r [&'r str]);
-    let table: &[Row] = &[
-        (&[("dev/x", 1)], &[("dev/x", 1)], &[]),
-        (&[("dev/x", 1)], &[("dev/x", 2)], &["dev/x/on"]),
+    let of = |text: &str| {
+        let parts = text.split_whitespace().map(|part| {
+            let (name, value) = part.split_once('=').expect(part);
+            (name, value.parse().expect(part))
+        });
+        with_subsections(&parts.collect::<Vec<_>>())
+    };
+    for (sent, actual, expected) in [
+        ("x=1", "x=1", &[][..]),
+        ("x=1", "x=2", &["dev/x/on"]),
         // Its needed() says so: see `compare_bodies`.
-        (&[("dev/x", 1)], &[], &[]),
-        (&[], &[("dev/x", 1)], &[]),
+        ("x=1", "", &[]),
+        ("", "x=1", &[]),
         // They may come in another order, and are their own places.
-        (
-            &[("dev/x", 1), ("dev/y", 2)],
-            &[("dev/y", 2), ("dev/x", 1)],
-            &[],
-        ),
-        (&[("dev/x", 1), ("dev/y", 2)], &[("dev/y", 2)], &[]),
-        (
-            &[("dev/x", 1), ("dev/y", 2)],
-            &[("dev/y", 3)],
-            &["dev/y/on"],
-        ),
+        ("x=1 y=2", "y=2 x=1", &[]),
+        ("x=1 y=2", "y=2", &[]),
+        ("x=1 y=2", "y=3", &["dev/y/on"]),
         // Of two of one name the first is the first, and the second the second.
-        (
-            &[("dev/x", 1), ("dev/x", 2)],
-            &[("dev/x", 1), ("dev/x", 2)],
-            &[],
-        ),
-        (
-            &[("dev/x", 1), ("dev/x", 2)],
-            &[("dev/x", 1), ("dev/x", 3)],
-            &["dev/x/on"],
-        ),
-        (
-            &[("dev/x", 1), ("dev/x", 2)],
-            &[("dev/x", 2), ("dev/x", 1)],
-            &["dev/x/on", "dev/x/on"],
-        ),
-    ];
-    for (sent, actual, expected) in table {
-        let (ours, theirs) = (with_subsections(sent), with_subsections(actual));
-        let found = lost(
-            (&ours.0, &ours.1),
-            (&theirs.0, &theirs.1),
-            &StateNames::default(),
-        );
-        assert_eq!(&paths(&found), expected, "{sent:?} {actual:?}");
+        ("x=1 x=2", "x=1 x=2", &[]),
+        ("x=1 x=2", "x=1 x=3", &["dev/x/on"]),
+        ("x=1 x=2", "x=2 x=1", &["dev/x/on", "dev/x/on"]),
+    ] {
+        let found = lost_in(&of(sent), &of(actual), &StateNames::default());
+        assert_eq!(paths(&found), expected, "{sent:?} {actual:?}");
     }
 }
 
@@ -407,11 +393,7 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
     ];
     for (what, actual, behind, expected) in table {
         let (ours, theirs) = (opaque(&short, 9), opaque(actual, behind));
-        let found = lost(
-            (&ours.0, &ours.1),
-            (&theirs.0, &theirs.1),
-            &StateNames::default(),
-        );
+        let found = lost_in(&ours, &theirs, &StateNames::default());
         assert_eq!(paths(&found), expected, "{what}");
     }
     // One less is none either; bytes that are no subsection, or something else beside it, are
@@ -425,11 +407,7 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
     ];
     for (what, sent, actual, reported) in table {
         let (ours, theirs) = (opaque(sent, 9), opaque(actual, 9));
-        let found = lost(
-            (&ours.0, &ours.1),
-            (&theirs.0, &theirs.1),
-            &StateNames::default(),
-        );
+        let found = lost_in(&ours, &theirs, &StateNames::default());
         let virtio = paths(&found).contains(&"virtio");
         assert_eq!(virtio, reported, "{what}: {found:?}");
     }
@@ -464,72 +442,32 @@ source = "a test"
     };
     let config = |length: usize| vec![7; length];
     // What else 11.1 sends where 10.0 has no more is its own.
-    let fresh = [&config(20)[..], &[0, 0, 0, 9]].concat();
-    let sent = of(2, &config(20), 64, &[&own]);
-    let lost_all = &["virtio", "n"][..];
-    for (what, actual, behind, expected) in [
-        ("shorter", of(2, &config(16), 64, &[&own]), 9, &[][..]),
-        ("longer", of(2, &fresh, 64, &[&own]), 9, &[]),
-        (
-            "shorter and one more",
-            of(2, &config(16), 64, &[&own, &more]),
-            9,
-            &[],
-        ),
-        (
-            "longer and one more",
-            of(2, &fresh, 64, &[&more, &own]),
-            9,
-            &[],
-        ),
-        ("longer and one fewer", of(2, &fresh, 64, &[]), 9, &[]),
-        ("shorter and one fewer", of(2, &config(16), 64, &[]), 9, &[]),
-        (
-            "and the field behind it",
-            of(2, &config(16), 64, &[&own, &more]),
-            8,
-            &["n"],
-        ),
-        (
-            "by another length",
-            of(2, &config(15), 64, &[&own, &more]),
-            9,
-            lost_all,
-        ),
-        (
-            "and another status",
-            of(3, &config(16), 64, &[&own]),
-            9,
-            lost_all,
-        ),
-        (
-            "and another byte that both know",
-            of(2, &[8; 24], 64, &[&own]),
-            9,
-            lost_all,
-        ),
-        (
-            "and another size of a queue",
-            of(2, &config(16), 16, &[&own]),
-            9,
-            lost_all,
-        ),
-        (
-            "all of that and one more",
-            of(3, &config(16), 16, &[&own, &more]),
-            9,
-            lost_all,
-        ),
-        (
-            "and another one instead",
-            of(2, &config(16), 64, &[&more]),
-            9,
-            lost_all,
-        ),
+    let (short, long) = (config(16), [&config(20)[..], &[0, 0, 0, 9]].concat());
+    let sent = opaque(&of(2, &config(20), 64, &[&own]), 9);
+    let found = |actual: &[u8], behind| {
+        let losses = lost_in(&sent, &opaque(actual, behind), &known);
+        losses.into_iter().map(|loss| loss.path).collect::<Vec<_>>()
+    };
+    for (what, actual) in [
+        ("shorter", of(2, &short, 64, &[&own])),
+        ("longer", of(2, &long, 64, &[&own])),
+        ("shorter and one more", of(2, &short, 64, &[&own, &more])),
+        ("longer and one more", of(2, &long, 64, &[&more, &own])),
+        ("longer and one fewer", of(2, &long, 64, &[])),
+        ("shorter and one fewer", of(2, &short, 64, &[])),
     ] {
-        let (ours, theirs) = (opaque(&sent, 9), opaque(&actual, behind));
-        let found = lost((&ours.0, &ours.1), (&theirs.0, &theirs.1), &known);
-        assert_eq!(paths(&found), expected, "{what}");
+        assert_eq!(found(&actual, 9), [""; 0], "{what}");
+        assert_eq!(found(&actual, 8), ["n"], "{what}, and the field behind it");
+    }
+    for (what, actual) in [
+        ("another length", of(2, &config(15), 64, &[&own, &more])),
+        ("another status", of(3, &short, 64, &[&own])),
+        ("a byte that both know", of(2, &[8; 24], 64, &[&own])),
+        ("another size of a queue", of(2, &short, 16, &[&own])),
+        ("all of that, one more", of(3, &short, 16, &[&own, &more])),
+        ("another one instead", of(2, &short, 64, &[&more])),
+    ] {
+        assert_eq!(found(&actual, 9), ["virtio", "n"], "{what}");
     }
 }
 
