@@ -37,8 +37,7 @@ pub(crate) fn settle(
     let machine = &*config.machine;
     let mut defaults = Defaults::default();
     let other = asked.unwrap_or_else(|why| {
-        let kind = NoticeKind::DefaultsNotCompared;
-        defaults.notice = Some(Notice::new(kind, machine, why));
+        defaults.notice = Some(NoticeKind::DefaultsNotCompared.about(machine, why));
         None
     });
     let is_hidden = cpus.is_some() || other.as_ref().is_some_and(|other| other.is_hidden);

@@ -141,9 +141,10 @@ pub(crate) fn settle(
     let mut settled = Settled::default();
     for mut result in results {
         if let Err(error) = assessment.conclude(&target, &mut result) {
-            let kind = NoticeKind::FailuresNotExplained;
             let machine = &*target.config.machine;
-            settled.notices.push(Notice::new(kind, machine, error));
+            settled
+                .notices
+                .push(NoticeKind::FailuresNotExplained.about(machine, error));
         }
         settled.add(result, wanted);
     }
@@ -176,11 +177,8 @@ impl Settled {
             let devices: Vec<&str> = devices.into_iter().collect();
             let cause = first.cause.as_ref();
             let why = cause.map_or("they were not moved", |cause| &cause.message);
-            self.notices.push(Notice::new(
-                NoticeKind::DoubtsNotSettled,
-                devices.join(", "),
-                why,
-            ));
+            self.notices
+                .push(NoticeKind::DoubtsNotSettled.about(devices.join(", "), why));
         }
         let derived = tried.into_iter().map(|case| Case {
             derived: true,

@@ -145,7 +145,7 @@ impl<'i> Inquiry<'i> {
         let guests = self.guests;
         let idle = self.opened.idle(guests.workload).filter(|_| running);
         if let Some(why) = idle {
-            self.add(Notice::new(NoticeKind::NotRunning, &**machine, why));
+            self.add(NoticeKind::NotRunning.about(&**machine, why));
         }
         let running = running && idle.is_none();
         let specs = self.opened.specs(guests);
@@ -158,11 +158,7 @@ impl<'i> Inquiry<'i> {
                 continue;
             }
             let why = "memory is sent in one pass, and it acts from the second one on";
-            self.add(Notice::new(
-                NoticeKind::CapabilityIdle,
-                capability.to_string(),
-                why,
-            ));
+            self.add(NoticeKind::CapabilityIdle.about(capability.to_string(), why));
         }
         self.notices.extend(used.notices());
         self.host_cpu = HostCpu::give(&mut config, &used)?;
@@ -377,11 +373,9 @@ impl<'i> Inquiry<'i> {
                     properties::absorb(&mut self.findings, found);
                 }
                 Ok(None) => {}
-                Err(error) => self.notices.push(Notice::new(
-                    NoticeKind::PropertiesNotCompared,
-                    &set.name,
-                    error,
-                )),
+                Err(error) => self
+                    .notices
+                    .push(NoticeKind::PropertiesNotCompared.about(&set.name, error)),
             }
         }
     }
@@ -397,11 +391,8 @@ impl<'i> Inquiry<'i> {
             let (old, new) = match streams {
                 Ok(streams) => streams,
                 Err(error) => {
-                    self.notices.push(Notice::new(
-                        NoticeKind::StreamsNotCompared,
-                        &set.name,
-                        error,
-                    ));
+                    self.notices
+                        .push(NoticeKind::StreamsNotCompared.about(&set.name, error));
                     continue;
                 }
             };
@@ -467,11 +458,9 @@ impl<'i> Inquiry<'i> {
                 properties::absorb(&mut self.findings, found);
             }
             // The case has failed nonetheless, and says so.
-            Err(error) => self.notices.push(Notice::new(
-                NoticeKind::FailuresNotExplained,
-                &*config.machine,
-                error,
-            )),
+            Err(error) => self
+                .notices
+                .push(NoticeKind::FailuresNotExplained.about(&*config.machine, error)),
         }
     }
 
@@ -519,11 +508,9 @@ impl<'i> Inquiry<'i> {
                     &self.opened.directions,
                 ));
             }
-            Some(why) => self.notices.push(Notice::new(
-                NoticeKind::CoverageUnknown,
-                &*self.opened.machine,
-                why,
-            )),
+            Some(why) => self
+                .notices
+                .push(NoticeKind::CoverageUnknown.about(&*self.opened.machine, why)),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::qemu::properties::Asked;
 use crate::report::Sought;
-use crate::report::{Notice, NoticeKind, Policy};
+use crate::report::{NoticeKind, Policy};
 
 /// Moves guests between two builds, and compares what arrived with what was sent.
 ///
@@ -89,11 +89,7 @@ fn run(config: &LiveConfig, policy: &Policy, progress: &dyn Progress) -> Result<
             inquiry.compare_streams(dumps);
             inquiry.explain(dumps);
         }
-        Err(error) => inquiry.add(Notice::new(
-            NoticeKind::DumpsMissing,
-            &*opened.machine,
-            error,
-        )),
+        Err(error) => inquiry.add(NoticeKind::DumpsMissing.about(&*opened.machine, error)),
     }
     inquiry.link();
     inquiry.link_common();

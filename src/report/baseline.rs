@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{BuildRef, Direction, display_as_serialized};
 use crate::report::identity::{CaseKey, FailureKey, FindingId, FindingKey, keys_of};
-use crate::report::{Case, Evidence, Finding, Level, Notice, NoticeKind, Outcome, Report, Tool};
+use crate::report::{Case, Evidence, Finding, Level, NoticeKind, Outcome, Report, Tool};
 
 /// The relation of a finding or a case to the baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -220,39 +220,28 @@ impl Weight {
 /// Notes at each finding and case of a report how it stands to a baseline, and in the report what the
 /// baseline alone has.
 pub(crate) fn hold_against(report: &mut Report, baseline: &Report, file: &str, sought: &Sought) {
-    let mut counts = BaselineCounts::default();
     if let (Some(then), Some(now)) = (&baseline.machine, &report.machine)
         && then != now
     {
-        let kind = NoticeKind::BaselineDiffers;
         let detail = format!("it is about {then}, and this run about {now}");
-        report.notices.push(Notice::new(kind, file, detail));
+        report
+            .notices
+            .push(NoticeKind::BaselineDiffers.about(file, detail));
     }
     let past = Index::of(baseline);
-    let mut met = Met::default();
-    let machine = report.machine.clone();
     for finding in &mut report.findings {
-        let status = past.finding(finding, machine.as_deref());
+        finding.baseline = Some(past.finding(finding, report.machine.as_deref()));
+    }
+    for case in &mut report.cases {
+        case.baseline = Some(past.case(case));
+    }
+    let lost = Met::of(report).absent(report, baseline, sought);
+    let mut counts = BaselineCounts::default();
+    let findings = report.findings.iter().filter_map(|of| of.baseline);
+    let cases = report.cases.iter().filter_map(|of| of.baseline);
+    let lost_ones = lost.iter().map(|past| past.status);
+    for status in findings.chain(cases).chain(lost_ones) {
         counts.add(status);
-        finding.baseline = Some(status);
-    }
-    for finding in &report.findings {
-        met.findings
-            .extend(keys_of(finding, report.machine.as_deref()));
-    }
-    let mut statuses = Vec::new();
-    for case in &report.cases {
-        let status = past.case(case);
-        counts.add(status);
-        statuses.push(status);
-        met.cases.insert(CaseKey::of(case));
-    }
-    let mut lost = met.absent(report, baseline, sought);
-    for past in &mut lost {
-        counts.add(past.status);
-    }
-    for (case, status) in report.cases.iter_mut().zip(statuses) {
-        case.baseline = Some(status);
     }
     report.baseline = Some(Baseline {
         file: file.to_owned(),
@@ -334,13 +323,20 @@ impl<'b> Index<'b> {
 }
 
 /// The keys that a report has itself.
-#[derive(Default)]
 struct Met<'r> {
     findings: BTreeSet<FindingKey<'r>>,
     cases: BTreeSet<CaseKey<'r>>,
 }
 
-impl Met<'_> {
+impl<'r> Met<'r> {
+    fn of(report: &'r Report) -> Met<'r> {
+        let keys = |finding| keys_of(finding, report.machine.as_deref());
+        Met {
+            findings: report.findings.iter().flat_map(keys).collect(),
+            cases: report.cases.iter().map(CaseKey::of).collect(),
+        }
+    }
+
     /// Returns what the baseline alone has.
     fn absent(&self, report: &Report, baseline: &Report, sought: &Sought) -> Vec<Past> {
         let mut past = Vec::new();

@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(drawn(broken, required(Some(1))), Incompatible);
         for kind in [NoticeKind::ShardMissing, NoticeKind::NothingTried] {
             let partial = Report {
-                notices: vec![Notice::new(kind, "2/3", "there is no report of it")],
+                notices: vec![kind.about("2/3", "there is no report of it")],
                 ..report()
             };
             assert_eq!(drawn(partial, Policy::default()), Untested);
