@@ -1,8 +1,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::model::{BuildKind, BuildRef};
-use crate::report::{Cause, Change, Split};
+use crate::model::BuildRef;
+use crate::report::{Cause, Split, testing};
 use crate::rules::known_issues::load::tests::lists;
 
 const ENTRY: &str = r#"
@@ -72,15 +72,8 @@ fn only_the_failure_that_is_meant_is_excused_and_only_until_its_end() {
         "builds swapped"
     );
     let diff = |section: &str| StateDiff {
-        leg: 0,
         section: section.into(),
-        instance: 0,
-        field: "a".to_owned(),
-        change: Change::Changed,
-        sent: "1".to_owned(),
-        held: None,
-        landed_in: None,
-        fresh: None,
+        ..testing::diff("a")
     };
     let changed = |change: &dyn Fn(&mut Case)| {
         let mut case = case();
@@ -185,17 +178,13 @@ reason = "known"
 owner = "Jo"
 expires = "11.0"
 "#;
-    let finding: Finding = serde_json::from_value(json!({
-        "rule": "field-added", "level": "error", "direction": "forward", "section": "am53c974",
-        "also_in": [], "path": ["pciespscsi", "esp", "x"], "message": "m", "old": null,
-        "new": null, "allowed_by": null, "evidence": "dump", "confirmed_by": null, "context": []
-    }))
-    .expect("a finding");
+    let finding = testing::finding(json!({
+        "section": "am53c974", "path": ["pciespscsi", "esp", "x"],
+    }));
     let lists = lists(&format!("{entry}{ENTRY}")).expect("good");
     let build = |version| BuildRef {
-        label: "b".to_owned(),
-        kind: BuildKind::Binary,
         version: Some(version),
+        ..testing::build("b")
     };
     let (old, new) = releases();
     let noticed = |new: Version, findings: Vec<Finding>, cases: Vec<Case>, dumps: bool| {
