@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use qapi::qmp::QmpCommand;
+
 use crate::devices::{Drivers, Known};
 use crate::guest::Board;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::diagnosis::load_trace;
-use crate::migration::endpoint::commands::{Cont, QueryStatus, Stop};
 use crate::migration::endpoint::driving::{Driving, Seat};
 use crate::migration::endpoint::tls;
 use crate::model::{Accelerator, Version};
@@ -464,37 +465,15 @@ impl Vm {
         matches!(self.workload, Some(Workload::Tiny(_)))
     }
 
-    /// Lets the guest run.
+    /// Has the build execute a command, in the time that it has for one.
     ///
     /// # Errors
-    /// The build refuses to.
-    pub async fn cont(&self) -> Result<(), QmpError> {
-        self.monitored
-            .session
-            .execute(Cont {}, self.command)
-            .await
-            .map(drop)
-    }
-
-    /// Stops the guest; one that is stopped stays so.
-    ///
-    /// # Errors
-    /// The build refuses to.
-    pub(crate) async fn stop(&self) -> Result<(), QmpError> {
-        self.monitored
-            .session
-            .execute(Stop {}, self.command)
-            .await
-            .map(drop)
-    }
-
-    /// Checks that the build answers: where its guest says nothing, one that does not is what hangs.
-    ///
-    /// # Errors
-    /// It does not answer.
-    pub(crate) async fn answers(&self) -> Result<(), QmpError> {
-        let asked = self.monitored.session.execute(QueryStatus {}, self.command);
-        asked.await.map(drop)
+    /// It refuses, its session broke, or it did not answer in time.
+    pub(crate) async fn execute<C>(&self, command: C) -> Result<C::Ok, QmpError>
+    where
+        C: QmpCommand<Ok: Send> + 'static,
+    {
+        self.monitored.session.execute(command, self.command).await
     }
 
     /// Reads everything that the guest has printed by now into the log.
