@@ -307,12 +307,7 @@ impl<'i> Inquiry<'i> {
     /// Allows the findings that a case which is allowed comes to. A list may allow one for itself.
     pub(crate) fn excuse(&mut self) {
         for case in self.moved.iter().flat_map(|moved| &moved.cases) {
-            let confirmed = |finding: &&mut Finding| {
-                finding
-                    .confirmed_by
-                    .as_ref()
-                    .is_some_and(|by| by.is_case(&case.id))
-            };
+            let confirmed = |finding: &&mut Finding| finding.is_confirmed_by(&case.id);
             for finding in self.findings.iter_mut().filter(confirmed) {
                 if finding.allowed_by.is_none() {
                     finding.allowed_by.clone_from(&case.allowed_by);

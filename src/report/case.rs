@@ -338,6 +338,11 @@ pub struct Case {
 }
 
 impl Case {
+    /// Returns the direction of the leg that it ended in.
+    pub(crate) fn last_direction(&self) -> Direction {
+        self.legs.last().map_or(self.direction, |leg| leg.direction)
+    }
+
     /// A case of which nothing is known yet, of a machine without any device.
     pub fn untried(
         id: String,

@@ -344,9 +344,8 @@ fn advice(case: &Case, cases: &[Case], findings: &[Finding]) -> Vec<Advice> {
         .map(|other| other.id.as_str())
         .collect();
     let explains = |finding: &&Finding| {
-        let confirmed = finding.confirmed_by.as_ref();
         finding.rule == Rule::PropertyDefaultChanged
-            && confirmed.is_some_and(|by| ids.iter().any(|id| by.is_case(id)))
+            && ids.iter().any(|id| finding.is_confirmed_by(id))
     };
     findings
         .iter()

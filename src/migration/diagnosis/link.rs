@@ -36,7 +36,7 @@ fn explain<'f>(
 /// Links a case that failed to what several kinds of section have in common, if its section is one of them and no
 /// other set-up of the device explains it. That is added to its cause. To be called last, and once for a case.
 pub(crate) fn link_common<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Finding> {
-    let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
+    let direction = case.last_direction();
     // What explains another one of its kind explains it.
     let gates = case.gates() && case.same_as.is_none();
     let explained = Some(Rule::PropertyDefaultChanged);
@@ -69,13 +69,10 @@ fn confirm(finding: &mut Finding, case: &str) {
 
 /// Links a case that failed to the finding that predicted it.
 pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Finding> {
-    if matches!(
-        case.outcome,
-        Outcome::Pass | Outcome::Skip | Outcome::Broken
-    ) {
+    if !case.outcome.is_failure() {
         return None;
     }
-    let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
+    let direction = case.last_direction();
     let cause = case.cause.as_mut()?;
     if matches!(
         cause.rule,
@@ -83,12 +80,7 @@ pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&
     ) {
         // How the device is set up explains what it sends.
         let mut findings = findings.iter();
-        return findings.find(|finding| {
-            finding
-                .confirmed_by
-                .as_ref()
-                .is_some_and(|by| by.is_case(&case.id))
-        });
+        return findings.find(|finding| finding.is_confirmed_by(&case.id));
     }
     let finding = explain(cause, direction, findings)?;
     cause.rule = Some(finding.rule);
@@ -113,7 +105,7 @@ pub(crate) fn link_features(cases: &mut [Case], findings: &mut [Finding]) {
         .iter_mut()
         .filter(|case| case.outcome == Outcome::Fail)
     {
-        let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
+        let direction = case.last_direction();
         let Some(cause) = case.cause.as_mut().filter(|of| !of.features.is_empty()) else {
             continue;
         };

@@ -23,7 +23,7 @@ fn withdraw_lengths(cases: &[Case], findings: &mut Vec<Finding>) {
         let (Some(section), Some(field), true) = (&cause.section, &cause.field, is_set_up) else {
             continue;
         };
-        let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
+        let direction = case.last_direction();
         findings.retain(|finding| {
             let is_its_length = finding.rule == Rule::FieldResized
                 && finding.evidence == Evidence::Stream
@@ -42,11 +42,7 @@ fn withdraw_unread(cases: &[Case], findings: &mut Vec<Finding>) {
             continue;
         };
         let is_version = |rule| matches!(rule, Rule::VersionTooNew | Rule::VersionTooOld);
-        let Some(section) = cause
-            .section
-            .as_ref()
-            .filter(|_| cause.rule.is_some_and(is_version))
-        else {
+        let (Some(section), true) = (&cause.section, cause.rule.is_some_and(is_version)) else {
             continue;
         };
         let vmsd = section.vmsd_name();
@@ -54,17 +50,13 @@ fn withdraw_unread(cases: &[Case], findings: &mut Vec<Finding>) {
         if cause.field.as_deref().is_some_and(|field| field != vmsd) {
             continue;
         }
-        let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
+        let direction = case.last_direction();
         findings.retain(|finding| {
             let is_inside = finding.direction == direction
                 && finding.evidence == Evidence::Stream
                 && finding.path.len() > 1
                 && finding.path.first().is_some_and(|first| first == vmsd);
-            !is_inside
-                || finding
-                    .confirmed_by
-                    .as_ref()
-                    .is_some_and(|by| by.is_case(&case.id))
+            !is_inside || finding.is_confirmed_by(&case.id)
         });
     }
 }

@@ -23,8 +23,8 @@ use crate::qemu::output::devices::DeviceTree;
 use crate::qemu::properties::{Asked, Snapshot};
 use crate::qemu::qmp::QmpError;
 use crate::qemu::{
-    Answer, Build, BuildInfo, MallocFill, Monitored, Opened, Pair, Problem, Question, StartError,
-    Subject, accelerator, machine, option_value, quote,
+    Answer, Build, BuildInfo, MallocFill, Monitored, Opened, Pair, Question, StartError, Subject,
+    accelerator, machine, option_value, quote,
 };
 use crate::stream::section_override::SectionOverride;
 use crate::vmstate::dump::Dump;
@@ -365,11 +365,7 @@ impl Vm {
         folder: &Path,
         index: usize,
     ) -> Result<Vm, StartError> {
-        let no_socket = |error: io::Error| StartError {
-            label: endpoint.build.label().to_owned(),
-            problem: Problem::Temp(error),
-            stderr: String::new(),
-        };
+        let no_socket = |error: io::Error| StartError::quiet(&endpoint.build, error);
         let mut args = launch.args(endpoint, role, folder);
         args.push("-S".into());
         let mut trace = None;

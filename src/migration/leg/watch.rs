@@ -8,10 +8,10 @@ use crate::migration::endpoint::vm::Vm;
 use crate::migration::leg::error::{
     LegError, LegErrorKind, TIME_TO_EXPLAIN, Timeout, checked, ended,
 };
-use crate::model::Version;
+use crate::model::{Direction, Version};
 use crate::qemu::qmp::{Event, QmpError};
 use crate::qemu::{Ended, ProcessState};
-use crate::report::{LegSide, Phase};
+use crate::report::{Leg, LegSide, Outcome, Phase};
 
 /// The first QEMU whose destination stays after a failed load and can be asked for the reason.
 pub(super) const STAYS_SINCE: Version = Version::new(9, 1, 0);
@@ -38,6 +38,21 @@ impl Stats {
     /// that does not run may have no downtime.
     fn is_worked_out(&self) -> bool {
         self.total_ms != Some(0)
+    }
+
+    /// Returns a leg with these numbers.
+    pub(crate) fn leg(self, index: usize, direction: Direction, outcome: Outcome) -> Leg {
+        Leg {
+            index,
+            direction,
+            outcome,
+            total_ms: self.total_ms,
+            downtime_ms: self.downtime_ms,
+            setup_ms: self.setup_ms,
+            bytes: self.bytes,
+            pages: self.pages,
+            passes: self.passes,
+        }
     }
 
     /// Returns the numbers without those that were never computed.

@@ -19,12 +19,13 @@ use crate::migration::leg::result::memory_differs;
 use crate::migration::leg::save::{save, save_to};
 use crate::migration::leg::set_up::set_up;
 use crate::migration::leg::transfer::listen;
+use crate::migration::leg::watch::Stats;
 use crate::migration::load::StateFile;
 use crate::migration::result::RunResult;
 use crate::model::Direction;
 use crate::qemu::qmp::QmpError;
 use crate::qemu::{option_value, private_dir};
-use crate::report::{Leg, LegSide, Outcome, Phase};
+use crate::report::{LegSide, Outcome, Phase};
 use crate::stream;
 use crate::stream::{Options, Parser, Reading};
 
@@ -77,17 +78,11 @@ pub(super) async fn attempt(
             Err(error)
         }
     };
-    let leg = |outcome| Leg {
-        index: 0,
-        direction: Direction::Forward,
-        outcome,
+    let stats = Stats {
         total_ms,
-        downtime_ms: None,
-        setup_ms: None,
-        bytes: None,
-        pages: None,
-        passes: None,
+        ..Stats::default()
     };
+    let leg = |outcome| stats.leg(0, Direction::Forward, outcome);
     match result {
         Ok(()) => {
             vm.monitored.process.kill().await;

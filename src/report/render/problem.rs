@@ -105,10 +105,7 @@ fn case<'r>(case: &'r Case, report: &'r Report) -> Option<Problem<'r>> {
     let rule = cause.and_then(|cause| cause.rule);
     // The finding that it confirms says where it is mended.
     let mut findings = report.findings.iter();
-    let proved = findings.find(|finding| {
-        let by = finding.confirmed_by.as_ref();
-        by.is_some_and(|by| by.is_case(&case.id))
-    });
+    let proved = findings.find(|finding| finding.is_confirmed_by(&case.id));
     Some(Problem {
         id: &case.id,
         rule: match rule {

@@ -287,7 +287,7 @@ impl KnownFailure {
         let FailureScope::Cases { devices, .. } = &self.kind else {
             return false;
         };
-        let leg = case.legs.last().map_or(case.direction, |leg| leg.direction);
+        let leg = case.last_direction();
         self.machines.include(Some(&case.machine))
             && self.is_about(leg, releases)
             && (devices.is_empty() || has_device(devices, case))
