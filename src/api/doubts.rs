@@ -308,16 +308,12 @@ mod tests {
         };
         let warning = finding("warning", "forward");
         let came = [pass("am53c974", Forward)];
-        assert_eq!(
-            refuted(&warning, &came, std::slice::from_ref(&here)).as_deref(),
-            Some("q35/am53c974/unix/forward")
-        );
+        let by = refuted(&warning, &came, std::slice::from_ref(&here));
+        assert_eq!(by.as_deref(), Some("q35/am53c974/unix/forward"));
         // That device did not send the section, or not in that direction.
         assert_eq!(refuted(&warning, &came, &[sent("am53c974", "esp")]), None);
-        assert_eq!(
-            refuted(&warning, &came, &[sent("e1000", "pciespscsi")]),
-            None
-        );
+        let another = [sent("e1000", "pciespscsi")];
+        assert_eq!(refuted(&warning, &came, &another), None);
         let back = [pass("am53c974", Backward)];
         assert_eq!(refuted(&warning, &back, std::slice::from_ref(&here)), None);
         // Another device with the same section did not come through.

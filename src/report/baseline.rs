@@ -455,6 +455,9 @@ mod tests {
             (now.cases[0].baseline, now.baseline.map(|b| b.counts.gone))
         };
         let one = |outcome, section| case("e1000", &["e1000"], outcome, section);
+        let at = |section| one(Fail, Some(section));
+        let mut allowed = one(Fail, None);
+        allowed.allowed_by = Some("a list".to_owned());
         for (then, now, wanted) in [
             (one(Pass, None), one(Pass, None), Same),
             (one(Pass, None), one(Lost, None), New),
@@ -462,24 +465,9 @@ mod tests {
             (one(Fail, None), one(Pass, None), Fixed),
             (one(Fail, None), one(Fail, None), Same),
             (one(Fail, None), one(Crash, None), New),
-            (
-                one(Fail, Some("0000:00:01.0/e1000")),
-                one(Fail, Some("0000:00:02.0/e1000")),
-                Same,
-            ),
-            (
-                one(Fail, Some("0000:00:01.0/e1000")),
-                one(Fail, Some("0000:00:01.0/esp")),
-                New,
-            ),
-            (
-                Case {
-                    allowed_by: Some("a list".to_owned()),
-                    ..one(Fail, None)
-                },
-                one(Fail, None),
-                New,
-            ),
+            (at("0000:00:01.0/e1000"), at("0000:00:02.0/e1000"), Same),
+            (at("0000:00:01.0/e1000"), at("0000:00:01.0/esp"), New),
+            (allowed, one(Fail, None), New),
         ] {
             let words = format!("{:?} {:?}", then.outcome, now.outcome);
             assert_eq!(status(then, now), (Some(wanted), Some(0)), "{words}");
@@ -541,30 +529,19 @@ mod tests {
         };
         let (new, same) = (Some(New), Some(Same));
         assert_eq!(status(finding("a", &[], 1), &both), same);
-        assert_eq!(
-            status(finding("b", &[], 1), &both),
-            same,
-            "whichever is first"
-        );
+        assert_eq!(status(finding("b", &[], 1), &both), same);
         assert_eq!(status(finding("a", &["b", "c"], 1), &both), new);
         assert_eq!(status(finding("a", &["b"], 2), &both), new);
-        let worse = Finding {
-            level: Level::Warning,
-            ..finding("a", &["b"], 1)
-        };
-        let weaker = report(vec![worse], vec![]);
+        let mut weaker = both.clone();
+        weaker.findings[0].level = Level::Warning;
         assert_eq!(status(finding("a", &["b"], 1), &weaker), new);
     }
 
     #[test]
     fn new_breaks_alone_count_and_a_shard_misses_no_case_of_another() {
-        let then = report(
-            vec![finding("a", &[], 1)],
-            vec![
-                case("x", &[], Outcome::Fail, None),
-                case("y", &[], Outcome::Pass, None),
-            ],
-        );
+        let of = |set, outcome| case(set, &[], outcome, None);
+        let cases = vec![of("x", Outcome::Fail), of("y", Outcome::Pass)];
+        let then = report(vec![finding("a", &[], 1)], cases);
         let policy = Policy {
             gate: Gate::New,
             ..Policy::default()
@@ -572,7 +549,7 @@ mod tests {
         let again = held(then.clone(), &then).judged_by(policy.clone());
         assert_eq!(again.verdict, Verdict::Compatible);
         let mut more = then.clone();
-        more.cases.push(case("z", &[], Outcome::Hang, None));
+        more.cases.push(of("z", Outcome::Hang));
         let more = held(more, &then).judged_by(policy.clone());
         assert_eq!(more.verdict, Verdict::Incompatible);
         let shard = ShardRef {
@@ -583,7 +560,7 @@ mod tests {
         };
         let part = Report {
             shard: Some(shard),
-            ..report(vec![], vec![case("x", &[], Outcome::Fail, None)])
+            ..report(vec![], vec![of("x", Outcome::Fail)])
         };
         let counts = held(part, &then).baseline.expect("held").counts;
         assert_eq!((counts.gone, counts.fixed, counts.same), (0, 1, 1));
