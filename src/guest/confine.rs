@@ -178,7 +178,7 @@ fn device(settings: Settings) -> Result<(), What> {
                 }
             }
             (_, Setting::Text(value)) => property(name, value).map_err(|_| refused)?,
-            (_, nested) => match property(name, "").is_ok() && is_harmless(nested, 0) {
+            (_, nested) => match property(name, "").is_ok() && is_harmless(nested) {
                 true => {}
                 false => return Err(refused),
             },
