@@ -450,19 +450,12 @@ fn passes_needed(case: &Case) -> Option<u32> {
 
 /// Says why a case that was run tells nothing of the build.
 fn why_untested(report: &Report, case: Option<&Case>) -> String {
-    let cause = case.and_then(|case| case.cause.as_ref());
-    match (case, cause) {
-        (Some(case), cause) => {
-            let word = case.outcome;
-            let meaning = word.explanation().unwrap_or("it cannot be set up");
-            match cause {
-                Some(cause) => format!("{word}: {}", cause.message),
-                None => format!("{word}: {meaning}"),
-            }
-        }
-        (None, _) => {
-            let notices = report.notices.iter().map(ToString::to_string);
-            notices.collect::<Vec<String>>().join("; ")
-        }
-    }
+    let Some(case) = case else {
+        let notices = report.notices.iter().map(ToString::to_string);
+        return notices.collect::<Vec<String>>().join("; ");
+    };
+    let meaning = case.outcome.explanation();
+    let meaning = meaning.unwrap_or("it cannot be set up");
+    let why = case.cause.as_ref().map_or(meaning, |cause| &cause.message);
+    format!("{}: {why}", case.outcome)
 }

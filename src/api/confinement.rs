@@ -99,6 +99,5 @@ pub(crate) fn of_pairs<'p>(pairs: impl IntoIterator<Item = &'p Pair>) -> Vec<Con
 /// Returns a notice if something of a stranger's was run in a build that writes anywhere.
 pub(crate) fn notice(subject: String, confinement: &[ConfinedBuild]) -> Option<Notice> {
     let open = confinement.iter().find(|build| build.writes_anywhere())?;
-    let kind = NoticeKind::Unconfined;
-    Some(Notice::new(kind, subject, open))
+    Some(NoticeKind::Unconfined.about(subject, open))
 }

@@ -45,8 +45,8 @@ pub(crate) fn settle(
     // The directions in which the guest fails for something else than its devices.
     let mut explained = BTreeSet::new();
     let other = asked.unwrap_or_else(|why| {
-        let kind = NoticeKind::DefaultsNotCompared;
-        defaults.notices.push(Notice::new(kind, machine, why));
+        let missing = NoticeKind::DefaultsNotCompared.about(machine, why);
+        defaults.notices.push(missing);
         None
     });
     let is_hidden = cpus.is_some() || other.as_ref().is_some_and(|other| other.is_hidden);
@@ -60,8 +60,8 @@ pub(crate) fn settle(
             match of_board(&config, &mut ran.case, lists) {
                 Ok(found) => properties::absorb(&mut defaults.findings, found),
                 Err(why) => {
-                    let kind = NoticeKind::FailuresNotExplained;
-                    defaults.notices.push(Notice::new(kind, machine, why));
+                    let missing = NoticeKind::FailuresNotExplained.about(machine, why);
+                    defaults.notices.push(missing);
                 }
             }
             // A section that one build alone sends may be that of a device which it alone adds.

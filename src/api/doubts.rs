@@ -137,9 +137,10 @@ pub(crate) fn settle(
     let mut settled = Settled::default();
     for mut result in results {
         if let Err(error) = assessment.conclude(&target, &mut result) {
-            let kind = NoticeKind::FailuresNotExplained;
             let machine = &*target.config.machine;
-            settled.notices.push(Notice::new(kind, machine, error));
+            settled
+                .notices
+                .push(NoticeKind::FailuresNotExplained.about(machine, error));
         }
         settled.add(result, wanted);
     }
@@ -172,11 +173,8 @@ impl Settled {
             let devices: Vec<&str> = devices.into_iter().collect();
             let cause = first.cause.as_ref();
             let why = cause.map_or("they were not moved", |cause| &cause.message);
-            self.notices.push(Notice::new(
-                NoticeKind::DoubtsNotSettled,
-                devices.join(", "),
-                why,
-            ));
+            self.notices
+                .push(NoticeKind::DoubtsNotSettled.about(devices.join(", "), why));
         }
         let derived = tried.into_iter().map(|case| Case {
             derived: true,
@@ -266,15 +264,13 @@ mod tests {
 
     use super::*;
     use crate::migration::coverage::SentSection;
+    use crate::report::testing;
 
     fn finding(level: &str, direction: &str) -> Finding {
-        serde_json::from_value(json!({
+        testing::finding(json!({
             "rule": "conditional-field-added", "level": level, "direction": direction,
-            "section": "am53c974", "also_in": [], "path": ["pciespscsi", "esp", "asc_mode"],
-            "message": "m", "old": null, "new": null, "allowed_by": null, "evidence": "dump",
-            "confirmed_by": null, "context": []
+            "section": "am53c974", "path": ["pciespscsi", "esp", "asc_mode"],
         }))
-        .expect("a finding")
     }
 
     fn case(driver: &str, direction: Direction, outcome: Outcome) -> Case {
@@ -308,16 +304,12 @@ mod tests {
         };
         let warning = finding("warning", "forward");
         let came = [pass("am53c974", Forward)];
-        assert_eq!(
-            refuted(&warning, &came, std::slice::from_ref(&here)).as_deref(),
-            Some("q35/am53c974/unix/forward")
-        );
+        let by = refuted(&warning, &came, std::slice::from_ref(&here));
+        assert_eq!(by.as_deref(), Some("q35/am53c974/unix/forward"));
         // That device did not send the section, or not in that direction.
         assert_eq!(refuted(&warning, &came, &[sent("am53c974", "esp")]), None);
-        assert_eq!(
-            refuted(&warning, &came, &[sent("e1000", "pciespscsi")]),
-            None
-        );
+        let another = [sent("e1000", "pciespscsi")];
+        assert_eq!(refuted(&warning, &came, &another), None);
         let back = [pass("am53c974", Backward)];
         assert_eq!(refuted(&warning, &back, std::slice::from_ref(&here)), None);
         // Another device with the same section did not come through.

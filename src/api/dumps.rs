@@ -69,8 +69,7 @@ impl Pair {
         let machines = match &self.paired {
             Some(paired) => Some(paired_notice(paired)),
             None => differing(&self.old.1, &self.new.1).map(|(old, new)| {
-                let kind = NoticeKind::MachinesDiffer;
-                Notice::new(kind, machine::family(old), refused(old, new))
+                NoticeKind::MachinesDiffer.about(machine::family(old), refused(old, new))
             }),
         };
         machines.into_iter().chain(self.unreadable()).collect()
@@ -82,7 +81,7 @@ impl Pair {
         sides.flat_map(|(build, dump)| {
             dump.unreadable.iter().map(|section| {
                 let subject = format!("{} of {}", section.type_name, build.label);
-                Notice::new(NoticeKind::SectionUnreadable, subject, &section.reason)
+                NoticeKind::SectionUnreadable.about(subject, &section.reason)
             })
         })
     }
@@ -105,7 +104,7 @@ pub(crate) fn paired_notice(machines: &Machines) -> Notice {
         "{}, so that streams are sent without a name (migration.send-configuration=off)",
         refused(&machines.old, &machines.new)
     );
-    Notice::new(NoticeKind::MachinesPaired, machines.to_string(), why)
+    NoticeKind::MachinesPaired.about(machines.to_string(), why)
 }
 
 /// Returns QEMU's message about a guest of another machine type.

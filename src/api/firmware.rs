@@ -18,7 +18,7 @@ pub(crate) fn notices<'b>(builds: impl IntoIterator<Item = &'b Opened>) -> Vec<N
         };
         let detail = format!("that of {source} is used, in {}", folders.join(", "));
         let label = build.build.label();
-        Some(Notice::new(NoticeKind::OtherFirmware, label, detail))
+        Some(NoticeKind::OtherFirmware.about(label, detail))
     });
     builds.collect()
 }

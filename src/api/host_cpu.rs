@@ -31,13 +31,9 @@ impl HostCpu {
                 },
                 Some(Err(why)) => HostCpu {
                     is_taken: false,
-                    notice: Some(Notice::new(
-                        NoticeKind::HostCpuReplaced,
-                        &*config.machine,
-                        format!(
+                    notice: Some(NoticeKind::HostCpuReplaced.about(&*config.machine, format!(
                             "{why}; --accel auto on the guest's own host may have it, and --cpu MODEL names another"
-                        ),
-                    )),
+                        ))),
                 },
             },
         )

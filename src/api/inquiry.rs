@@ -127,7 +127,7 @@ impl<'i> Inquiry<'i> {
             }
             Err(error) => {
                 let machine = &*self.opened.machine;
-                self.add(Notice::new(NoticeKind::DumpsMissing, machine, error));
+                self.add(NoticeKind::DumpsMissing.about(machine, error));
             }
         }
     }
@@ -168,7 +168,7 @@ impl<'i> Inquiry<'i> {
         let guests = self.guests;
         let idle = self.opened.idle(guests.workload).filter(|_| running);
         if let Some(why) = idle {
-            self.add(Notice::new(NoticeKind::NotRunning, &**machine, why));
+            self.add(NoticeKind::NotRunning.about(&**machine, why));
         }
         let running = running && idle.is_none();
         let specs = self.opened.specs(guests);
@@ -181,11 +181,7 @@ impl<'i> Inquiry<'i> {
                 continue;
             }
             let why = "memory is sent in one pass, and it acts from the second one on";
-            self.add(Notice::new(
-                NoticeKind::CapabilityIdle,
-                capability.to_string(),
-                why,
-            ));
+            self.add(NoticeKind::CapabilityIdle.about(capability.to_string(), why));
         }
         self.notices.extend(used.notices());
         self.host_cpu = HostCpu::give(&mut config, &used)?;
@@ -333,12 +329,7 @@ impl<'i> Inquiry<'i> {
     /// Allows the findings that a case which is allowed comes to. A list may allow one for itself.
     pub(crate) fn excuse(&mut self) {
         for case in self.moved.iter().flat_map(|moved| &moved.cases) {
-            let confirmed = |finding: &&mut Finding| {
-                finding
-                    .confirmed_by
-                    .as_ref()
-                    .is_some_and(|by| by.is_case(&case.id))
-            };
+            let confirmed = |finding: &&mut Finding| finding.is_confirmed_by(&case.id);
             for finding in self.findings.iter_mut().filter(confirmed) {
                 if finding.allowed_by.is_none() {
                     finding.allowed_by.clone_from(&case.allowed_by);
@@ -399,11 +390,9 @@ impl<'i> Inquiry<'i> {
                     properties::absorb(&mut self.findings, found);
                 }
                 Ok(None) => {}
-                Err(error) => self.notices.push(Notice::new(
-                    NoticeKind::PropertiesNotCompared,
-                    &set.name,
-                    error,
-                )),
+                Err(error) => self
+                    .notices
+                    .push(NoticeKind::PropertiesNotCompared.about(&set.name, error)),
             }
         }
     }
@@ -420,11 +409,8 @@ impl<'i> Inquiry<'i> {
             let (old, new) = match streams {
                 Ok(streams) => streams,
                 Err(error) => {
-                    self.notices.push(Notice::new(
-                        NoticeKind::StreamsNotCompared,
-                        &set.name,
-                        error,
-                    ));
+                    self.notices
+                        .push(NoticeKind::StreamsNotCompared.about(&set.name, error));
                     continue;
                 }
             };
@@ -490,11 +476,9 @@ impl<'i> Inquiry<'i> {
                 properties::absorb(&mut self.findings, found);
             }
             // The case has failed nonetheless, and says so.
-            Err(error) => self.notices.push(Notice::new(
-                NoticeKind::FailuresNotExplained,
-                &*config.machine,
-                error,
-            )),
+            Err(error) => self
+                .notices
+                .push(NoticeKind::FailuresNotExplained.about(&*config.machine, error)),
         }
     }
 
@@ -542,11 +526,9 @@ impl<'i> Inquiry<'i> {
                     &self.opened.directions,
                 ));
             }
-            Some(why) => self.notices.push(Notice::new(
-                NoticeKind::CoverageUnknown,
-                &*self.opened.machine,
-                why,
-            )),
+            Some(why) => self
+                .notices
+                .push(NoticeKind::CoverageUnknown.about(&*self.opened.machine, why)),
         }
     }
 

@@ -188,7 +188,7 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
     notices.extend(host_cpu.notice);
     notices.extend(not_in_state.iter().map(|section| {
         let why = "what it is of is as after reset; where the guest had it, the description is of another guest";
-        Notice::new(NoticeKind::NotInState, section.to_string(), why)
+        NoticeKind::NotInState.about(section.to_string(), why)
     }));
     let report = Report {
         rules: catalogue::texts(&[], &cases),

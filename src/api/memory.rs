@@ -144,7 +144,7 @@ impl Recalled {
                 let detail = format!("{}; acknowledged: {reason}", lock::list(&changed));
                 let subject = file.display().to_string();
                 self.notices
-                    .push(Notice::new(NoticeKind::LockDiffers, subject, detail));
+                    .push(NoticeKind::LockDiffers.about(subject, detail));
             }
         }
         Ok(())
@@ -206,7 +206,7 @@ impl Recalled {
             )
         {
             let subject = file.display().to_string();
-            let notice = Notice::new(NoticeKind::HistoryFailed, subject, error);
+            let notice = NoticeKind::HistoryFailed.about(subject, error);
             report.notices.push(notice);
         }
         tell(&mut report, self.owners.as_ref(), self.gate);
@@ -232,7 +232,7 @@ fn tell(report: &mut Report, owners: Option<&Owners>, gate: Gate) {
     };
     if let Err(error) = owners.assign(report, gate == Gate::New) {
         let tree = owners.tree().map(|tree| tree.display().to_string());
-        let notice = Notice::new(NoticeKind::OwnersUnknown, tree.unwrap_or_default(), error);
+        let notice = NoticeKind::OwnersUnknown.about(tree.unwrap_or_default(), error);
         report.notices.push(notice);
     }
 }
@@ -250,8 +250,7 @@ fn leave_out(report: &mut Report, policy: &Policy) {
         report.shard.is_none() && !cases.any(|case| exclusion.fits(&case.id))
     });
     let notice = |exclusion: &Exclusion| {
-        let kind = NoticeKind::ExclusionUnmatched;
-        Notice::new(kind, &*exclusion.cases, &exclusion.reason)
+        NoticeKind::ExclusionUnmatched.about(&*exclusion.cases, &exclusion.reason)
     };
     report.notices.extend(idle.map(notice));
 }

@@ -30,8 +30,7 @@ pub(crate) fn connect(
             (network, None)
         }
         Err(why) => {
-            let kind = NoticeKind::OffloadNotNegotiated;
-            let notice = Notice::new(kind, &*config.machine, why);
+            let notice = NoticeKind::OffloadNotNegotiated.about(&*config.machine, why);
             (Network::Hub, Some(notice))
         }
     }

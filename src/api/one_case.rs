@@ -35,7 +35,7 @@ pub(crate) fn look_up<'p>(
     };
     let is_set = DeviceSet::all().iter().any(|set| is_of_set(case, set));
     if let (false, Err(unknown)) = (is_set, names::check_case(case, pairs)) {
-        let notice = Notice::new(NoticeKind::CaseMissing, case.as_str(), unknown);
+        let notice = NoticeKind::CaseMissing.about(case.as_str(), unknown);
         report.notices.push(notice);
     }
 }
@@ -56,7 +56,7 @@ pub(crate) fn missing(report: &Report, policy: &Policy) -> Option<Notice> {
         [] => "no case was run".to_owned(),
         known => format!("these cases were run: {}", known.join(", ")),
     };
-    Some(Notice::new(NoticeKind::CaseMissing, case.as_str(), detail))
+    Some(NoticeKind::CaseMissing.about(case.as_str(), detail))
 }
 
 /// Returns the error of a run about a case. A build that is not there cannot be tested then: a search through

@@ -62,7 +62,10 @@ pub(crate) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {
             for build in parse_all(builds)? {
                 let removed = cache.remove(&build).map_err(QemuError::from)?;
                 for entry in &removed {
-                    print_line(&format!("removed {} {}", entry.suite, entry.package))?;
+                    print_line(&format!(
+                        "removed {} {}",
+                        entry.record.suite, entry.record.package
+                    ))?;
                 }
                 if removed.is_empty() {
                     missing.push(build.label());
@@ -100,11 +103,11 @@ fn list(cache: &Cache) -> Result<Exit, Failure> {
             writeln!(
                 out,
                 "debian:{:22} {:20} {:32} {:>10}  {}",
-                entry.suite,
-                entry.package,
-                entry.version,
-                HumanBytes(entry.unpacked_bytes).to_string(),
-                entry.date
+                entry.record.suite,
+                entry.record.package,
+                entry.record.version,
+                HumanBytes(entry.record.unpacked_bytes).to_string(),
+                entry.record.date
             )?;
         }
         if entries.is_empty() {
@@ -112,13 +115,10 @@ fn list(cache: &Cache) -> Result<Exit, Failure> {
         }
         Ok(())
     })
-    .context("cannot print the list")
-    .map_err(Failure::usage)?;
+    .context("cannot print the list")?;
     Ok(Exit::Compatible)
 }
 
-fn print_line(line: &str) -> Result<(), Failure> {
-    target::print(|out| writeln!(out, "{line}"))
-        .context("cannot print")
-        .map_err(Failure::usage)
+fn print_line(line: &str) -> anyhow::Result<()> {
+    target::print(|out| writeln!(out, "{line}")).context("cannot print")
 }

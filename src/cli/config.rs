@@ -355,8 +355,7 @@ fn guest_file(path: &Path) -> Result<GuestDescription, Failure> {
         true => "standard input".to_owned(),
         false => path.display().to_string(),
     };
-    read.with_context(|| format!("cannot read the guest from {label}"))
-        .map_err(Failure::usage)?;
+    read.with_context(|| format!("cannot read the guest from {label}"))?;
     Ok(GuestDescription::new(label, content))
 }
 

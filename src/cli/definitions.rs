@@ -17,9 +17,7 @@ pub(super) fn completions(shell: Shell) -> Result<Exit, Failure> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), NAME, &mut text);
     let written = std::io::stdout().write_all(&text);
-    written
-        .context("cannot write the completions")
-        .map_err(Failure::usage)?;
+    written.context("cannot write the completions")?;
     Ok(Exit::Compatible)
 }
 
@@ -27,8 +25,6 @@ pub(super) fn completions(shell: Shell) -> Result<Exit, Failure> {
 pub(super) fn man(folder: &Path) -> Result<Exit, Failure> {
     let written = std::fs::create_dir_all(folder)
         .and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
-    written
-        .with_context(|| format!("cannot write man pages into {}", folder.display()))
-        .map_err(Failure::usage)?;
+    written.with_context(|| format!("cannot write man pages into {}", folder.display()))?;
     Ok(Exit::Compatible)
 }

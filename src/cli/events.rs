@@ -166,9 +166,8 @@ impl EventLog {
             }
             Some(file) if file == Path::new("-") => Some(Box::new(io::stdout())),
             Some(file) => {
-                let opened = open(file)
-                    .with_context(|| format!("cannot write {}", file.display()))
-                    .map_err(Failure::usage)?;
+                let opened =
+                    open(file).with_context(|| format!("cannot write {}", file.display()))?;
                 Some(Box::new(opened))
             }
         };

@@ -93,10 +93,8 @@ pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
     Ok(Exit::Compatible)
 }
 
-fn printed(render: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<(), Failure> {
-    print(render)
-        .context("cannot print the history")
-        .map_err(Failure::usage)
+fn printed(render: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> anyhow::Result<()> {
+    print(render).context("cannot print the history")
 }
 
 fn line(kind: Kind, entry: &Entry) -> String {

@@ -129,9 +129,7 @@ fn once(args: &CheckBuildsArgs, tree: &Tree, since: &Since, reset: bool) -> Resu
     let exit = questions::report_to(outputs, &args.output, |progress| {
         let report = api::check(&config, progress)?.report;
         if is_first {
-            save(&report, baseline)
-                .with_context(|| format!("cannot save the baseline {}", baseline.display()))
-                .map_err(Failure::usage)?;
+            save(&report, baseline)?;
         }
         known = report.baseline.as_ref().map(|held| held.counts.same);
         Ok(report)
@@ -239,9 +237,7 @@ fn save_base(args: &CheckBuildsArgs, tree: &Tree, build: &str, file: &Path) -> R
         say(&format!("checking {build}, which the work began from"));
     }
     let report = api::check(&config, &Display::new(args.output.quiet))?.report;
-    save(&report, file)
-        .with_context(|| format!("cannot save the baseline {}", file.display()))
-        .map_err(Failure::usage)
+    Ok(save(&report, file)?)
 }
 
 /// Returns the file for the baseline of a question: of another machine or another old build it is another one.
@@ -266,12 +262,15 @@ fn plain(text: &str) -> String {
     plain.collect()
 }
 
-fn save(report: &Report, file: &Path) -> std::io::Result<()> {
+fn save(report: &Report, file: &Path) -> anyhow::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut whole = tempfile::NamedTempFile::new_in(folder)?;
-    json::write(report, &mut whole)?;
-    whole.persist(file)?;
+    let write = || {
+        fs::create_dir_all(folder)?;
+        let mut whole = tempfile::NamedTempFile::new_in(folder)?;
+        json::write(report, &mut whole)?;
+        Ok::<_, std::io::Error>(whole.persist(file)?)
+    };
+    write().with_context(|| format!("cannot save the baseline {}", file.display()))?;
     Ok(())
 }
 

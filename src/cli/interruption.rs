@@ -13,7 +13,7 @@ use crate::cli::output::{Answer, Outputs};
 use crate::cli::{Exit, Failure, fail};
 use crate::report::bisection::Bisection;
 use crate::report::map::{Map, MapPair};
-use crate::report::{Case, Notice, NoticeKind, Policy, Report, Swept, Verdict, notices_of};
+use crate::report::{Case, NoticeKind, Policy, Report, Swept, Verdict, notices_of};
 use crate::rules::catalogue;
 
 /// The run that is under way, with the places that its report goes to. Whoever takes it writes the report.
@@ -139,11 +139,9 @@ fn interrupted(mut report: Report, signal: Signal) -> Report {
     }
     report.rules = catalogue::texts(&report.findings, &report.cases);
     report.notices.extend(notices_of(&report.cases));
-    report.notices.push(Notice::new(
-        NoticeKind::Interrupted,
-        signal.as_str(),
-        "the report has what was known by then",
-    ));
+    report.notices.push(
+        NoticeKind::Interrupted.about(signal.as_str(), "the report has what was known by then"),
+    );
     report.interrupted = Some(signal.as_str().to_owned());
     report.judged_by(Policy::default())
 }

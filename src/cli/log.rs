@@ -29,22 +29,19 @@ pub(crate) fn start(file: Option<&Path>) -> Result<(), Failure> {
         Some(filter) => filter
             .to_string_lossy()
             .parse::<Targets>()
-            .with_context(|| format!("cannot use {FILTER}={}", filter.display()))
-            .map_err(Failure::usage)?,
+            .with_context(|| format!("cannot use {FILTER}={}", filter.display()))?,
         None if file.is_none() => return Ok(()),
         None => Targets::new().with_target("migcompat", Level::DEBUG),
     };
     match file {
         Some(path) => {
             let file = File::create(path)
-                .with_context(|| format!("cannot write the log {}", path.display()))
-                .map_err(Failure::usage)?;
+                .with_context(|| format!("cannot write the log {}", path.display()))?;
             listen(filter, Arc::new(file))
         }
         None => listen(filter, io::stderr),
     }
-    .context("cannot start the log")
-    .map_err(Failure::usage)?;
+    .context("cannot start the log")?;
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), ?args, "started");
     Ok(())

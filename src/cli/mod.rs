@@ -132,6 +132,13 @@ fn causes(error: &anyhow::Error) -> String {
     text
 }
 
+impl From<anyhow::Error> for Failure {
+    /// What the command line itself finds wrong is wrong usage; the library says which of its errors are.
+    fn from(error: anyhow::Error) -> Self {
+        Failure::Usage(error)
+    }
+}
+
 impl From<api::Error> for Failure {
     fn from(error: api::Error) -> Self {
         match error {

@@ -34,8 +34,7 @@ fn list() -> Result<Exit, Failure> {
         }
         Ok(())
     })
-    .context("cannot print the rules")
-    .map_err(Failure::usage)?;
+    .context("cannot print the rules")?;
     Ok(Exit::Compatible)
 }
 
@@ -57,15 +56,12 @@ fn explain(rule: Rule) -> Result<Exit, Failure> {
         }
         Ok(())
     })
-    .context("cannot print the rule")
-    .map_err(Failure::usage)?;
+    .context("cannot print the rule")?;
     Ok(Exit::Compatible)
 }
 
 fn check(args: &CheckArgs) -> Result<Exit, Failure> {
-    let lists = KnownIssues::load(&args.lists)
-        .context("cannot use the lists")
-        .map_err(Failure::usage)?;
+    let lists = KnownIssues::load(&args.lists).context("cannot use the lists")?;
     let mut defects = check::review(&lists);
     let total = lists.renames.len()
         + lists.conditions.len()
@@ -107,8 +103,7 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         }
         writeln!(out, "{closing}")
     })
-    .context("cannot print")
-    .map_err(Failure::usage)?;
+    .context("cannot print")?;
     Ok(if defects.is_empty() {
         Exit::Compatible
     } else {
@@ -119,11 +114,10 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
 /// Compares every two versions of each dump in the folder with the lists.
 fn try_on<'k>(lists: &'k KnownIssues, folder: &Path) -> Result<Vec<Comparison<'k>>, Failure> {
     let mut by_name: BTreeMap<String, BTreeMap<Version, PathBuf>> = BTreeMap::new();
-    let read = |folder: &Path| -> Result<Vec<PathBuf>, Failure> {
+    let read = |folder: &Path| -> anyhow::Result<Vec<PathBuf>> {
         std::fs::read_dir(folder)
             .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect())
             .with_context(|| format!("cannot read {}", folder.display()))
-            .map_err(Failure::usage)
     };
     for version_folder in read(folder)? {
         let name = version_folder
@@ -155,8 +149,7 @@ fn try_on<'k>(lists: &'k KnownIssues, folder: &Path) -> Result<Vec<Comparison<'k
         let dumps = versions
             .iter()
             .map(|(version, file)| Ok((*version, read_dump(file)?)))
-            .collect::<anyhow::Result<Vec<_>>>()
-            .map_err(Failure::usage)?;
+            .collect::<anyhow::Result<Vec<_>>>()?;
         for (at, (old, old_dump)) in dumps.iter().enumerate() {
             for (new, new_dump) in &dumps[at + 1..] {
                 // A break is limited to machines; here the question is only whether it matches.

@@ -44,9 +44,7 @@ fn show_stream(args: &ShowArgs) -> Result<Exit, Failure> {
 fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
     let (format, target) = output(&args.output)?;
     let sections = Sections::new(&args.output.section);
-    let lists = KnownIssues::load(&args.lists)
-        .context("cannot use the lists")
-        .map_err(Failure::usage)?;
+    let lists = KnownIssues::load(&args.lists).context("cannot use the lists")?;
     let mut streams = Vec::new();
     for file in [&args.old, &args.new] {
         let reading = read(file, &args.output)?;
@@ -244,13 +242,11 @@ fn change_text(change: &Change, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn side_text(side: &Side) -> String {
-    match (&side.type_name, side.size, side.offset) {
-        (Some(name), Some(size), Some(offset)) => {
-            format!("{} ({name}, {size} bytes at {offset:#x})", side.value)
-        }
-        (Some(name), None, Some(offset)) => format!("{} ({name} at {offset:#x})", side.value),
-        (None, Some(size), Some(offset)) => {
-            format!("{} ({size} bytes at {offset:#x})", side.value)
+    let size = side.size.map(|size| format!("{size} bytes"));
+    let form: Vec<String> = side.type_name.clone().into_iter().chain(size).collect();
+    match side.offset {
+        Some(offset) if !form.is_empty() => {
+            format!("{} ({} at {offset:#x})", side.value, form.join(", "))
         }
         _ => side.value.clone(),
     }

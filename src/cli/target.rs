@@ -56,9 +56,7 @@ impl Target {
         let Some(file) = file.filter(|file| *file != Path::new("-")) else {
             return Ok(Target::STDOUT);
         };
-        let place = Place::of(file)
-            .with_context(|| format!("cannot write {}", file.display()))
-            .map_err(Failure::usage)?;
+        let place = Place::of(file).with_context(|| format!("cannot write {}", file.display()))?;
         Ok(Target {
             name: Some(file.to_owned()),
             place,
@@ -144,7 +142,7 @@ fn finished(name: Option<&Path>, written: io::Result<()>) -> Result<(), Failure>
                 Some(name) => format!("cannot write {}", name.display()),
                 None => "cannot write to standard output".to_owned(),
             })
-            .map_err(Failure::usage),
+            .map_err(Failure::Usage),
     }
 }
 

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
     use crate::devices::{Known, Target};
 
-    fn composed(driver: &str, bus: Option<&str>, properties: &[(&str, &str)]) -> Vec<String> {
+    fn composed(driver: &str, bus: Option<&str>, properties: &[(&str, &str)]) -> String {
         let facts = Driver {
             bus: bus.map(str::to_owned),
             category: "Misc devices".to_owned(),
@@ -196,7 +196,7 @@ mod tests {
             old: Known::default(),
             new: Known::default(),
         };
-        set.compose(&target).args
+        set.compose(&target).args.join(" ")
     }
 
     #[test]
@@ -217,29 +217,16 @@ mod tests {
 
     #[test]
     fn an_unknown_device_gets_its_bus_and_its_backends() {
+        let properties = [("drive", "str"), ("lun", "uint32")];
         assert_eq!(
-            composed(
-                "new-disk",
-                Some("SCSI"),
-                &[("drive", "str"), ("lun", "uint32")]
-            ),
-            [
-                "-device",
-                "virtio-scsi-pci,id=virtio-scsi-pci",
-                "-blockdev",
-                "null-co,node-name=n7-0,size=67108864,read-zeroes=on",
-                "-device",
-                "new-disk,id=any-new-disk,bus=virtio-scsi-pci.0,drive=n7-0",
-            ]
+            composed("new-disk", Some("SCSI"), &properties),
+            "-device virtio-scsi-pci,id=virtio-scsi-pci \
+             -blockdev null-co,node-name=n7-0,size=67108864,read-zeroes=on \
+             -device new-disk,id=any-new-disk,bus=virtio-scsi-pci.0,drive=n7-0"
         );
         assert_eq!(
             composed("SUNW,new", None, &[("source", "link<rng-backend>")]),
-            [
-                "-object",
-                "rng-builtin,id=n7-0",
-                "-device",
-                "SUNW,,new,id=any-SUNW_new,source=n7-0"
-            ]
+            "-object rng-builtin,id=n7-0 -device SUNW,,new,id=any-SUNW_new,source=n7-0"
         );
     }
 

@@ -1,11 +1,9 @@
 //! Devices as the user gives them with `--device`.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 
 use crate::devices::{Device, DeviceError, DeviceSet, Form};
-use crate::model::{MachineNames, Version};
+use crate::model::Version;
 use crate::qemu::split_option;
 use crate::report::AD_HOC;
 
@@ -86,21 +84,10 @@ impl Device {
         if driver.is_empty() || driver == "help" || driver == "?" {
             return Err(refused("which driver?"));
         }
+        let id = id.unwrap_or_else(|| driver.clone());
         Ok(Device {
-            id: id.unwrap_or_else(|| driver.clone()),
-            driver,
-            driver_on: BTreeMap::new(),
-            arch: Vec::new(),
-            machines: MachineNames::default(),
             since: json.then_some(JSON_DEVICE),
-            until: None,
-            needs: Vec::new(),
-            one_of: None,
-            unmigratable: None,
-            migratable_since: None,
-            alone: false,
-            boots_alone: false,
-            form: Form::Verbatim(argument.to_owned()),
+            ..Device::plain(id, &driver, Vec::new(), Form::Verbatim(argument.to_owned()))
         })
     }
 }

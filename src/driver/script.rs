@@ -224,35 +224,17 @@ mod tests {
 
     #[test]
     fn what_is_no_line_is_refused_with_the_reason() {
-        for (text, why) in [
-            (
-                "",
-                "the commands are write, read, out and in, with b, w, l or q",
-            ),
-            (
-                "pokel 1 2",
-                "the commands are write, read, out and in, with b, w, l or q",
-            ),
-            (
-                "writel bar6 1",
-                "the place is a number, barN, ram or config, with +OFFSET",
-            ),
-            ("writel 0x10", "a value is missing"),
-            (
-                "readl 1 2",
-                "there is more than a command, a place and a value",
-            ),
-            (
-                "outb bar0 1",
-                "a port is a number, of 32 bits at most; a BAR is read and written",
-            ),
-            (
-                "writel ram config+4",
-                "a place in the configuration has no address",
-            ),
+        for message in [
+            "``: the commands are write, read, out and in, with b, w, l or q",
+            "`pokel 1 2`: the commands are write, read, out and in, with b, w, l or q",
+            "`writel bar6 1`: the place is a number, barN, ram or config, with +OFFSET",
+            "`writel 0x10`: a value is missing",
+            "`readl 1 2`: there is more than a command, a place and a value",
+            "`outb bar0 1`: a port is a number, of 32 bits at most; a BAR is read and written",
+            "`writel ram config+4`: a place in the configuration has no address",
         ] {
-            let refused = line(text).expect_err(text);
-            assert_eq!(refused.to_string(), format!("`{text}`: {why}"));
+            let text = message.split('`').nth(1).expect(message);
+            assert_eq!(line(text).expect_err(text).to_string(), message);
         }
     }
 }

@@ -134,16 +134,18 @@ pub(super) fn blockdev(composer: &mut Composer, value: &str) -> Treated {
     };
     let size = size_for(composer, name, &driver);
     let read_only = Node::of(&opts).read_only;
-    let is_flash = FLASH.contains(&driver.as_str());
-    if is_flash {
-        composer.board.idle = Some(Idle::Firmware);
-    }
-    let reason = match is_flash {
-        true => GuestReason::Firmware,
-        false => GuestReason::HostDisk,
-    };
+    let reason = medium(composer, FLASH.contains(&driver.as_str()));
     Treated::replaced([empty_node(name, size, read_only)], reason)
         .because(format!("it has {size} bytes"))
+}
+
+/// Returns why a medium is an empty one. A guest does not get far in a firmware that is.
+fn medium(composer: &mut Composer, is_flash: bool) -> GuestReason {
+    if !is_flash {
+        return GuestReason::HostDisk;
+    }
+    composer.board.idle = Some(Idle::Firmware);
+    GuestReason::Firmware
 }
 
 /// Drivers of nodes without anything behind them.
@@ -207,13 +209,7 @@ pub(super) fn drive(composer: &mut Composer, value: &str) -> Treated {
     if node.read_only {
         kept.push(("readonly", "on".to_owned()));
     }
-    if is_flash {
-        composer.board.idle = Some(Idle::Firmware);
-    }
-    let reason = match is_flash {
-        true => GuestReason::Firmware,
-        false => GuestReason::HostDisk,
-    };
+    let reason = medium(composer, is_flash);
     let value = join(kept.iter().map(|(name, value)| (*name, value.as_str())));
     let arg = [Arg::new("-drive", value)];
     match has_medium {

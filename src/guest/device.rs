@@ -169,7 +169,7 @@ fn treat(composer: &mut Composer, value: &str) -> Treated {
             continue;
         }
         let Setting::Text(value) = setting else {
-            match is_harmless(setting, 0) {
+            match is_harmless(setting) {
                 true => kept.push((name, setting)),
                 false => without.push(omission(name, GuestReason::UnknownSetting)),
             }
@@ -261,7 +261,7 @@ fn full_name(driver: &str) -> &str {
 }
 
 /// Tells whether a list or an object has only words that can be no path.
-pub(super) fn is_harmless(setting: &Setting, _depth: usize) -> bool {
+pub(super) fn is_harmless(setting: &Setting) -> bool {
     fn harmless(value: &Value, depth: usize) -> bool {
         if depth > 4 {
             return false;

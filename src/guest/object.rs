@@ -2,7 +2,6 @@
 
 use crate::guest::lines::{Arg, Treated, omission};
 use crate::guest::memory;
-use crate::guest::options::Composer;
 use crate::guest::opts::{Opts, is_number, is_word, join};
 use crate::qemu::is_id;
 use crate::report::GuestReason;
@@ -68,7 +67,7 @@ pub(super) fn is_kept(kind: &str) -> bool {
 }
 
 /// Decides what becomes of an object.
-pub(super) fn object(_composer: &mut Composer, value: &str) -> Treated {
+pub(super) fn object(value: &str) -> Treated {
     let Some(opts) = Opts::parse(value, "qom-type") else {
         return Treated::left_out(GuestReason::Malformed);
     };

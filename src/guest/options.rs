@@ -195,7 +195,7 @@ impl Composer {
             "m" => memory::size(self, value),
             "smp" => board::smp(value),
             "numa" => board::numa(self, value),
-            "object" => object::object(self, value),
+            "object" => object::object(value),
             "device" => device::device(self, value),
             "global" => board::global(value),
             "rtc" => board::rtc(value),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{
     Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
 };
+use serde::de::DeserializeOwned;
 
 use crate::history::row::{Row as CaseRow, digest};
 use crate::history::schema::{Refusal, prepare, prepare_to_read};
@@ -123,16 +124,24 @@ impl History {
     /// # Errors
     /// The file cannot be written.
     pub fn add(&mut self, run: &Run, rows: &[CaseRow]) -> Result<Written, HistoryError> {
-        let (file, rules) = (self.file.clone(), self.rules);
-        let added = self
+        let rules = self.rules;
+        self.change(|transaction| insert(transaction, run, rows, rules))
+    }
+
+    /// Makes a change as a whole.
+    fn change<T>(
+        &mut self,
+        make: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, HistoryError> {
+        let begun = self
             .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .and_then(|transaction| {
-                let written = insert(&transaction, run, rows, rules)?;
-                transaction.commit()?;
-                Ok(written)
-            });
-        added.map_err(|source| HistoryError::Sqlite { file, source })
+            .transaction_with_behavior(TransactionBehavior::Immediate);
+        let made = begun.and_then(|transaction| {
+            let made = make(&transaction)?;
+            transaction.commit()?;
+            Ok(made)
+        });
+        made.map_err(|error| self.failed(error))
     }
 
     /// Returns the last results of a case from an old release, oldest first.
@@ -169,7 +178,7 @@ impl History {
             .filter(|(_, _, name, _)| pattern.fits(name));
         let mut known = Vec::new();
         for (kind, key, name, look) in fitting {
-            let kind = self.kind(kind)?;
+            let kind = self.word("the kind of a row", kind)?;
             let look = (kind == Kind::Finding).then_some(look);
             if kind != Kind::Look {
                 known.push(Known {
@@ -183,11 +192,15 @@ impl History {
         Ok(known)
     }
 
-    fn kind(&self, name: String) -> Result<Kind, HistoryError> {
-        from_word(&name).ok_or_else(|| HistoryError::Unreadable {
+    fn word<T: DeserializeOwned>(
+        &self,
+        what: &'static str,
+        text: String,
+    ) -> Result<T, HistoryError> {
+        from_word(&text).ok_or_else(|| HistoryError::Unreadable {
             file: self.file.clone(),
-            what: "the kind of a row",
-            text: name,
+            what,
+            text,
         })
     }
 
@@ -250,29 +263,23 @@ impl History {
     /// # Errors
     /// The file cannot be written.
     pub fn prune(&mut self, before: u64) -> Result<usize, HistoryError> {
-        let file = self.file.clone();
-        let removed = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .and_then(|transaction| {
-                transaction.execute(
-                    "DELETE FROM trials WHERE run_id IN (SELECT id FROM runs WHERE at < ?1)",
-                    [before],
-                )?;
-                let runs = transaction.execute("DELETE FROM runs WHERE at < ?1", [before])?;
-                // The tier of a case that is still there outlives the runs that gave it.
-                transaction.execute_batch(
-                    "DELETE FROM tiers WHERE case_id NOT IN (SELECT case_id FROM trials);
-                     DELETE FROM cases WHERE id NOT IN (SELECT case_id FROM trials);
-                     UPDATE cases SET
-                        results = (SELECT count(*) FROM trials t WHERE t.case_id = cases.id),
-                        passed = (SELECT count(*) FROM trials t
-                            WHERE t.case_id = cases.id AND t.outcome = 'pass');",
-                )?;
-                transaction.commit()?;
-                Ok(runs)
-            });
-        removed.map_err(|source| HistoryError::Sqlite { file, source })
+        self.change(|transaction| {
+            transaction.execute(
+                "DELETE FROM trials WHERE run_id IN (SELECT id FROM runs WHERE at < ?1)",
+                [before],
+            )?;
+            let runs = transaction.execute("DELETE FROM runs WHERE at < ?1", [before])?;
+            // The tier of a case that is still there outlives the runs that gave it.
+            transaction.execute_batch(
+                "DELETE FROM tiers WHERE case_id NOT IN (SELECT case_id FROM trials);
+                 DELETE FROM cases WHERE id NOT IN (SELECT case_id FROM trials);
+                 UPDATE cases SET
+                    results = (SELECT count(*) FROM trials t WHERE t.case_id = cases.id),
+                    passed = (SELECT count(*) FROM trials t
+                        WHERE t.case_id = cases.id AND t.outcome = 'pass');",
+            )?;
+            Ok(runs)
+        })
     }
 
     /// Returns what SQLite finds wrong with the file; `ok` if it is intact.
@@ -346,15 +353,8 @@ impl History {
         };
         let rows = read().map_err(|error| self.failed(error))?;
         let whole = |(kind, name, outcome, mut entry): (String, String, String, Entry)| {
-            let Some(known) = from_word(&outcome) else {
-                return Err(HistoryError::Unreadable {
-                    file: self.file.clone(),
-                    what: "the outcome",
-                    text: outcome,
-                });
-            };
-            entry.trial.outcome = known;
-            Ok((self.kind(kind)?, name, entry))
+            entry.trial.outcome = self.word("the outcome", outcome)?;
+            Ok((self.word("the kind of a row", kind)?, name, entry))
         };
         rows.into_iter().map(whole).collect()
     }

@@ -318,34 +318,26 @@ mod tests {
         }
 
         fn add(&mut self, hour: u64, outcome: Outcome) {
-            self.add_of(Version::new(7, 2, 22), hour, outcome, None);
+            self.add_of(hour, outcome, |_, _| ());
         }
 
-        fn add_of(&mut self, old: Version, hour: u64, outcome: Outcome, allowed: Option<&str>) {
-            self.add_for(Purpose::Verdict, old, hour, outcome, allowed);
-        }
-
-        fn add_for(
-            &mut self,
-            purpose: Purpose,
-            old: Version,
-            hour: u64,
-            outcome: Outcome,
-            allowed: Option<&str>,
-        ) {
+        /// Adds a run that is as others are but for this.
+        fn add_of(&mut self, hour: u64, outcome: Outcome, but: impl FnOnce(&mut Run, &mut Trial)) {
             let build = |version| BuildId {
                 label: "build".to_owned(),
                 version: Some(version),
                 hash: None,
             };
-            let run = Run {
+            let mut run = Run {
                 at: hour * HOUR,
                 at_ms: 0,
-                old: build(old),
+                old: build(Version::new(7, 2, 22)),
                 new: build(Version::new(10, 0, 2)),
                 tester: Tester::default(),
-                purpose,
+                purpose: Purpose::Verdict,
             };
+            let mut trial = Trial::only(outcome);
+            but(&mut run, &mut trial);
             let row = Row {
                 kind: Kind::Case,
                 key: KEY.to_owned(),
@@ -355,10 +347,7 @@ mod tests {
                 devices: Vec::new(),
                 direction: Direction::Forward,
                 transport: "unix".to_owned(),
-                trial: Trial {
-                    allowed_by: allowed.map(str::to_owned),
-                    ..Trial::only(outcome)
-                },
+                trial,
             };
             self.history.add(&run, &[row]).expect("added");
         }
@@ -398,13 +387,10 @@ mod tests {
         let day = 24;
         for number in 0..100 {
             past.add(number * day, Pass);
-            past.add_of(Version::new(7, 2, 22), number * day + 1, Broken, None);
-            past.add_of(
-                Version::new(7, 2, 22),
-                number * day + 2,
-                Fail,
-                Some("a list"),
-            );
+            past.add(number * day + 1, Broken);
+            past.add_of(number * day + 2, Fail, |_, trial| {
+                trial.allowed_by = Some("a list".to_owned());
+            });
         }
         assert_eq!(past.changes(), [(Tier::Gate, 99 * day)]);
         let mut past = Past::new();
@@ -412,8 +398,9 @@ mod tests {
             let outcome = if number == 49 { Lost } else { Pass };
             // A point release of the old build is of the same series; another series is not.
             let micro = if number < 90 { 22 } else { 23 };
-            past.add_of(Version::new(7, 2, micro), number * day, outcome, None);
-            past.add_of(Version::new(7, 20, 0), number * day + 1, Fail, None);
+            let with = |old| move |run: &mut Run, _: &mut Trial| run.old.version = Some(old);
+            past.add_of(number * day, outcome, with(Version::new(7, 2, micro)));
+            past.add_of(number * day + 1, Fail, with(Version::new(7, 20, 0)));
         }
         assert_eq!(past.changes(), [(Tier::Gate, 149 * day)]);
     }
@@ -462,23 +449,20 @@ mod tests {
     #[test]
     fn a_search_changes_no_tier() {
         let mut past = Past::new();
-        let build = Version::new(7, 2, 22);
+        let search = |run: &mut Run, _: &mut Trial| run.purpose = Purpose::Search;
         for number in 0..100 {
-            past.add_for(Purpose::Search, build, number * 24, Pass, None);
+            past.add_of(number * 24, Pass, search);
         }
         assert_eq!(past.changes(), []);
         for number in 100..200 {
             past.add(number * 24, Pass);
-            past.add_for(Purpose::Search, build, number * 24, Fail, None);
+            past.add_of(number * 24, Fail, search);
         }
-        assert_eq!(
-            past.changes().len(),
-            1,
-            "it is promoted after its own 100 runs"
-        );
-        past.add_for(Purpose::Search, build, 201 * 24, Fail, None);
+        let promoted = past.changes().len();
+        assert_eq!(promoted, 1, "it is promoted after its own 100 runs");
+        past.add_of(201 * 24, Fail, search);
         past.add(202 * 24, Fail);
-        past.add_for(Purpose::Search, build, 204 * 24, Fail, None);
+        past.add_of(204 * 24, Fail, search);
         assert_eq!(
             past.changes().len(),
             1,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::migration::endpoint::commands::{Cont, QueryStatus};
 use crate::migration::endpoint::vm::{Endpoint, HeartbeatError, LaunchSpec, Role, Vm};
 use crate::migration::timeouts::Timeouts;
 use crate::qemu::private_dir;
@@ -89,7 +90,7 @@ pub(crate) async fn boot(
     // A build whose monitor broke meanwhile does that here, whether or not its guest was quicker, and not in the
     // migration, which has not begun.
     if let Ok(()) | Err(BootError::Silent { .. }) = booted {
-        vm.answers().await.map_err(failed)?;
+        vm.execute(QueryStatus {}).await.map_err(failed)?;
     }
     booted
 }
@@ -111,7 +112,7 @@ async fn first_heartbeat(
         Err(HeartbeatError::Deadline(_)) => Ok(false),
         Err(error) => Err(failed(error)),
     };
-    vm.cont().await.map_err(failed)?;
+    vm.execute(Cont {}).await.map_err(failed)?;
     let first_look = FIRST_LOOK.min(limit);
     if spoke(vm.wait_for_heartbeat(log, None, first_look).await)? {
         return Ok(());
@@ -149,7 +150,7 @@ async fn plain_boot(endpoint: &Endpoint, launch: &LaunchSpec, limit: Duration) -
     let started = Vm::start(endpoint, &launch, Role::First, folder.path(), 0).await;
     let mut vm = started.ok()?;
     let begun = Instant::now();
-    vm.cont().await.ok()?;
+    vm.execute(Cont {}).await.ok()?;
     let mut log = SerialLog::new();
     let spoke = vm.wait_for_heartbeat(&mut log, None, limit).await;
     let took = begun.elapsed();

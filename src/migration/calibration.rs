@@ -415,18 +415,13 @@ pub(crate) fn summary(changes: &OwnChanges) -> Vec<ChangedByLoad> {
 mod tests {
     use super::*;
     use crate::migration::checks::state::StateChecks;
+    use crate::report::testing;
 
     fn diff(field: &str, sent: &str, held: &str) -> StateDiff {
         StateDiff {
-            leg: 0,
-            section: "dev".into(),
-            instance: 0,
-            field: field.to_owned(),
-            change: Change::Changed,
             sent: sent.to_owned(),
             held: Some(held.to_owned()),
-            landed_in: None,
-            fresh: None,
+            ..testing::diff(field)
         }
     }
 

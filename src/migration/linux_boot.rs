@@ -1,20 +1,17 @@
 //! Booting a Linux guest, and saving it once it has used every device.
 
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cleanup::TempFolder;
-use crate::migration::endpoint::commands::{Balloon, QueryStatus};
+use crate::migration::endpoint::commands::{Balloon, Cont, QueryStatus, Stop};
 use crate::migration::endpoint::root_devices::{PciFunctions, RootDevice};
 use crate::migration::endpoint::vm::{Endpoint, HeartbeatError, LaunchSpec, Role, Vm};
-use crate::migration::leg::save::save_to;
+use crate::migration::leg::save::{prepared, save_to, text};
 use crate::migration::leg::set_up::set_up;
 use crate::migration::saved::{STREAM, SavedGuest};
 use crate::migration::timeouts::Timeouts;
 use crate::model::{VirtioKind, feature_name};
-use crate::qemu::private_dir;
 use crate::report::{LegSide, LinuxReport, VirtioReport};
 use crate::workload::linux::{Bus, Inventory, LinuxGuest, PciFunction};
 use crate::workload::{SerialLog, Workload};
@@ -101,23 +98,10 @@ pub(crate) async fn pci_functions(
     };
     let folder = prepared(&launch)?;
     let started = Vm::start(endpoint, &launch, Role::First, folder.path(), 0).await;
-    let mut vm = started.map_err(|error| text(&error))?;
+    let mut vm = started.map_err(text)?;
     let found = vm.pci_functions().await.unwrap_or_default();
     vm.monitored.process.kill().await;
     Ok(found)
-}
-
-/// Returns a new folder with the files of a launch.
-fn prepared(launch: &LaunchSpec) -> Result<TempFolder, String> {
-    let folder = private_dir().map_err(|error| text(&error))?;
-    launch
-        .prepare(folder.path())
-        .map_err(|error| text(&error))?;
-    Ok(folder)
-}
-
-fn text(error: &dyn fmt::Display) -> String {
-    error.to_string()
 }
 
 /// A guest that did not boot, in words.
@@ -161,12 +145,10 @@ async fn boot_once(
     is_last: bool,
 ) -> Result<Option<Arc<SavedGuest>>, NotBooted> {
     let folder = prepared(launch)?;
-    guest
-        .prepare_boot(functions, folder.path())
-        .map_err(|error| text(&error))?;
+    guest.prepare_boot(functions, folder.path()).map_err(text)?;
     let mut vm = Vm::start(endpoint, launch, Role::First, folder.path(), 0)
         .await
-        .map_err(|error| text(&error))?;
+        .map_err(text)?;
     let mut log = Workload::Linux(guest.clone()).log();
     let saved = async {
         if !boot_in(&mut vm, &mut log, guest, functions, is_last).await? {
@@ -207,7 +189,7 @@ async fn boot_in(
     functions: &[PciFunction],
     is_last: bool,
 ) -> Result<bool, NotBooted> {
-    vm.cont().await.map_err(|error| text(&error))?;
+    vm.execute(Cont {}).await.map_err(text)?;
     let described = |log: &SerialLog| log.inventory().is_some_and(|at| at.uses.is_some());
     wait_for(vm, log, described).await?;
     let asked = log.inventory().map(|found| &found.asked[..]);
@@ -230,20 +212,21 @@ pub(super) async fn boot_to_be_sent(
     folder: &Path,
 ) -> Result<(Vm, SerialLog), String> {
     let functions = guest.functions(&launch.device_args).unwrap_or_default();
-    guest
-        .prepare_boot(&functions, folder)
-        .map_err(|error| text(&error))?;
+    guest.prepare_boot(&functions, folder).map_err(text)?;
     let mut vm = Vm::start(endpoint, launch, Role::First, folder, 0)
         .await
-        .map_err(|error| text(&error))?;
+        .map_err(text)?;
     let mut log = Workload::Linux(guest.clone()).log();
     let booted = boot_in(&mut vm, &mut log, guest, &functions, true).await;
     let stopped = match booted {
-        Ok(_) => vm.stop().await.map_err(|error| text(&error).into()),
+        Ok(_) => vm
+            .execute(Stop {})
+            .await
+            .map_err(|error| text(error).into()),
         Err(why) => Err(why),
     };
     match stopped {
-        Ok(()) => Ok((vm, log)),
+        Ok(_) => Ok((vm, log)),
         Err(why) => Err(why.with_words_of(&vm).into_words()),
     }
 }
@@ -297,7 +280,7 @@ async fn work(vm: &mut Vm, log: &mut SerialLog, guest: &LinuxGuest) -> Result<()
         value: (memory - memory / u64::from(BALLOONED)) << 20,
     };
     // A machine may have no balloon.
-    let _without = vm.monitored.session.execute(command, vm.command).await;
+    let _without = vm.execute(command).await;
     let last = log.last_heartbeat().unwrap_or(0) + ROUNDS;
     wait_for(vm, log, |log| log.last_heartbeat() >= Some(last)).await
 }
@@ -314,13 +297,12 @@ async fn wait_for(
     loop {
         match vm.wait_until(log, &reached, LOOK).await {
             Err(HeartbeatError::Deadline(_)) => {}
-            Err(error @ HeartbeatError::Ended) => return Err(NotBooted::Emulator(text(&error))),
-            Err(error) => return Err(text(&error).into()),
+            Err(error @ HeartbeatError::Ended) => return Err(NotBooted::Emulator(text(error))),
+            Err(error) => return Err(text(error).into()),
             Ok(()) => return Ok(()),
         }
         // A panic ends in a reset, where the machine stops.
-        let session = &vm.monitored.session;
-        if let Ok(reply) = session.execute(QueryStatus {}, vm.command).await
+        if let Ok(reply) = vm.execute(QueryStatus {}).await
             && reply.status != RUNNING
         {
             return Err(NotBooted::Failed(format!(
@@ -362,13 +344,11 @@ async fn save(
     path: &Path,
     limit: Duration,
 ) -> Result<(), String> {
-    vm.stop().await.map_err(|error| text(&error))?;
+    vm.execute(Stop {}).await.map_err(text)?;
     let events = vm.read_console(log);
     if let Some(bad) = events.into_iter().find(|event| !event.is_good()) {
-        return Err(text(&bad));
+        return Err(text(bad));
     }
-    set_up(vm, LegSide::Source, &[])
-        .await
-        .map_err(|error| text(&error))?;
+    set_up(vm, LegSide::Source, &[]).await.map_err(text)?;
     save_to(vm, path, limit).await
 }

@@ -21,7 +21,7 @@ use crate::report::{Cause, DrivenReport, FailureKind, Leg, LegSide, LinuxReport,
 const QUOTED: usize = 2000;
 
 /// One guest's run through the builds.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct RunResult {
     pub outcome: Outcome,
     pub cause: Option<Cause>,
@@ -194,24 +194,7 @@ impl RunResult {
     fn empty(outcome: Outcome) -> RunResult {
         RunResult {
             outcome,
-            cause: None,
-            error: None,
-            printed: None,
-            legs: Vec::new(),
-            source_stderr: String::new(),
-            destination_stderr: String::new(),
-            files: Vec::new(),
-            refusals: Vec::new(),
-            state: StateChecks::default(),
-            wrong: None,
-            suspect: None,
-            devices: Vec::new(),
-            failed_at: None,
-            silent_guest: None,
-            linux: None,
-            driven: None,
-            buses: None,
-            features: None,
+            ..RunResult::default()
         }
     }
 

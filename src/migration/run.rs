@@ -478,17 +478,7 @@ impl MigrationRun<'_> {
     fn record(&mut self, direction: Direction, outcome: Outcome, stats: Stats) {
         let leg = self.legs.len();
         debug!(leg, %direction, ?outcome, total_ms = stats.total_ms, "the leg is over");
-        self.legs.push(Leg {
-            index: self.legs.len(),
-            direction,
-            outcome,
-            total_ms: stats.total_ms,
-            downtime_ms: stats.downtime_ms,
-            setup_ms: stats.setup_ms,
-            bytes: stats.bytes,
-            pages: stats.pages,
-            passes: stats.passes,
-        });
+        self.legs.push(stats.leg(leg, direction, outcome));
     }
 
     /// Ends a run whose next destination does not start.

@@ -114,21 +114,9 @@ mod tests {
         for (text, subject, direction) in [
             ("q35/am53c974/unix/forward", "am53c974", Forward),
             ("q35/bare/unix/backward", "bare", Backward),
-            (
-                "m68k/virt/virtio-rng-device/unix/forward",
-                "virtio-rng-device",
-                Forward,
-            ),
-            (
-                "q35/default/unix+multifd/backward/paused",
-                "default",
-                Backward,
-            ),
-            (
-                "q35/default:e1000e/tcp/forward/linux",
-                "default:e1000e",
-                Forward,
-            ),
+            ("m68k/virt/ramfb/unix/forward", "ramfb", Forward),
+            ("q35/usb/unix+multifd/backward/paused", "usb", Backward),
+            ("q35/usb:uhci/tcp/forward/linux", "usb:uhci", Forward),
             ("q35/default/unix/backward-loop10", "default", Backward),
             ("q35/together-2-1/unix/forward", "together-2-1", Forward),
         ] {

@@ -49,3 +49,14 @@ pub enum Side {
     /// The new build alone has it.
     New,
 }
+
+impl Side {
+    /// Returns the mark of a line in a diff.
+    pub fn mark(self) -> char {
+        match self {
+            Side::Both => ' ',
+            Side::Old => '-',
+            Side::New => '+',
+        }
+    }
+}

@@ -236,77 +236,38 @@ mod tests {
 
     #[test]
     fn a_name_is_taken_apart_by_the_forms_of_device_paths() {
-        for (idstr, path, pci, vmsd_name) in [
-            ("timer", None, None, "timer"),
-            ("icp/server", None, None, "icp/server"),
-            ("spapr/htab", None, None, "spapr/htab"),
-            ("fw_cfg (io)", None, None, "fw_cfg (io)"),
-            ("/rom@etc/acpi/tables", None, None, "/rom@etc/acpi/tables"),
-            (
-                "0000:00:01.0/pciespscsi",
-                Some("0000:00:01.0"),
-                Some("0000:00:01.0"),
-                "pciespscsi",
-            ),
-            (
-                "0000:00:1e.0:02.0/e1000",
-                Some("0000:00:1e.0:02.0"),
-                Some("0000:00:1e.0:02.0"),
-                "e1000",
-            ),
-            (
-                "0000:00:05.0/1.4/usb-kbd",
-                Some("0000:00:05.0/1.4"),
-                Some("0000:00:05.0"),
-                "usb-kbd",
-            ),
-            (
-                "0000:00:04.0/0:1:0/scsi-disk",
-                Some("0000:00:04.0/0:1:0"),
-                Some("0000:00:04.0"),
-                "scsi-disk",
-            ),
-            (
-                "0000:00:04.0/a device/part",
-                Some("0000:00:04.0"),
-                Some("0000:00:04.0"),
-                "a device/part",
-            ),
-            (
-                "pci@800000020000000:01.0/xhci",
-                Some("pci@800000020000000:01.0"),
-                Some("pci@800000020000000:01.0"),
-                "xhci",
-            ),
-            (
-                "virtio-mmio@000000000a003e00/virtio-rng",
-                Some("virtio-mmio@000000000a003e00"),
-                None,
-                "virtio-rng",
-            ),
-            (
-                "l-lan@71000002/spapr_llan",
-                Some("l-lan@71000002"),
-                None,
-                "spapr_llan",
-            ),
-            (
-                "/fe.0.0001/virtio-net",
-                Some("/fe.0.0001"),
-                None,
-                "virtio-net",
-            ),
-            ("0000:00:01.0", None, None, "0000:00:01.0"),
-            ("0000:00:01.0/", None, None, "0000:00:01.0/"),
-            ("", None, None, ""),
-            ("/", None, None, "/"),
-            ("//x", None, None, "//x"),
+        // The path of the device, of which brackets enclose the path of its PCI function, and the vmsd name.
+        for row in [
+            "| timer",
+            "| icp/server",
+            "| spapr/htab",
+            "| fw_cfg (io)",
+            "| /rom@etc/acpi/tables",
+            "[0000:00:01.0] | pciespscsi",
+            "[0000:00:1e.0:02.0] | e1000",
+            "[0000:00:05.0]/1.4 | usb-kbd",
+            "[0000:00:04.0]/0:1:0 | scsi-disk",
+            "[0000:00:04.0] | a device/part",
+            "[pci@800000020000000:01.0] | xhci",
+            "virtio-mmio@000000000a003e00 | virtio-rng",
+            "l-lan@71000002 | spapr_llan",
+            "/fe.0.0001 | virtio-net",
+            "| 0000:00:01.0",
+            "| 0000:00:01.0/",
+            "| ",
+            "| /",
+            "| //x",
         ] {
+            let (path, vmsd_name) = row.split_once("| ").expect("a name");
+            let pci = path.find(']').map(|end| &path[1..end]);
+            let path = path.trim().replace(['[', ']'], "");
+            let path = Some(path.as_str()).filter(|path| !path.is_empty());
+            let idstr = &path.map_or(vmsd_name.to_owned(), |path| format!("{path}/{vmsd_name}"));
             let name = SectionName::new(idstr);
             assert_eq!(name.device_path(), path, "{idstr}");
             assert_eq!(name.pci_path(), pci, "{idstr}");
             assert_eq!(name.vmsd_name(), vmsd_name, "{idstr}");
-            assert_eq!(name, idstr);
+            assert_eq!(name, **idstr);
         }
     }
 

@@ -1,8 +1,8 @@
 use std::fs;
 
 use super::*;
-use crate::model::{BuildKind, BuildRef, Direction};
-use crate::report::{Cause, Outcome};
+use crate::model::Direction;
+use crate::report::{Cause, Outcome, testing};
 
 const FILE: &str = "\
 Owners of a project
@@ -81,11 +81,7 @@ fn tree() -> tempfile::TempDir {
 }
 
 fn report(cases: Vec<Case>) -> Report {
-    let build = BuildRef {
-        label: "build".to_owned(),
-        kind: BuildKind::Binary,
-        version: None,
-    };
+    let build = testing::build("build");
     Report {
         cases,
         ..Report::new(build.clone(), build, None)

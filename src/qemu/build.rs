@@ -550,26 +550,15 @@ mod tests {
         file(root, "usr/lib/x86_64-linux-gnu/qemu/module.so", "");
         file(root, "usr/share/qemu/bios.bin", "");
         file(root, "usr/bin/qemu-system-i386", "#!/bin/sh\n");
-        assert!(
-            Build::package("x", "i386", root, None).is_none(),
-            "no loader, no program"
-        );
+        let bare = Build::package("x", "i386", root, None);
+        assert!(bare.is_none(), "no loader, no program");
         // As in Debian 11: one link that leads out of the root if followed as it stands.
         fs::create_dir(root.join("lib64")).unwrap();
-        symlink(
-            "/lib/x86_64-linux-gnu/ld-2.31.so",
-            root.join("lib64/ld-linux-x86-64.so.2"),
-        )
-        .unwrap();
-        symlink(
-            "/lib64/ld-linux-x86-64.so.2",
-            root.join(lib).join("ld-linux-x86-64.so.2"),
-        )
-        .unwrap();
-        assert!(
-            Build::package("x", "i386", root, None).is_none(),
-            "a script is no program"
-        );
+        let (name, in_lib) = ("lib64/ld-linux-x86-64.so.2", root.join(lib));
+        symlink(format!("/{lib}/ld-2.31.so"), root.join(name)).unwrap();
+        symlink(format!("/{name}"), in_lib.join("ld-linux-x86-64.so.2")).unwrap();
+        let script = Build::package("x", "i386", root, None);
+        assert!(script.is_none(), "a script is no program");
         file(root, "usr/libexec/qemu-system-i386", "\x7fELF");
 
         let build = Build::package("x", "i386", root, None).unwrap();
@@ -602,11 +591,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let build = Build {
             arch: Some("i386".to_owned()),
-            args: vec![
-                "-c".into(),
-                "echo \"$PRELOAD, $MODULES, $*\"".into(),
-                "sh".into(),
-            ],
+            args: ["-c", "echo \"$PRELOAD, $MODULES, $*\"", "sh"]
+                .map(Into::into)
+                .into(),
             env: vec![("PRELOAD", None), ("MODULES", Some("a b".into()))],
             ..Build::binary("x", Path::new("/bin/sh"))
         };
@@ -617,11 +604,8 @@ mod tests {
         for prefix in [long, build.shell_prefix()] {
             let line = format!("unset PRELOAD; {prefix} 'c d' e");
             let run = Command::new("sh").args(["-c", &line]).output().unwrap();
-            assert_eq!(
-                String::from_utf8_lossy(&run.stdout),
-                ", a b, c d e\n",
-                "{line}"
-            );
+            let printed = String::from_utf8_lossy(&run.stdout);
+            assert_eq!(printed, ", a b, c d e\n", "{line}");
         }
         let mut command = Command::new(&script);
         let run = command.env("PRELOAD", "p").output().unwrap();

@@ -86,7 +86,7 @@ pub(crate) fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> C
 
 /// The record beside an unpacked build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub struct Record {
     pub format: u32,
     pub suite: String,
     pub package: String,
@@ -122,14 +122,7 @@ impl Record {
 /// A build in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    pub suite: String,
-    pub package: String,
-    /// Debian's version of the package, for instance `1:7.2+dfsg-7+deb12u18`.
-    pub version: String,
-    /// The time when it was fetched, in UTC, as RFC 3339 writes it.
-    pub date: String,
-    pub download_bytes: u64,
-    pub unpacked_bytes: u64,
+    pub record: Record,
     /// The folder of the entry.
     pub path: PathBuf,
 }
@@ -138,7 +131,7 @@ impl Entry {
     /// Returns the QEMU release of a package of QEMU.
     pub(crate) fn release(&self) -> Option<Version> {
         // Debian writes an epoch before the version.
-        let version = self.version.rsplit(':').next().unwrap_or_default();
+        let version = self.record.version.rsplit(':').next().unwrap_or_default();
         version.parse().ok()
     }
 }
@@ -341,19 +334,12 @@ impl Cache {
         for suite in self.suites()? {
             for path in folders(&suite)? {
                 if let Some(record) = record(&path) {
-                    entries.push(Entry {
-                        suite: record.suite,
-                        package: record.package,
-                        version: record.version,
-                        date: record.date,
-                        download_bytes: record.download_bytes,
-                        unpacked_bytes: record.unpacked_bytes,
-                        path,
-                    });
+                    entries.push(Entry { record, path });
                 }
             }
         }
-        entries.sort_by(|a, b| (&a.suite, &a.package).cmp(&(&b.suite, &b.package)));
+        let name = |of: &Entry| (of.record.suite.clone(), of.record.package.clone());
+        entries.sort_by_cached_key(name);
         Ok(entries)
     }
 
@@ -366,7 +352,7 @@ impl Cache {
             return Err(CacheError::NotFetched(arg.label()));
         };
         let mut removed = self.list()?;
-        removed.retain(|entry| &entry.suite == suite);
+        removed.retain(|entry| &entry.record.suite == suite);
         for entry in &removed {
             let suite_dir = self.suite(suite)?;
             let _lock = lock_entry(&entry.path, suite, FlockArg::LockExclusiveNonblock)?;
@@ -667,7 +653,12 @@ mod tests {
 
         fetch(&cache, "one", "q");
         fetch(&cache, "two", "q");
-        let names: Vec<_> = cache.list().unwrap().into_iter().map(|e| e.suite).collect();
+        let names: Vec<_> = cache
+            .list()
+            .unwrap()
+            .into_iter()
+            .map(|e| e.record.suite)
+            .collect();
         assert_eq!(names, ["one", "two"]);
         assert!(find(&cache, "one", "q").is_some());
         assert!(find(&cache, "one", "other").is_none());

@@ -345,10 +345,8 @@ mod tests {
         let own = with(Confine::Auto, None);
         assert_eq!(lacking(&own, true), Ok(Some(Lacking::Script)));
         let trusted = with(Confine::Auto, Some(&granted));
-        assert_eq!(
-            lacking(&trusted, false),
-            Ok(Some(Lacking::Granted(granted.clone())))
-        );
+        let why = Lacking::Granted(granted.clone());
+        assert_eq!(lacking(&trusted, false), Ok(Some(why)));
         let of_host = lacking(&own, false);
         if of_host == Ok(None) {
             for granted in [None, Some(&granted)] {
@@ -368,14 +366,18 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_host_without_means_confines_as_far_as_it_can_and_refuses_more() {
-        let host = |files: Result<(), String>, tcp| Host {
+    /// A host without network namespaces.
+    fn host(files: Result<(), String>, tcp: bool) -> Host {
+        Host {
             files,
             places: Vec::new(),
             tcp,
             network: LazyLock::new(|| Err("no".to_owned())),
-        };
+        }
+    }
+
+    #[test]
+    fn a_host_without_means_confines_as_far_as_it_can_and_refuses_more() {
         let with = |wish| ConfinePolicy {
             wish,
             ..ConfinePolicy::default()
@@ -401,12 +403,7 @@ mod tests {
 
     #[test]
     fn a_sandbox_lets_programs_start_that_a_channel_or_a_network_needs() {
-        let host = Host {
-            files: Ok(()),
-            places: Vec::new(),
-            tcp: true,
-            network: LazyLock::new(|| Err("no".to_owned())),
-        };
+        let host = host(Ok(()), true);
         let starts_programs = |channel, has_own_network| {
             let policy = ConfinePolicy {
                 channel,

@@ -299,10 +299,8 @@ async fn fetch(
         Instead::OfOther => cache.list().unwrap_or_default(),
         Instead::OfDamaged => Vec::new(),
     };
-    if known
-        .iter()
-        .any(|entry| entry.suite == suite && entry.package == package && entry.version == version)
-    {
+    let is_this = |of: &Record| of.suite == suite && of.package == package && of.version == version;
+    if known.iter().any(|entry| is_this(&entry.record)) {
         return Err(wanted.lacks(&package, &version));
     }
     let mut record = Record::new(suite, &package, &version);

@@ -82,11 +82,11 @@ impl Firmware {
             return Ok(None);
         };
         let mut entries = cache.list()?;
-        entries.retain(|entry| packages.contains(&entry.package));
+        entries.retain(|entry| packages.contains(&entry.record.package));
         entries.sort_by_cached_key(Entry::release);
         for entry in entries.iter().rev() {
-            let label = format!("debian:{}", entry.suite);
-            let Cached::Fits(found) = cache.find(&entry.suite, packages, |_| true)? else {
+            let label = format!("debian:{}", entry.record.suite);
+            let Cached::Fits(found) = cache.find(&entry.record.suite, packages, |_| true)? else {
                 continue;
             };
             let Some(build) = Build::package(&label, arch, &found.root, Some(found.lock)) else {

@@ -7,7 +7,7 @@ use crate::qemu::accelerator;
 use crate::qemu::identity::RunningProgram;
 use crate::qemu::process::output;
 use crate::qemu::qmp::{HumanCommand, QmpError, QueryMachines, QueryTarget};
-use crate::qemu::{Build, Monitored, Problem, QemuError, RunError, StartError, block_on};
+use crate::qemu::{Build, Monitored, QemuError, RunError, StartError, block_on};
 
 /// Starts with no machine at all, so that nothing but the program itself can fail.
 const NO_MACHINE: [&str; 6] = ["-M", "none", "-S", "-nodefaults", "-display", "none"];
@@ -52,14 +52,7 @@ impl Build {
     /// # Errors
     /// It does not start or does not answer.
     pub fn info(&self) -> Result<BuildInfo, QemuError> {
-        let asked = block_on(self.ask()).unwrap_or_else(|error| {
-            Err(StartError {
-                label: self.label().to_owned(),
-                problem: Problem::Temp(error),
-                stderr: String::new(),
-            })
-        });
-        Ok(asked?)
+        self.wait_for(self.ask())
     }
 
     /// [`Build::info`] for a caller with a runtime.
@@ -67,14 +60,8 @@ impl Build {
     /// # Errors
     /// As of [`Build::info`].
     pub async fn ask(&self) -> Result<BuildInfo, StartError> {
-        let monitored = Monitored::start(self, to_be_asked()).await?;
-        match questions(&monitored, self).await {
-            Ok(info) => {
-                monitored.quit(self.deadlines().command).await;
-                Ok(info)
-            }
-            Err(problem) => Err(monitored.explain(problem).await),
-        }
+        let ask = async |monitored: &Monitored| questions(monitored, self).await;
+        self.asked_alone(ask).await
     }
 
     /// [`Build::info`], and what [`Build::device_help`] returns, of one process. `None` in the place of the help

@@ -42,14 +42,7 @@ impl Build {
     /// # Errors
     /// It does not start or does not answer.
     pub fn devices(&self, asked: &[String], bases: &[&str]) -> Result<Devices, QemuError> {
-        let answered = block_on(self.ask_devices(asked, bases)).unwrap_or_else(|error| {
-            Err(StartError {
-                label: self.label().to_owned(),
-                problem: Problem::Temp(error),
-                stderr: String::new(),
-            })
-        });
-        Ok(answered?)
+        self.wait_for(self.ask_devices(asked, bases))
     }
 
     /// [`Build::devices`] for a caller with a runtime.
@@ -70,23 +63,8 @@ impl Build {
                 .map(OsString::from)
                 .collect(),
         };
-        self.answer(&question, self.ask_for_devices(asked, bases))
-            .await
-    }
-
-    async fn ask_for_devices(
-        &self,
-        asked: &[String],
-        bases: &[&str],
-    ) -> Result<Devices, StartError> {
-        let monitored = Monitored::start(self, to_be_asked()).await?;
-        match questions(&monitored, self, asked, bases).await {
-            Ok(devices) => {
-                monitored.quit(self.deadlines().command).await;
-                Ok(devices)
-            }
-            Err(problem) => Err(monitored.explain(problem).await),
-        }
+        let ask = async |monitored: &Monitored| questions(monitored, self, asked, bases).await;
+        self.answer(&question, self.asked_alone(ask)).await
     }
 }
 
@@ -113,24 +91,31 @@ impl Build {
         &self,
         question: impl AsyncFnOnce(&Monitored) -> Result<T, QmpError>,
     ) -> Result<T, QemuError> {
-        let ask = async {
-            let monitored = Monitored::start(self, to_be_asked()).await?;
-            match question(&monitored).await {
-                Ok(answer) => {
-                    monitored.quit(self.deadlines().command).await;
-                    Ok(answer)
-                }
-                Err(problem) => Err(monitored.explain(problem).await),
+        self.wait_for(self.asked_alone(question))
+    }
+
+    /// [`Build::ask_alone`] for a caller with a runtime.
+    pub(super) async fn asked_alone<T>(
+        &self,
+        question: impl AsyncFnOnce(&Monitored) -> Result<T, QmpError>,
+    ) -> Result<T, StartError> {
+        let monitored = Monitored::start(self, to_be_asked()).await?;
+        match question(&monitored).await {
+            Ok(answer) => {
+                monitored.quit(self.deadlines().command).await;
+                Ok(answer)
             }
-        };
-        let answered = block_on(ask).unwrap_or_else(|error| {
-            Err(StartError {
-                label: self.label().to_owned(),
-                problem: Problem::Temp(error),
-                stderr: String::new(),
-            })
-        });
-        Ok(answered?)
+            Err(problem) => Err(monitored.explain(problem).await),
+        }
+    }
+
+    /// Waits for what a build answers.
+    pub(super) fn wait_for<T>(
+        &self,
+        answer: impl Future<Output = Result<T, StartError>>,
+    ) -> Result<T, QemuError> {
+        let no_runtime = |error| Err(StartError::quiet(self, Problem::Temp(error)));
+        Ok(block_on(answer).unwrap_or_else(no_runtime)?)
     }
 }
 

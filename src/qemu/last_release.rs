@@ -41,8 +41,8 @@ fn before(build: &BuildArg, means: &Means<'_>) -> Result<BuildArg, QemuError> {
     let entries = Cache::new(means.cache.clone())?.list()?;
     let fetched = entries.into_iter().filter_map(|entry| {
         let version = entry.release()?;
-        let fits = packages.contains(&entry.package) && version.is_of_or_before(release);
-        fits.then_some((version, entry.suite))
+        let fits = packages.contains(&entry.record.package) && version.is_of_or_before(release);
+        fits.then_some((version, entry.record.suite))
     });
     match fetched.max() {
         Some((_, suite)) => Ok(BuildArg::Debian { suite }),

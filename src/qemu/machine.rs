@@ -404,6 +404,10 @@ mod tests {
         }
     }
 
+    fn says(text: &str, part: &str) {
+        assert!(text.contains(part), "{text}");
+    }
+
     fn old() -> BuildInfo {
         build(
             Version::new(9, 2, 0),
@@ -456,11 +460,8 @@ mod tests {
             ("virt", "virt"),
             ("none", "none"),
         ] {
-            assert_eq!(
-                resolve(wanted, &old, &new).as_deref(),
-                Ok(machine),
-                "{wanted}"
-            );
+            let found = resolve(wanted, &old, &new);
+            assert_eq!(found.as_deref(), Ok(machine), "{wanted}");
         }
         for (wanted, machine) in [("q35", "pc-q35-11.1"), ("pc-q35", "pc-q35-11.1")] {
             assert_eq!(resolve_one(wanted, &new).as_deref(), Ok(machine));
@@ -520,30 +521,19 @@ mod tests {
         ] {
             assert_eq!(default_architecture(machine), target, "{machine}");
         }
-        assert_eq!(
-            profile("virt-rhel9.4.0", Some("riscv64"))
-                .unwrap()
-                .architecture,
-            "riscv64"
-        );
+        let of_vendor = profile("virt-rhel9.4.0", Some("riscv64")).unwrap();
+        assert_eq!(of_vendor.architecture, "riscv64");
     }
 
     #[test]
     fn two_names_are_paired_and_options_are_none() {
-        assert_eq!(
-            sides("pc-q35-9.0=pc-q35-noble"),
-            ("pc-q35-9.0", Some("pc-q35-noble"))
-        );
+        let both = sides("pc-q35-9.0=pc-q35-noble");
+        assert_eq!(both, ("pc-q35-9.0", Some("pc-q35-noble")));
         assert_eq!(sides("pc-q35-9.0"), ("pc-q35-9.0", None));
         assert_eq!(sides("pc-q35-9.0,smm=off"), ("pc-q35-9.0,smm=off", None));
-        assert_eq!(
-            architecture(None, Some("virt-9.0=virt-rhel9.4.0")),
-            "aarch64"
-        );
-        assert_eq!(
-            architecture(None, Some("pseries-7.2,ic-mode=xive")),
-            "ppc64"
-        );
+        let of = |machine| architecture(None, Some(machine));
+        assert_eq!(of("virt-9.0=virt-rhel9.4.0"), "aarch64");
+        assert_eq!(of("pseries-7.2,ic-mode=xive"), "ppc64");
         assert_eq!(Machines::same("virt").to_string(), "virt");
     }
 
@@ -552,23 +542,17 @@ mod tests {
         let (old, new) = (old(), new());
         let message = |wanted| resolve(wanted, &old, &new).unwrap_err().to_string();
         let has = message("pc-q35-4.2");
-        assert!(
-            has.contains("the new build (11.1.0) has no machine type pc-q35-4.2"),
-            "{has}"
+        says(
+            &has,
+            "the new build (11.1.0) has no machine type pc-q35-4.2",
         );
-        assert!(has.contains("that both have is pc-q35-9.2"), "{has}");
+        says(&has, "that both have is pc-q35-9.2");
         let has = message("pc-q35-10.0");
-        assert!(has.contains("the old build (9.2.0) has no"), "{has}");
+        says(&has, "the old build (9.2.0) has no");
         let has = message("pc-q35-9.22");
-        assert!(
-            has.contains("have in common no machine type pc-q35-9.22"),
-            "{has}"
-        );
+        says(&has, "have in common no machine type pc-q35-9.22");
         let has = message("isapc");
-        assert!(
-            has.contains("the new build (11.1.0) has no machine type isapc"),
-            "{has}"
-        );
+        says(&has, "the new build (11.1.0) has no machine type isapc");
         // As loongarch64's `virt`, which became versioned.
         let later = build(Version::new(11, 1, 0), &[("virt-11.1", "virt")]);
         let has = resolve("virt", &old, &later).unwrap_err().to_string();
@@ -636,13 +620,10 @@ mod tests {
                 has.starts_with(&format!("{wanted}: the machine type is given alone")),
                 "{has}"
             );
-            assert!(
-                has.contains(r#"`backend = ["-machine", "smm=off"]`"#),
-                "{has}"
-            );
+            says(&has, r#"`backend = ["-machine", "smm=off"]`"#);
         }
         let has = resolve_one("nosuch,smm=off", &old).unwrap_err().to_string();
-        assert!(has.contains("no machine type nosuch,smm=off"), "{has}");
+        says(&has, "no machine type nosuch,smm=off");
     }
 
     #[test]
@@ -709,24 +690,13 @@ mod tests {
         let q800 = profile("q800", None).unwrap();
         assert_eq!(q800.blank_rom, Some(1 << 20));
         assert_eq!(q800.dump_args().count(), 0);
-        assert_eq!(
-            q800.start_args(Version::new(7, 2, 0), ProfileCpu::Given)
-                .count(),
-            0
-        );
-        assert_eq!(
-            q800.start_args(Version::new(8, 2, 0), ProfileCpu::Given)
-                .count(),
-            4
-        );
-        assert!(
-            profile("virt", None).is_none(),
-            "several targets have a virt"
-        );
-        assert_eq!(
-            profile("virt-9.0", Some("riscv64")).unwrap().architecture,
-            "riscv64"
-        );
+        let args = |version| q800.start_args(version, ProfileCpu::Given).count();
+        assert_eq!(args(Version::new(7, 2, 0)), 0);
+        assert_eq!(args(Version::new(8, 2, 0)), 4);
+        // Several targets have a virt.
+        assert!(profile("virt", None).is_none());
+        let virt = profile("virt-9.0", Some("riscv64")).unwrap();
+        assert_eq!(virt.architecture, "riscv64");
         for (target, names) in TABLE.architecture.iter().flat_map(|of| &of.names) {
             assert!(packages(target).is_some(), "{target}");
             for name in names {
@@ -735,11 +705,8 @@ mod tests {
             }
         }
         for profile in &TABLE.machine {
-            assert!(
-                packages(&profile.architecture).is_some(),
-                "{}",
-                profile.family
-            );
+            let of = packages(&profile.architecture);
+            assert!(of.is_some(), "{}", profile.family);
         }
     }
 }

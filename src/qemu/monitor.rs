@@ -32,6 +32,15 @@ pub struct StartError {
 }
 
 impl StartError {
+    /// Makes the error of a build that has printed nothing.
+    pub(crate) fn quiet(build: &Build, problem: impl Into<Problem>) -> StartError {
+        StartError {
+            label: build.label().to_owned(),
+            problem: problem.into(),
+            stderr: String::new(),
+        }
+    }
+
     /// Returns the line in which the build gives the reason, without its name; else what happened.
     pub fn reason(&self) -> String {
         output::reason(&self.stderr).map_or_else(|| self.problem.to_string(), str::to_owned)
@@ -88,18 +97,13 @@ impl Monitored {
         build: &Build,
         args: impl IntoIterator<Item = A>,
     ) -> Result<Monitored, StartError> {
-        let fail = |problem: Problem, stderr: String| StartError {
-            label: build.label().to_owned(),
-            problem,
-            stderr,
-        };
-        let quiet = |problem: Problem| fail(problem, String::new());
-        let dir = private_dir().map_err(|error| quiet(error.into()))?;
+        let no_files = |error: io::Error| StartError::quiet(build, error);
+        let dir = private_dir().map_err(no_files)?;
         let socket = dir.path().join("q");
         // The build connects to us, not we to it: nothing to poll for.
-        let listener = UnixListener::bind(&socket).map_err(|error| quiet(error.into()))?;
+        let listener = UnixListener::bind(&socket).map_err(no_files)?;
         let confined = build.plain_command(Some(dir.path()));
-        let mut command = confined.map_err(|error| quiet(error.into()))?;
+        let mut command = confined.map_err(|error| StartError::quiet(build, error))?;
         let chardev = format!(
             "socket,id=migcompat,path={}",
             option_value(&socket.to_string_lossy())
@@ -111,7 +115,8 @@ impl Monitored {
         command.args(&given);
         command.command.stdout(Stdio::null());
         given.extend(build.confining_options().iter().map(OsString::from));
-        let mut process = Running::start(command).map_err(|error| quiet(error.into()))?;
+        let started = Running::start(command);
+        let mut process = started.map_err(|error| StartError::quiet(build, error))?;
 
         let deadline = build.deadlines().start;
         let connected = tokio::select! {

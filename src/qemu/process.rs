@@ -397,12 +397,16 @@ mod tests {
         command
     }
 
+    /// Runs a command to its end.
+    fn ran(command: impl Into<ToStart>) -> Output {
+        let run = block_on(output(command, Duration::from_secs(60)));
+        run.unwrap().unwrap()
+    }
+
     #[test]
     fn the_end_of_a_process_is_put_into_words() {
         let ended = |script: &str| {
-            let run = block_on(output(sh(script), Duration::from_secs(10)))
-                .unwrap()
-                .unwrap();
+            let run = ran(sh(script));
             (Ended(run.status).to_string(), run.stdout, run.stderr)
         };
         assert_eq!(
@@ -434,8 +438,7 @@ mod tests {
             let script = format!("echo \"out $*\"; echo err >&2; {script}");
             let mut command = guarded(&script);
             command.args(["a b", "-c"]);
-            let run = block_on(output(command, Duration::from_secs(60)));
-            let run = run.unwrap().unwrap();
+            let run = ran(command);
             assert_eq!(Ended(run.status).to_string(), how);
             assert_eq!((&*run.stdout, &*run.stderr), ("out a b -c\n", "err"));
         }
@@ -474,12 +477,8 @@ mod tests {
 
     #[test]
     fn only_the_end_of_a_long_error_output_is_kept() {
-        let run = block_on(output(
-            sh("i=0; while [ $i -lt 3000 ]; do echo line $i >&2; i=$((i+1)); done"),
-            Duration::from_secs(10),
-        ))
-        .unwrap()
-        .unwrap();
+        let script = "i=0; while [ $i -lt 3000 ]; do echo line $i >&2; i=$((i+1)); done";
+        let run = ran(sh(script));
         assert!(run.stderr.len() <= TAIL);
         assert!(run.stderr.ends_with("line 2999"), "{}", run.stderr);
     }
@@ -490,9 +489,7 @@ mod tests {
             let line = format!("warning: {}", "x".repeat(length));
             let script =
                 format!("i=0; while [ $i -lt 900 ]; do echo '{line}' >&2; i=$((i+1)); done");
-            let run = block_on(output(sh(&script), Duration::from_secs(10)))
-                .unwrap()
-                .unwrap();
+            let run = ran(sh(&script));
             assert!(run.stderr.len() > TAIL / 2);
             assert!(
                 run.stderr.lines().all(|kept| kept == line),

@@ -21,8 +21,7 @@ impl AcceleratorUsed {
     pub(crate) fn notices(&self) -> impl Iterator<Item = Notice> {
         self.passed_over.iter().map(|of| {
             let why = format!("{}: {}", of.build, of.reason);
-            let kind = NoticeKind::AcceleratorPassedOver;
-            Notice::new(kind, of.accelerator.to_string(), why)
+            NoticeKind::AcceleratorPassedOver.about(of.accelerator.to_string(), why)
         })
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{BuildRef, Direction, display_as_serialized};
 use crate::report::identity::{CaseKey, FailureKey, FindingId, FindingKey, keys_of};
-use crate::report::{Case, Evidence, Finding, Level, Notice, NoticeKind, Outcome, Report, Tool};
+use crate::report::{Case, Evidence, Finding, Level, NoticeKind, Outcome, Report, Tool};
 
 /// The relation of a finding or a case to the baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -220,39 +220,28 @@ impl Weight {
 /// Notes at each finding and case of a report how it stands to a baseline, and in the report what the
 /// baseline alone has.
 pub(crate) fn hold_against(report: &mut Report, baseline: &Report, file: &str, sought: &Sought) {
-    let mut counts = BaselineCounts::default();
     if let (Some(then), Some(now)) = (&baseline.machine, &report.machine)
         && then != now
     {
-        let kind = NoticeKind::BaselineDiffers;
         let detail = format!("it is about {then}, and this run about {now}");
-        report.notices.push(Notice::new(kind, file, detail));
+        report
+            .notices
+            .push(NoticeKind::BaselineDiffers.about(file, detail));
     }
     let past = Index::of(baseline);
-    let mut met = Met::default();
-    let machine = report.machine.clone();
     for finding in &mut report.findings {
-        let status = past.finding(finding, machine.as_deref());
+        finding.baseline = Some(past.finding(finding, report.machine.as_deref()));
+    }
+    for case in &mut report.cases {
+        case.baseline = Some(past.case(case));
+    }
+    let lost = Met::of(report).absent(report, baseline, sought);
+    let mut counts = BaselineCounts::default();
+    let findings = report.findings.iter().filter_map(|of| of.baseline);
+    let cases = report.cases.iter().filter_map(|of| of.baseline);
+    let lost_ones = lost.iter().map(|past| past.status);
+    for status in findings.chain(cases).chain(lost_ones) {
         counts.add(status);
-        finding.baseline = Some(status);
-    }
-    for finding in &report.findings {
-        met.findings
-            .extend(keys_of(finding, report.machine.as_deref()));
-    }
-    let mut statuses = Vec::new();
-    for case in &report.cases {
-        let status = past.case(case);
-        counts.add(status);
-        statuses.push(status);
-        met.cases.insert(CaseKey::of(case));
-    }
-    let mut lost = met.absent(report, baseline, sought);
-    for past in &mut lost {
-        counts.add(past.status);
-    }
-    for (case, status) in report.cases.iter_mut().zip(statuses) {
-        case.baseline = Some(status);
     }
     report.baseline = Some(Baseline {
         file: file.to_owned(),
@@ -334,13 +323,20 @@ impl<'b> Index<'b> {
 }
 
 /// The keys that a report has itself.
-#[derive(Default)]
 struct Met<'r> {
     findings: BTreeSet<FindingKey<'r>>,
     cases: BTreeSet<CaseKey<'r>>,
 }
 
-impl Met<'_> {
+impl<'r> Met<'r> {
+    fn of(report: &'r Report) -> Met<'r> {
+        let keys = |finding| keys_of(finding, report.machine.as_deref());
+        Met {
+            findings: report.findings.iter().flat_map(keys).collect(),
+            cases: report.cases.iter().map(CaseKey::of).collect(),
+        }
+    }
+
     /// Returns what the baseline alone has.
     fn absent(&self, report: &Report, baseline: &Report, sought: &Sought) -> Vec<Past> {
         let mut past = Vec::new();
@@ -412,16 +408,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::BuildKind;
-    use crate::report::{AD_HOC, Cause, Gate, Policy, ShardRef, TOGETHER, Verdict};
+    use crate::report::{AD_HOC, Cause, Gate, Policy, ShardRef, TOGETHER, Verdict, testing};
     use BaselineStatus::{Fixed, New, Same};
 
     fn report(findings: Vec<Finding>, cases: Vec<Case>) -> Report {
-        let build = BuildRef {
-            label: "build".to_owned(),
-            kind: BuildKind::Binary,
-            version: None,
-        };
+        let build = testing::build("build");
         Report {
             findings,
             cases,
@@ -430,13 +421,10 @@ mod tests {
     }
 
     fn finding(section: &str, also_in: &[&str], size: u64) -> Finding {
-        serde_json::from_value(json!({
-            "rule": "field-added", "level": "error", "direction": "forward", "section": section,
-            "also_in": also_in, "path": [format!("vmstate_{section}"), "esp", "x"], "message": "m",
-            "old": null, "new": {"size": size}, "allowed_by": null, "evidence": "dump",
-            "confirmed_by": null, "context": []
+        testing::finding(json!({
+            "section": section, "also_in": also_in, "new": {"size": size},
+            "path": [format!("vmstate_{section}"), "esp", "x"],
         }))
-        .expect("a finding")
     }
 
     fn case(set: &str, devices: &[&str], outcome: Outcome, section: Option<&str>) -> Case {
@@ -467,6 +455,9 @@ mod tests {
             (now.cases[0].baseline, now.baseline.map(|b| b.counts.gone))
         };
         let one = |outcome, section| case("e1000", &["e1000"], outcome, section);
+        let at = |section| one(Fail, Some(section));
+        let mut allowed = one(Fail, None);
+        allowed.allowed_by = Some("a list".to_owned());
         for (then, now, wanted) in [
             (one(Pass, None), one(Pass, None), Same),
             (one(Pass, None), one(Lost, None), New),
@@ -474,24 +465,9 @@ mod tests {
             (one(Fail, None), one(Pass, None), Fixed),
             (one(Fail, None), one(Fail, None), Same),
             (one(Fail, None), one(Crash, None), New),
-            (
-                one(Fail, Some("0000:00:01.0/e1000")),
-                one(Fail, Some("0000:00:02.0/e1000")),
-                Same,
-            ),
-            (
-                one(Fail, Some("0000:00:01.0/e1000")),
-                one(Fail, Some("0000:00:01.0/esp")),
-                New,
-            ),
-            (
-                Case {
-                    allowed_by: Some("a list".to_owned()),
-                    ..one(Fail, None)
-                },
-                one(Fail, None),
-                New,
-            ),
+            (at("0000:00:01.0/e1000"), at("0000:00:02.0/e1000"), Same),
+            (at("0000:00:01.0/e1000"), at("0000:00:01.0/esp"), New),
+            (allowed, one(Fail, None), New),
         ] {
             let words = format!("{:?} {:?}", then.outcome, now.outcome);
             assert_eq!(status(then, now), (Some(wanted), Some(0)), "{words}");
@@ -553,30 +529,19 @@ mod tests {
         };
         let (new, same) = (Some(New), Some(Same));
         assert_eq!(status(finding("a", &[], 1), &both), same);
-        assert_eq!(
-            status(finding("b", &[], 1), &both),
-            same,
-            "whichever is first"
-        );
+        assert_eq!(status(finding("b", &[], 1), &both), same);
         assert_eq!(status(finding("a", &["b", "c"], 1), &both), new);
         assert_eq!(status(finding("a", &["b"], 2), &both), new);
-        let worse = Finding {
-            level: Level::Warning,
-            ..finding("a", &["b"], 1)
-        };
-        let weaker = report(vec![worse], vec![]);
+        let mut weaker = both.clone();
+        weaker.findings[0].level = Level::Warning;
         assert_eq!(status(finding("a", &["b"], 1), &weaker), new);
     }
 
     #[test]
     fn new_breaks_alone_count_and_a_shard_misses_no_case_of_another() {
-        let then = report(
-            vec![finding("a", &[], 1)],
-            vec![
-                case("x", &[], Outcome::Fail, None),
-                case("y", &[], Outcome::Pass, None),
-            ],
-        );
+        let of = |set, outcome| case(set, &[], outcome, None);
+        let cases = vec![of("x", Outcome::Fail), of("y", Outcome::Pass)];
+        let then = report(vec![finding("a", &[], 1)], cases);
         let policy = Policy {
             gate: Gate::New,
             ..Policy::default()
@@ -584,7 +549,7 @@ mod tests {
         let again = held(then.clone(), &then).judged_by(policy.clone());
         assert_eq!(again.verdict, Verdict::Compatible);
         let mut more = then.clone();
-        more.cases.push(case("z", &[], Outcome::Hang, None));
+        more.cases.push(of("z", Outcome::Hang));
         let more = held(more, &then).judged_by(policy.clone());
         assert_eq!(more.verdict, Verdict::Incompatible);
         let shard = ShardRef {
@@ -595,7 +560,7 @@ mod tests {
         };
         let part = Report {
             shard: Some(shard),
-            ..report(vec![], vec![case("x", &[], Outcome::Fail, None)])
+            ..report(vec![], vec![of("x", Outcome::Fail)])
         };
         let counts = held(part, &then).baseline.expect("held").counts;
         assert_eq!((counts.gone, counts.fixed, counts.same), (0, 1, 1));

@@ -11,7 +11,9 @@ use crate::report::{
 };
 
 /// The outcome of a case. Anything but `Pass` and `Skip` counts against the builds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// The guest loaded, and everything that was compared is the same.
@@ -27,6 +29,7 @@ pub enum Outcome {
     /// The case also fails from a build to itself: not a version break.
     Broken,
     /// The case cannot be set up on both builds.
+    #[default]
     Skip,
 }
 
@@ -41,9 +44,7 @@ impl Outcome {
             Outcome::Pass | Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Skip => None,
         }
     }
-}
 
-impl Outcome {
     /// Tells whether it counts against the two builds.
     pub fn is_failure(self) -> bool {
         match self {
@@ -337,6 +338,11 @@ pub struct Case {
 }
 
 impl Case {
+    /// Returns the direction of the leg that it ended in.
+    pub(crate) fn last_direction(&self) -> Direction {
+        self.legs.last().map_or(self.direction, |leg| leg.direction)
+    }
+
     /// A case of which nothing is known yet, of a machine without any device.
     pub fn untried(
         id: String,
@@ -415,15 +421,14 @@ impl Case {
     /// Returns a notice of a guest that did not run, of devices that a guest did not use, and of logs that are lost.
     pub fn notices(&self) -> impl Iterator<Item = Notice> + '_ {
         let not_running = self.not_running.iter();
-        let not_running =
-            not_running.map(|why| Notice::new(NoticeKind::NotRunning, &*self.id, why));
+        let not_running = not_running.map(|why| NoticeKind::NotRunning.about(&*self.id, why));
         let undriven = self.linux.iter().filter(|linux| !linux.undriven.is_empty());
         let undriven = undriven.map(|linux| {
             let detail = format!("Linux {} has no driver for it", linux.kernel);
-            Notice::new(NoticeKind::NotDriven, linux.undriven.join(", "), detail)
+            NoticeKind::NotDriven.about(linux.undriven.join(", "), detail)
         });
         let lost = self.logs_lost.iter();
-        let lost = lost.map(|why| Notice::new(NoticeKind::LogsNotKept, &*self.id, why));
+        let lost = lost.map(|why| NoticeKind::LogsNotKept.about(&*self.id, why));
         not_running.chain(undriven).chain(lost)
     }
 

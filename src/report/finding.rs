@@ -340,6 +340,13 @@ impl Finding {
         (self.level, of_one, place, self.direction, self.rule.id())
     }
 
+    /// Tells whether a case is what confirms it.
+    pub(crate) fn is_confirmed_by(&self, case: &str) -> bool {
+        self.confirmed_by
+            .as_ref()
+            .is_some_and(|by| by.is_case(case))
+    }
+
     /// Tells whether it is about a length that several kinds of section have in common, of what builds sent.
     pub fn is_common_width(&self) -> bool {
         self.rule == Rule::FieldResized

@@ -344,9 +344,8 @@ fn advice(case: &Case, cases: &[Case], findings: &[Finding]) -> Vec<Advice> {
         .map(|other| other.id.as_str())
         .collect();
     let explains = |finding: &&Finding| {
-        let confirmed = finding.confirmed_by.as_ref();
         finding.rule == Rule::PropertyDefaultChanged
-            && confirmed.is_some_and(|by| ids.iter().any(|id| by.is_case(id)))
+            && ids.iter().any(|id| finding.is_confirmed_by(id))
     };
     findings
         .iter()
@@ -370,30 +369,21 @@ fn settings(finding: &Finding) -> Vec<Advice> {
             value
         })
     };
-    let values = [
-        (Side::Old, value(&finding.old)),
-        (Side::New, value(&finding.new)),
-    ];
-    let (source, destination) = match finding.direction {
-        Direction::Forward => (&values[0], &values[1]),
-        Direction::Backward => (&values[1], &values[0]),
+    // A build without the property takes no value for it.
+    let (Some(old), Some(new)) = (value(&finding.old), value(&finding.new)) else {
+        return Vec::new();
     };
-    let advice = |side, (build, own): &(Side, Option<String>), other: &Option<String>| {
-        // A build without the property takes no value for it.
-        own.as_ref()?;
-        Some(Advice {
-            build: *build,
-            side,
-            option: option(&finding.section, property, other.as_deref()?),
-        })
+    let (old, new) = ((Side::Old, old), (Side::New, new));
+    let (source, destination) = finding.direction.source_destination(old, new);
+    let advice = |side, build, other: &str| Advice {
+        build,
+        side,
+        option: option(&finding.section, property, other),
     };
-    [
-        advice(LegSide::Destination, destination, &source.1),
-        advice(LegSide::Source, source, &destination.1),
+    vec![
+        advice(LegSide::Destination, destination.0, &source.1),
+        advice(LegSide::Source, source.0, &destination.1),
     ]
-    .into_iter()
-    .flatten()
-    .collect()
 }
 
 /// Returns the option that sets a property of a type.

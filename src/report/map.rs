@@ -308,17 +308,10 @@ fn changes(pairs: &[MapPair], cells: &[Option<MapCell>]) -> Vec<MapChange> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BuildKind, Direction};
+    use crate::model::Direction;
     use crate::report::Cause;
+    use crate::report::testing::build;
     use Outcome::{Broken, Fail, Lost, Pass, Skip};
-
-    fn build(label: &str) -> BuildRef {
-        BuildRef {
-            label: label.to_owned(),
-            kind: BuildKind::Binary,
-            version: None,
-        }
-    }
 
     /// A map of builds with the outcomes of one case between pairs.
     fn map(builds: &[&str], tried: &[(usize, usize, Outcome)]) -> Map {

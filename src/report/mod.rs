@@ -21,6 +21,8 @@ mod policy;
 pub(crate) mod read;
 pub mod render;
 mod swept;
+#[cfg(test)]
+pub(crate) mod testing;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};

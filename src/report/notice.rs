@@ -101,16 +101,18 @@ pub struct Notice {
     pub detail: String,
 }
 
-impl Notice {
-    /// A notice of this kind about a subject.
-    pub fn new(kind: NoticeKind, subject: impl Into<String>, detail: impl fmt::Display) -> Notice {
+impl NoticeKind {
+    /// Returns a notice of this kind about a subject.
+    pub fn about(self, subject: impl Into<String>, detail: impl fmt::Display) -> Notice {
         Notice {
-            kind,
+            kind: self,
             subject: subject.into(),
             detail: detail.to_string(),
         }
     }
+}
 
+impl Notice {
     /// Tells whether the evidence does not answer the question without it: a part of the run has no report or no
     /// history, nothing that was asked for or no pair of builds was tried, there was no Linux where it was asked for, or the
     /// dumps are of two machine types, between which QEMU migrates no guest.
@@ -225,7 +227,7 @@ pub(crate) fn notices_of(cases: &[Case]) -> BTreeSet<Notice> {
             }
         };
         let detail = format!("a load changes it in the same way {within}");
-        Notice::new(NoticeKind::ChangedByLoad, place, detail)
+        NoticeKind::ChangedByLoad.about(place, detail)
     });
     cases
         .iter()

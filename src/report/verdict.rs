@@ -88,27 +88,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::{BuildKind, BuildRef, Direction};
-    use crate::report::{CoveredSection, Level, NoticeKind, Reached};
+    use crate::model::Direction;
+    use crate::report::{CoveredSection, Level, NoticeKind, Reached, testing};
     use Verdict::{Compatible, Incompatible, Untested};
 
     fn report() -> Report {
-        let build = BuildRef {
-            label: "build".to_owned(),
-            kind: BuildKind::Dump,
-            version: None,
-        };
+        let build = testing::build("build");
         Report::new(build.clone(), build, None)
     }
 
     fn finding(level: Level, allowed: bool) -> Finding {
-        serde_json::from_value(json!({
-            "rule": "field-added", "level": level, "direction": "forward", "section": "s",
-            "also_in": [], "path": ["s"], "message": "m", "old": null, "new": null,
-            "allowed_by": allowed.then_some("a list"), "evidence": "dump", "confirmed_by": null,
-            "context": []
-        }))
-        .expect("a finding")
+        testing::finding(json!({"level": level, "allowed_by": allowed.then_some("a list")}))
     }
 
     fn case(outcome: Outcome, allowed: bool) -> Case {
@@ -292,7 +282,7 @@ mod tests {
         assert_eq!(drawn(broken, required(Some(1))), Incompatible);
         for kind in [NoticeKind::ShardMissing, NoticeKind::NothingTried] {
             let partial = Report {
-                notices: vec![Notice::new(kind, "2/3", "there is no report of it")],
+                notices: vec![kind.about("2/3", "there is no report of it")],
                 ..report()
             };
             assert_eq!(drawn(partial, Policy::default()), Untested);

@@ -163,7 +163,7 @@ fn stanza(
 
 /// Returns the stanza that excuses the failure of a case for a time.
 fn failure(case: &Case, report: &Report) -> String {
-    let leg = case.legs.last().map_or(case.direction, |leg| leg.direction);
+    let leg = case.last_direction();
     let releases = match (report.old.version, report.new.version) {
         (Some(old), Some(new)) => [old, new].map(|v| (v.major, v.minor)),
         _ => [(0, 0); 2],

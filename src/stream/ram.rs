@@ -53,16 +53,6 @@ pub trait RamVisitor {
 
 impl RamVisitor for () {}
 
-impl<V: RamVisitor + ?Sized> RamVisitor for &mut V {
-    fn blocks(&mut self, blocks: &[RamBlock]) {
-        (**self).blocks(blocks);
-    }
-
-    fn page(&mut self, block: &str, address: u64, page: Page<'_>) {
-        (**self).page(block, address, page);
-    }
-}
-
 #[derive(Debug)]
 pub(crate) struct RamReader {
     /// Known from the configuration or the caller.

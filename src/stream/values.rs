@@ -588,50 +588,32 @@ mod tests {
         let list = format!(r#""fields": [{{"name": "l", "type": "qtailq", {X}, "size": 3}}]"#);
         let empty = r#""fields": [{"name": "z", "array_len": 4000000000, "type": "struct", "struct": {"vmsd_name": "e", "version": 1, "fields": []}, "size": 0}]"#;
         let huge = r#""fields": [{"name": "h", "array_len": 18446744073709551615, "type": "uint64", "size": 8}]"#;
-        for (fields, bytes, at, wanted) in [
-            (
-                two,
-                &[1, 2, 3][..],
-                101,
-                "d/b: 4 bytes are described, but the section has only 2 left",
-            ),
-            (two, &[1, 2, 3, 4, 5, 6], 105, "d: 1 bytes are left over"),
-            (
-                &sub,
-                &[1, 2, 3, 4, 5],
-                105,
-                "expected subsection \"d/s\", found the end of the section",
-            ),
-            (&sub, &[1, 2, 3, 4, 5, 9], 105, "found byte 0x09"),
-            (
-                &sub,
-                b"\x01\x02\x03\x04\x05\x05\x03d/t\0\0\0\x01",
-                105,
-                "found \"d/t\"",
-            ),
-            (
-                &sized,
-                &[1, 2],
-                100,
-                "d/s: described as 2 bytes, but its parts have 1",
-            ),
-            (
-                &list,
-                &[2, 8, 0],
-                100,
-                "expected the marker of another element, found byte 0x02",
-            ),
-            (empty, &[], 100, "more values than any section has"),
-            (
-                huge,
-                &[0; 16],
-                100,
-                "18446744073709551615 bytes are described",
-            ),
-        ] {
+        let wrong: [(&str, &[u8]); 9] = [
+            (two, &[1, 2, 3]),
+            (two, &[1, 2, 3, 4, 5, 6]),
+            (&sub, &[1, 2, 3, 4, 5]),
+            (&sub, &[1, 2, 3, 4, 5, 9]),
+            (&sub, b"\x01\x02\x03\x04\x05\x05\x03d/t\0\0\0\x01"),
+            (&sized, &[1, 2]),
+            (&list, &[2, 8, 0]),
+            (empty, &[]),
+            (huge, &[0; 16]),
+        ];
+        let wanted = r#"101 d/b: 4 bytes are described, but the section has only 2 left
+105 d: 1 bytes are left over
+105 expected subsection "d/s", found the end of the section
+105 found byte 0x09
+105 found "d/t"
+100 d/s: described as 2 bytes, but its parts have 1
+100 expected the marker of another element, found byte 0x02
+100 more values than any section has
+100 18446744073709551615 bytes are described"#;
+        assert_eq!(wanted.lines().count(), wrong.len());
+        for ((fields, bytes), wanted) in wrong.into_iter().zip(wanted.lines()) {
+            let (at, wanted) = wanted.split_once(' ').expect("a place");
             let decoded = decoded(fields, bytes);
             let error = decoded.error.expect(wanted);
-            assert_eq!(error.offset, at, "{error}");
+            assert_eq!(error.offset.to_string(), at, "{error}");
             assert!(
                 error.to_string().contains(wanted),
                 "wanted {wanted:?} in {error}"

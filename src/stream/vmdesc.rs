@@ -279,29 +279,18 @@ mod tests {
     #[test]
     fn a_malformed_description_is_refused() {
         let deep = format!("{}{}", r#"{"devices":["#, r#"{"fields":["#.repeat(10_000));
+        let of = |device: &str| format!(r#"{{"devices": [{{{device}}}]}}"#);
+        let fields = r#""name": "a", "instance_id": 0, "fields": [{"name": "x", "type": "bool"}]"#;
         for (json, wanted) in [
-            ("{}", "missing field `devices`"),
-            (
-                r#"{"devices": [{"name": "a"}]}"#,
-                "missing field `instance_id`",
-            ),
-            (
-                r#"{"devices": [{"instance_id": 0}]}"#,
-                "missing field `name`",
-            ),
-            (
-                r#"{"devices": [{"name": "a", "instance_id": 0, "fields": [{"name": "x", "type": "bool"}]}]}"#,
-                "missing field `size`",
-            ),
-            (
-                r#"{"devices": [{"name": "a", "instance_id": 99999999999}]}"#,
-                "out of range",
-            ),
-            (&deep, "recursion limit exceeded"),
+            ("{}".to_owned(), "missing field `devices`"),
+            (of(r#""name": "a""#), "missing field `instance_id`"),
+            (of(r#""instance_id": 0"#), "missing field `name`"),
+            (of(fields), "missing field `size`"),
+            (of(r#""name": "a", "instance_id": 99999999999"#), "range"),
+            (deep, "recursion limit exceeded"),
         ] {
-            let error = VmDesc::parse(json.as_bytes())
-                .expect_err(wanted)
-                .to_string();
+            let error = VmDesc::parse(json.as_bytes()).expect_err(wanted);
+            let error = error.to_string();
             assert!(error.contains(wanted), "wanted {wanted:?} in {error:?}");
         }
     }

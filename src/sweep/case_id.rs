@@ -166,23 +166,20 @@ mod tests {
     fn an_id_names_machine_subject_transport_and_direction() {
         let shard: Shard = "2/3".parse().expect("a shard");
         let unix = Transport::Unix;
-        for (family, id) in [
-            (CaseFamily::bare("q35", unix), "q35/bare/unix/forward"),
-            (
-                CaseFamily::device("m68k/virt", "virtio-rng-device", unix),
-                "m68k/virt/virtio-rng-device/unix/forward",
-            ),
-            (
-                CaseFamily::group("q35", None, 1, unix),
-                "q35/together-1/unix/forward",
-            ),
-            (
-                CaseFamily::group("q35", Some(shard), 1, unix),
-                "q35/together-2-1/unix/forward",
-            ),
-        ] {
-            assert_eq!(family.case(Direction::Forward).to_string(), id);
-        }
+        let ids = [
+            CaseFamily::bare("q35", unix),
+            CaseFamily::device("m68k/virt", "virtio-rng-device", unix),
+            CaseFamily::group("q35", None, 1, unix),
+            CaseFamily::group("q35", Some(shard), 1, unix),
+        ]
+        .map(|family| family.case(Direction::Forward).to_string());
+        let wanted = [
+            "q35/bare/unix/forward",
+            "m68k/virt/virtio-rng-device/unix/forward",
+            "q35/together-1/unix/forward",
+            "q35/together-2-1/unix/forward",
+        ];
+        assert_eq!(ids, wanted);
     }
 
     #[test]

@@ -122,24 +122,17 @@ mod tests {
         for text in ["1/1", "1/4", "4/4", "17/1000"] {
             assert_eq!(shard(text).to_string(), text);
         }
+        let refused = |text: &str| text.parse::<Shard>().unwrap_err().to_string();
+        for text in ["3", "a/b", "-1/4"] {
+            let message = "is not a shard; write K/N, for instance 1/4 for the first of four";
+            assert_eq!(refused(text), format!("{text:?} {message}"));
+        }
         for (text, message) in [
-            (
-                "3",
-                "\"3\" is not a shard; write K/N, for instance 1/4 for the first of four",
-            ),
-            (
-                "a/b",
-                "\"a/b\" is not a shard; write K/N, for instance 1/4 for the first of four",
-            ),
-            (
-                "-1/4",
-                "\"-1/4\" is not a shard; write K/N, for instance 1/4 for the first of four",
-            ),
             ("0/4", "shards are counted from 1: the first of 4 is 1/4"),
             ("5/4", "there is no shard 5 of 4; the last one is 4/4"),
             ("0/0", "a run cannot be split into zero shards"),
         ] {
-            assert_eq!(text.parse::<Shard>().unwrap_err().to_string(), message);
+            assert_eq!(refused(text), message);
         }
     }
 

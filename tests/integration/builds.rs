@@ -193,8 +193,8 @@ fn a_killed_fetch_leaves_no_build_and_two_at_once_share_the_next_one() {
     assert_eq!(build.info().unwrap().version.major, 7);
     let entries = cache.list().unwrap();
     assert_eq!(entries.len(), 1);
-    assert_eq!(entries[0].package, "qemu-system-x86");
-    assert!(entries[0].unpacked_bytes > entries[0].download_bytes);
+    assert_eq!(entries[0].record.package, "qemu-system-x86");
+    assert!(entries[0].record.unpacked_bytes > entries[0].record.download_bytes);
 
     let error = cache.remove(&arg).unwrap_err();
     assert!(error.to_string().contains("in use"), "{error}");

@@ -14,7 +14,7 @@ use crate::model::{BuildKind, BuildRef};
 use crate::parallel::each;
 use crate::qemu;
 use crate::qemu::{BuildArg, FetchEvent, Means, Pair, QemuError, machine};
-use crate::report::{Notice, NoticeKind, Report};
+use crate::report::{NoticeKind, Report};
 use crate::vmstate::dump::Dump;
 
 /// A build that was opened for one architecture.
@@ -132,7 +132,7 @@ impl Stock {
     pub(crate) fn untested(&self, (old, new): (usize, usize), error: &Error) -> Option<Report> {
         let (old, new) = (self.reference(old)?, self.reference(new)?);
         let subject = format!("{} and {}", old.label, new.label);
-        let notice = Notice::new(NoticeKind::PairNotTested, subject, error);
+        let notice = NoticeKind::PairNotTested.about(subject, error);
         Some(Report {
             notices: vec![notice],
             ..Report::new(old, new, None)

@@ -352,10 +352,10 @@ impl<'f> Hand<'f> {
 fn at_hand(cache: &Cache, architecture: &str) -> Result<String, Error> {
     let packages = machine::packages(architecture).unwrap_or_default();
     let entries = cache.list().map_err(QemuError::from)?.into_iter();
-    let fitting = entries.filter(|entry| packages.contains(&entry.package));
-    let last = fitting.max_by(|a, b| a.date.cmp(&b.date));
+    let fitting = entries.filter(|entry| packages.contains(&entry.record.package));
+    let last = fitting.max_by(|a, b| a.record.date.cmp(&b.record.date));
     Ok(match last {
-        Some(entry) => format!("debian:{}", entry.suite),
+        Some(entry) => format!("debian:{}", entry.record.suite),
         None => format!("qemu-system-{architecture}"),
     })
 }

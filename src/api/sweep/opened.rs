@@ -88,8 +88,7 @@ impl Opened {
         match host_network(builds, Transport::default(), best) {
             Ok(network) => network,
             Err(why) => {
-                let kind = NoticeKind::OffloadNotNegotiated;
-                let notice = Notice::new(kind, "the sweep", why);
+                let notice = NoticeKind::OffloadNotNegotiated.about("the sweep", why);
                 if !self.notices.contains(&notice) {
                     self.notices.push(notice);
                 }
@@ -134,8 +133,7 @@ impl Opened {
                         Some(Err(error)) if required => return Err(error),
                         // Guests that can be moved are worth more than predictions.
                         Some(Err(error)) => {
-                            let kind = NoticeKind::DumpsMissing;
-                            notices.push(Notice::new(kind, pair.arch(), error));
+                            notices.push(NoticeKind::DumpsMissing.about(pair.arch(), error));
                             None
                         }
                         Some(Ok(dumps)) => Some(dumps),

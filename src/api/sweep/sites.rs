@@ -82,11 +82,11 @@ impl<'t> Sites<'t> {
                 sites.notices.extend(cannot.map(|pass| match pass {
                     SecondPass::Driven(_) => {
                         let why = "nothing says where its buses are";
-                        Notice::new(NoticeKind::NotDrivable, &*name, why)
+                        NoticeKind::NotDrivable.about(&*name, why)
                     }
                     SecondPass::Linux(_) => {
                         let why = format!("there is no Linux guest for {}", target.config.arch);
-                        Notice::new(NoticeKind::NoLinux, &*name, why)
+                        NoticeKind::NoLinux.about(&*name, why)
                     }
                 }));
                 let scope = builds.scope(lists, machine);
@@ -152,8 +152,8 @@ impl<'t> Sites<'t> {
             result.cases.extend(settled.cases);
             result.observed.extend(settled.observed);
             if let Err(error) = assessment.conclude(target, result) {
-                let kind = NoticeKind::FailuresNotExplained;
-                notices.push(Notice::new(kind, &*target.config.machine, error));
+                notices
+                    .push(NoticeKind::FailuresNotExplained.about(&*target.config.machine, error));
             }
             defaults::explain(&mut result.cases);
         }
@@ -184,10 +184,9 @@ impl<'t> Sites<'t> {
         let mut swept = Vec::new();
         let mut notices = self.notices;
         for (target, result) in self.targets.iter().zip(results) {
-            let kind = NoticeKind::NoLinux;
             let no_linux = result.no_linux.iter();
             let name = target.name(opened.builds.len());
-            notices.extend(no_linux.map(|why| Notice::new(kind, &*name, why)));
+            notices.extend(no_linux.map(|why| NoticeKind::NoLinux.about(&*name, why)));
             planned.extend(result.planned);
             cases.extend(result.cases);
             swept.push(result.swept);
@@ -411,8 +410,7 @@ fn nothing_tried(swept: &[Swept], only: &[String]) -> Option<Notice> {
     let why = left_out.map(|left| format!("{}: {}", left.device, left.reason));
     let why: BTreeSet<String> = why.collect();
     let why: Vec<String> = why.into_iter().collect();
-    let kind = NoticeKind::NothingTried;
-    Some(Notice::new(kind, only.join(", "), why.join("; ")))
+    Some(NoticeKind::NothingTried.about(only.join(", "), why.join("; ")))
 }
 
 /// Returns notices with one for all devices that a guest did not use for the same reason: each is of a case of its own.
@@ -437,7 +435,7 @@ mod tests {
 
     #[test]
     fn devices_without_a_driver_are_named_in_one_notice() {
-        let of = |kind, subject: &str| Notice::new(kind, subject, "why");
+        let of = |kind: NoticeKind, subject: &str| kind.about(subject, "why");
         let notices = ["net1", "blk0"].map(|id| of(NoticeKind::NotDriven, id));
         let other = ["a", "b"].map(|id| of(NoticeKind::NotRunning, id));
         let joined = by_reason(notices.into_iter().chain(other).collect());

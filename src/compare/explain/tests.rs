@@ -3,6 +3,7 @@
 use crate::compare::explain::reason::{Reason, Weight};
 use crate::compare::explain::*;
 use crate::compare::renames::NoRenames;
+use crate::model::Version;
 use crate::stream::parse;
 use crate::stream::testing::{fixture, hand_made, section};
 use crate::vmstate::dump::Dump;
@@ -78,139 +79,56 @@ fn line(explanation: Option<Explanation>) -> String {
     )
 }
 
-/// The loads that really fail between these builds: what QEMU blames, and where the cause lies.
+/// The loads that really fail between two builds of a machine, each with what explains it, its section first; with the
+/// dump of the destination where it says so.
+const REAL_FAILURES: &str = "\
+x86_64-q35 7.2.22 10.0.13 dump
+Layout 0000:00:04.0/pciespscsi 0 | esp/drq_state @ 815134 | sent the end of the section | expected esp/drq_state (bool, 1 byte) | field-added
+x86_64-q35 5.2.0 10.0.13 dump
+Layout 0000:00:04.0/pciespscsi 0 | esp/drq_state @ 806940 | sent esp/dma_left (uint32, 4 bytes) = 0x0 | expected esp/drq_state (bool, 1 byte) | field-added
+x86_64-q35 7.2.22 10.0.13
+Layout 0000:00:04.0/pciespscsi 0 | - @ 815132 | sent esp/ti_cmd (uint8, 1 byte) = 0x0 | expected esp/lun (uint8, 1 byte) | -
+x86_64-q35 11.1.3 10.0.13 dump
+Layout 0000:00:04.0/pciespscsi 0 | esp/asc_mode @ 806988 | sent esp/asc_mode (uint8, 1 byte) = 0x0 | expected the end of the section | field-added
+x86_64-q35 7.2.22 5.2.0
+Version 0000:00:04.0/pciespscsi 0 | - @ 814705 | sent version 2 | expected at most 1 | version-too-new
+x86_64-q35 10.0.13 11.1.3
+ValueCheck 0000:00:03.0/virtio-net 0 | - @ - | sent - | expected - | -
+ppc64-pseries 10.0.13 7.2.22
+Subsection cpu 0 | cpu/slb @ 1689389 | sent subsection cpu/slb of version 2 | expected version 1 | subsection-version
+aarch64-virt 7.2.22 5.2.0
+ValueCheck cpu 0 | cpreg_vmstate_array_len @ 357789 | sent cpreg_vmstate_array_len (int32 le, 4 bytes) = 258 | expected cpreg_vmstate_array_len (int32 le, 4 bytes), at most 228 | -
+aarch64-virt 5.2.0 7.2.22
+ValueCheck cpu 0 | cpreg_vmstate_values @ 359643 | sent cpreg_vmstate_values[37] = 0x3010066 | expected 0x3010006 | -
+aarch64-virt 7.2.22 10.0.13
+ValueCheck cpu 0 | cpreg_vmstate_indexes @ 358481 | sent cpreg_vmstate_indexes[86] = 0x40200000200f3a00 | expected a system register that the CPU has | -
+aarch64-virt 10.0.13 11.1.3
+ValueCheck cpu 0 | cpreg_vmstate_indexes @ 359329 | sent cpreg_vmstate_indexes[192] = 0x603000000013c030 | expected a system register that the CPU has | -
+aarch64-virt 11.1.3 10.0.13
+Subsection cpu 0 | cpu/wfxt-timer @ 362859 | sent subsection cpu/wfxt-timer | expected no subsection of this name | subsection-unknown";
+
 #[test]
 fn real_failures_are_explained_to_the_field() {
-    type Row = (
-        Direction,
-        &'static str,
-        &'static str,
-        Option<&'static str>,
-        (&'static str, u32),
-        &'static str,
-    );
-    let table: &[Row] = &[
-        (
-            Direction::Forward,
-            "7.2.22/x86_64-q35",
-            "10.0.13/x86_64-q35",
-            Some("10.0.13/x86_64-q35"),
-            ("0000:00:04.0/pciespscsi", 0),
-            "Layout 0000:00:04.0/pciespscsi 0 | esp/drq_state @ 815134 | sent the end of the section | \
-             expected esp/drq_state (bool, 1 byte) | field-added",
-        ),
-        // Among fields that the destination may or may not read is one that it always reads.
-        (
-            Direction::Forward,
-            "5.2.0/x86_64-q35",
-            "10.0.13/x86_64-q35",
-            Some("10.0.13/x86_64-q35"),
-            ("0000:00:04.0/pciespscsi", 0),
-            "Layout 0000:00:04.0/pciespscsi 0 | esp/drq_state @ 806940 | sent esp/dma_left (uint32, 4 bytes) = \
-             0x0 | expected esp/drq_state (bool, 1 byte) | field-added",
-        ),
-        (
-            Direction::Forward,
-            "7.2.22/x86_64-q35",
-            "10.0.13/x86_64-q35",
-            None,
-            ("0000:00:04.0/pciespscsi", 0),
-            "Layout 0000:00:04.0/pciespscsi 0 | - @ 815132 | sent esp/ti_cmd (uint8, 1 byte) = 0x0 | \
-             expected esp/lun (uint8, 1 byte) | -",
-        ),
-        (
-            Direction::Backward,
-            "11.1.3/x86_64-q35",
-            "10.0.13/x86_64-q35",
-            Some("10.0.13/x86_64-q35"),
-            ("0000:00:04.0/pciespscsi", 0),
-            "Layout 0000:00:04.0/pciespscsi 0 | esp/asc_mode @ 806988 | sent esp/asc_mode (uint8, 1 byte) = \
-             0x0 | expected the end of the section | field-added",
-        ),
-        (
-            Direction::Backward,
-            "7.2.22/x86_64-q35",
-            "5.2.0/x86_64-q35",
-            None,
-            ("0000:00:04.0/pciespscsi", 0),
-            "Version 0000:00:04.0/pciespscsi 0 | - @ 814705 | sent version 2 | expected at most 1 | \
-             version-too-new",
-        ),
-        (
-            Direction::Forward,
-            "10.0.13/x86_64-q35",
-            "11.1.3/x86_64-q35",
-            None,
-            ("0000:00:03.0/virtio-net", 0),
-            "ValueCheck 0000:00:03.0/virtio-net 0 | - @ - | sent - | expected - | -",
-        ),
-        (
-            Direction::Backward,
-            "10.0.13/ppc64-pseries",
-            "7.2.22/ppc64-pseries",
-            None,
-            ("cpu", 0),
-            "Subsection cpu 0 | cpu/slb @ 1689389 | sent subsection cpu/slb of version 2 | \
-             expected version 1 | subsection-version",
-        ),
-        (
-            Direction::Backward,
-            "7.2.22/aarch64-virt",
-            "5.2.0/aarch64-virt",
-            None,
-            ("cpu", 0),
-            "ValueCheck cpu 0 | cpreg_vmstate_array_len @ 357789 | sent cpreg_vmstate_array_len (int32 le, 4 \
-             bytes) = 258 | expected cpreg_vmstate_array_len (int32 le, 4 bytes), at most 228 | -",
-        ),
-        (
-            Direction::Forward,
-            "5.2.0/aarch64-virt",
-            "7.2.22/aarch64-virt",
-            None,
-            ("cpu", 0),
-            "ValueCheck cpu 0 | cpreg_vmstate_values @ 359643 | sent cpreg_vmstate_values[37] = 0x3010066 \
-             | expected 0x3010006 | -",
-        ),
-        (
-            Direction::Forward,
-            "7.2.22/aarch64-virt",
-            "10.0.13/aarch64-virt",
-            None,
-            ("cpu", 0),
-            "ValueCheck cpu 0 | cpreg_vmstate_indexes @ 358481 | sent cpreg_vmstate_indexes[86] = \
-             0x40200000200f3a00 | expected a system register that the CPU has | -",
-        ),
-        (
-            Direction::Forward,
-            "10.0.13/aarch64-virt",
-            "11.1.3/aarch64-virt",
-            None,
-            ("cpu", 0),
-            "ValueCheck cpu 0 | cpreg_vmstate_indexes @ 359329 | sent cpreg_vmstate_indexes[192] = \
-             0x603000000013c030 | expected a system register that the CPU has | -",
-        ),
-        (
-            Direction::Backward,
-            "11.1.3/aarch64-virt",
-            "10.0.13/aarch64-virt",
-            None,
-            ("cpu", 0),
-            "Subsection cpu 0 | cpu/wfxt-timer @ 362859 | sent subsection cpu/wfxt-timer | expected no \
-             subsection of this name | \
-             subsection-unknown",
-        ),
-    ];
-    for (direction, sent, own, known, (section, instance), expected) in table {
-        let (sent_stream, own_stream) = (real(sent), real(own));
-        let known = known.map(dump);
-        let explanation = explain(
-            &sent_stream,
-            (&own_stream, known.as_ref()),
-            Some(blamed(section, Some(*instance))),
-            &NoRenames,
-            *direction,
-        );
-        assert_eq!(line(explanation), *expected, "{sent} to {own}");
+    let lines: Vec<&str> = REAL_FAILURES.lines().collect();
+    for pair in lines.chunks(2) {
+        let [builds, expected] = [pair[0], pair[1]];
+        let [machine, sent, own, rest @ ..] = &*builds.split(' ').collect::<Vec<_>>() else {
+            panic!("{builds}");
+        };
+        let [of_sent, of_own] = [sent, own].map(|of| of.parse::<Version>().expect(builds));
+        let direction = match of_sent < of_own {
+            true => Direction::Forward,
+            false => Direction::Backward,
+        };
+        let known = (rest == ["dump"]).then(|| dump(&format!("{own}/{machine}")));
+        let [sent, own] = [sent, own].map(|version| real(&format!("{version}/{machine}")));
+        let [_, section, instance, ..] = &*expected.split(' ').collect::<Vec<_>>() else {
+            panic!("{expected}");
+        };
+        let blamed = blamed(section, instance.parse().ok());
+        let known = (&own, known.as_ref());
+        let explanation = explain(&sent, known, Some(blamed), &NoRenames, direction);
+        assert_eq!(line(explanation), expected, "{builds}");
     }
 }
 
@@ -467,107 +385,49 @@ fn hand_made_devices_are_explained() {
         LISTED_MORE,
         &[(0, 1), (9, 5), (10, 1), (11, b's'), (15, 1)],
     );
-    let head = "0000:00:02.0/dev 0 |";
-    let same = format!("ValueCheck {head} - @ - | sent - | expected - | -");
-    for (what, sent, own, expected) in [
-        ("nothing differs", &plain, &plain, same.clone()),
+    let own_counted = of(dev, 2, COUNTED, &[(3, 4)]);
+    let with = |values| of(dev, 2, PLAIN, values);
+    let explained = [
+        ("nothing differs", &plain, &plain),
+        ("a version", &of(dev, 3, PLAIN, &[]), &plain),
+        ("an old version", &of(dev, 1, PLAIN, &[]), &plain),
+        ("a width", &plain, &of(dev, 2, LONGER, &[])),
+        ("a name", &of("0000:00:03.0/dev", 2, PLAIN, &[]), &plain),
+        ("a value", &with(&[(4, 6)]), &plain),
+        ("more", &of(dev, 2, COUNTED, &[(3, 5)]), &own_counted),
+        ("fewer", &of(dev, 2, COUNTED, &[(3, 3)]), &own_counted),
         (
-            "a version",
-            &of(dev, 3, PLAIN, &[]),
-            &plain,
-            format!(
-                "Version {head} - @ 996 | sent version 3 | expected at most 2 | version-too-new"
-            ),
-        ),
-        (
-            "an old version",
-            &of(dev, 1, PLAIN, &[]),
-            &plain,
-            format!(
-                "Version {head} - @ 996 | sent version 1 | expected version 2, and which older \
-                 ones it does not say | version-too-old"
-            ),
-        ),
-        (
-            "a width",
-            &plain,
-            &of(dev, 2, LONGER, &[]),
-            format!(
-                "Layout {head} irq @ 1000 | sent irq (uint8, 1 byte) = 0x0 | expected irq \
-                 (uint16, 2 bytes) | field-resized"
-            ),
-        ),
-        (
-            "another name",
-            &of("0000:00:03.0/dev", 2, PLAIN, &[]),
-            &plain,
-            "Section 0000:00:03.0/dev 0 | - @ 980 | sent section of version 2 | expected section \
-             0000:00:02.0/dev | section-removed"
-                .to_owned(),
-        ),
-        (
-            "a value",
-            &of(dev, 2, PLAIN, &[(4, 6)]),
-            &plain,
-            format!(
-                "ValueCheck {head} ports @ 1001 | sent ports (uint32 equal, 4 bytes) = 0x6 | \
-                 expected ports (uint32 equal, 4 bytes) = 0x0 | -"
-            ),
-        ),
-        (
-            "a length that is more than there is",
-            &of(dev, 2, COUNTED, &[(3, 5)]),
-            &of(dev, 2, COUNTED, &[(3, 4)]),
-            format!(
-                "ValueCheck {head} n @ 1000 | sent n (int32 le, 4 bytes) = 5 | expected n (int32 le, \
-                 4 bytes), at most 4 | -"
-            ),
-        ),
-        (
-            "a length that is less",
-            &of(dev, 2, COUNTED, &[(3, 3)]),
-            &of(dev, 2, COUNTED, &[(3, 4)]),
-            same.clone(),
-        ),
-        (
-            "a length that the destination does not look at",
+            "more, unchecked",
             &of(dev, 2, COUNTED, &[(3, 5)]),
             &of(dev, 2, UNCHECKED, &[(3, 4)]),
-            same.clone(),
         ),
-        (
-            "the device's identity",
-            &of(dev, 2, PLAIN, &[(5 + 8, 7)]),
-            &plain,
-            format!(
-                "ValueCheck {head} config @ 1013 | sent config byte 0x8 = 0x07 | expected 0x00 | -"
-            ),
-        ),
-        (
-            "what a guest writes",
-            &of(dev, 2, PLAIN, &[(5 + 4, 7)]),
-            &plain,
-            same.clone(),
-        ),
-        (
-            "a subsection in a list",
-            &more,
-            &of(dev, 2, LISTED, &[(0, 1)]),
-            format!(
-                "Subsection {head} list/s @ 1009 | sent subsection s | expected no subsection of this name | \
-                 subsection-unknown"
-            ),
-        ),
-        (
-            "a list without elements",
-            &more,
-            &of(dev, 2, LISTED_NONE, &[]),
-            same.clone(),
-        ),
-    ] {
-        assert_eq!(sentences(sent, own), expected, "{what}");
-    }
+        ("the identity", &with(&[(5 + 8, 7)]), &plain),
+        ("what a guest writes", &with(&[(5 + 4, 7)]), &plain),
+        ("in a list", &more, &of(dev, 2, LISTED, &[(0, 1)])),
+        ("an empty list", &more, &of(dev, 2, LISTED_NONE, &[])),
+    ]
+    .map(|(what, sent, own)| format!("{what}: {}", sentences(sent, own)));
+    assert_eq!(
+        explained.join("\n").replace(" 0000:00:02.0/dev 0 |", " |"),
+        EXPLAINED
+    );
 }
+
+/// What explains each difference between two devices made by hand.
+const EXPLAINED: &str = "\
+nothing differs: ValueCheck | - @ - | sent - | expected - | -
+a version: Version | - @ 996 | sent version 3 | expected at most 2 | version-too-new
+an old version: Version | - @ 996 | sent version 1 | expected version 2, and which older ones it does not say | version-too-old
+a width: Layout | irq @ 1000 | sent irq (uint8, 1 byte) = 0x0 | expected irq (uint16, 2 bytes) | field-resized
+a name: Section 0000:00:03.0/dev 0 | - @ 980 | sent section of version 2 | expected section 0000:00:02.0/dev | section-removed
+a value: ValueCheck | ports @ 1001 | sent ports (uint32 equal, 4 bytes) = 0x6 | expected ports (uint32 equal, 4 bytes) = 0x0 | -
+more: ValueCheck | n @ 1000 | sent n (int32 le, 4 bytes) = 5 | expected n (int32 le, 4 bytes), at most 4 | -
+fewer: ValueCheck | - @ - | sent - | expected - | -
+more, unchecked: ValueCheck | - @ - | sent - | expected - | -
+the identity: ValueCheck | config @ 1013 | sent config byte 0x8 = 0x07 | expected 0x00 | -
+what a guest writes: ValueCheck | - @ - | sent - | expected - | -
+in a list: Subsection | list/s @ 1009 | sent subsection s | expected no subsection of this name | subsection-unknown
+an empty list: ValueCheck | - @ - | sent - | expected - | -";
 
 /// A `config` that a build refuses is not explained by what comes behind it.
 #[test]

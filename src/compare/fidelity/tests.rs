@@ -55,6 +55,12 @@ fn fields(layout: &str) -> String {
     format!(r#""vmsd_name": "dev", "version": 1, "fields": [{fields}]"#)
 }
 
+/// Reads bytes between spaces.
+fn bytes(text: &str) -> Vec<u8> {
+    let bytes = text.split(' ').map(|byte| byte.parse().expect(text));
+    bytes.collect()
+}
+
 /// Parses a list for a forward leg between builds of which no version is known.
 fn names(list: &str) -> StateNames {
     let mut lists = KnownIssues::default();
@@ -75,6 +81,11 @@ fn paths(losses: &[Loss]) -> Vec<&str> {
     losses.iter().map(|loss| loss.path.as_str()).collect()
 }
 
+/// Compares two sections that were made with their bytes.
+fn lost_in(sent: &(String, Vec<u8>), actual: &(String, Vec<u8>), names: &StateNames) -> Vec<Loss> {
+    lost((&sent.0, &sent.1), (&actual.0, &actual.1), names)
+}
+
 /// Compares two sections, each by its description and its bytes.
 fn lost(sent: (&str, &[u8]), actual: (&str, &[u8]), names: &StateNames) -> Vec<Loss> {
     let [sent, actual] = [sent, actual].map(|(description, bytes)| stream(1, description, bytes));
@@ -83,89 +94,49 @@ fn lost(sent: (&str, &[u8]), actual: (&str, &[u8]), names: &StateNames) -> Vec<L
 
 #[test]
 fn what_is_lost_and_what_only_looks_different() {
-    use Change::{Changed, Displaced, Vanished};
-    let abc = fields("a:1 b:2 c:1");
-    let first: &[u8] = &[1, 2, 3, 4];
-    type Lost<'r> = &'r [(&'r str, Change, Option<&'r str>)];
-    // What is sent, what the destination describes and holds, and what is lost.
-    type Row<'r> = (&'r str, &'r [u8], String, &'r [u8], Lost<'r>);
-    let table: &[Row] = &[
-        ("the same", first, abc.clone(), first, &[]),
-        (
-            "another value",
-            first,
-            abc.clone(),
-            &[1, 2, 9, 4],
-            &[("b", Changed, None)],
-        ),
-        (
-            "the same name at another place, though all is zero",
-            &[0; 4],
-            fields("c:1 b:2 x:1"),
-            &[0; 4],
-            &[("c", Displaced, Some("x"))],
-        ),
-        (
-            "a new field before two others, and none at the end",
-            first,
-            fields("new:1 a:1 b:2"),
-            first,
-            &[("a", Displaced, Some("new")), ("b", Displaced, Some("a"))],
-        ),
-        ("another name", first, fields("a:1 beta:2 c:1"), first, &[]),
-        (
-            "another name with another value",
-            first,
-            fields("a:1 beta:2 c:1"),
-            &[1, 2, 9, 4],
-            &[("b", Changed, Some("beta"))],
-        ),
-        (
-            "two fields that were one",
-            first,
-            fields("a:1 low:1 high:1 c:1"),
-            first,
-            &[],
-        ),
-        (
-            "room that no field uses any more",
-            first,
-            fields("a:1 unused=unused_buffer:2 c:1"),
-            &[1, 0, 0, 4],
-            &[],
-        ),
-        (
-            "a struct around it",
-            first,
-            r#""vmsd_name": "dev", "version": 1, "fields": [
-                {"name": "a", "type": "uint8", "size": 1},
-                {"name": "in", "type": "struct", "size": 3, "struct": {
-                    "vmsd_name": "inner", "version": 1, "fields": [
-                        {"name": "b", "type": "uint16", "size": 2},
-                        {"name": "c", "type": "uint8", "size": 1}]}}]"#
-                .to_owned(),
-            first,
-            &[],
-        ),
-        (
-            "a field of another width",
-            first,
-            fields("a:1 b:4 c:1"),
-            &[1, 0, 0, 2, 3, 4],
-            &[("b", Changed, None), ("c", Displaced, Some("b"))],
-        ),
-        (
-            "a field less",
-            first,
-            fields("a:1 b:2"),
-            &[1, 2, 3],
-            &[("c", Vanished, None)],
-        ),
+    // What is sent of `a:1 b:2 c:1`, what the destination describes and holds, and what is lost.
+    let table = [
+        "the same | 1 2 3 4 | a:1 b:2 c:1 | 1 2 3 4 | ",
+        "another value | 1 2 3 4 | a:1 b:2 c:1 | 1 2 9 4 | b Changed",
+        "the same name at another place, though all is zero | 0 0 0 0 | c:1 b:2 x:1 | 0 0 0 0 | c Displaced x",
+        "a new field before two others, and none at the end | 1 2 3 4 | new:1 a:1 b:2 | 1 2 3 4 | \
+         a Displaced new, b Displaced a",
+        "another name | 1 2 3 4 | a:1 beta:2 c:1 | 1 2 3 4 | ",
+        "another name with another value | 1 2 3 4 | a:1 beta:2 c:1 | 1 2 9 4 | b Changed beta",
+        "two fields that were one | 1 2 3 4 | a:1 low:1 high:1 c:1 | 1 2 3 4 | ",
+        "room that no field uses any more | 1 2 3 4 | a:1 unused=unused_buffer:2 c:1 | 1 0 0 4 | ",
+        "a field of another width | 1 2 3 4 | a:1 b:4 c:1 | 1 0 0 2 3 4 | b Changed, c Displaced b",
+        "a field less | 1 2 3 4 | a:1 b:2 | 1 2 3 | c Vanished",
     ];
-    for (what, sent, description, actual, expected) in table {
-        let found = lost((&abc, sent), (description, actual), &StateNames::default());
-        assert_eq!(&listed(&found), expected, "{what}");
+    let abc = fields("a:1 b:2 c:1");
+    for row in table {
+        let [what, sent, layout, actual, expected] = *row.split(" | ").collect::<Vec<_>>() else {
+            panic!("{row}");
+        };
+        let [sent, actual] = [sent, actual].map(bytes);
+        let found = lost(
+            (&abc, &sent),
+            (&fields(layout), &actual),
+            &StateNames::default(),
+        );
+        let found = listed(&found).into_iter().map(|(path, change, into)| {
+            let into = into.map_or_else(String::new, |into| format!(" {into}"));
+            format!("{path} {change:?}{into}")
+        });
+        assert_eq!(found.collect::<Vec<_>>().join(", "), expected, "{what}");
     }
+    // A struct around it.
+    let around = r#""vmsd_name": "dev", "version": 1, "fields": [
+        {"name": "a", "type": "uint8", "size": 1},
+        {"name": "in", "type": "struct", "size": 3, "struct": {
+            "vmsd_name": "inner", "version": 1, "fields": [
+                {"name": "b", "type": "uint16", "size": 2},
+                {"name": "c", "type": "uint8", "size": 1}]}}]"#;
+    let same: &[u8] = &[1, 2, 3, 4];
+    assert_eq!(
+        lost((&abc, same), (around, same), &StateNames::default()),
+        []
+    );
 }
 
 #[test]
@@ -208,6 +179,7 @@ fn with_subsections(subsections: &[(&str, u8)]) -> (String, Vec<u8>) {
     let mut bytes = vec![7];
     let mut described = Vec::new();
     for (name, value) in subsections {
+        let name = &format!("dev/{name}");
         bytes.extend(embedded(name, *value));
         described.push(format!(
             r#"{{"vmsd_name": "{name}", "version": 1,
@@ -232,50 +204,30 @@ fn embedded(name: &str, value: u8) -> Vec<u8> {
 
 #[test]
 fn subsections_are_compared_with_those_of_their_name() {
-    type Row<'r> = (&'r [(&'r str, u8)], &'r [(&'r str, u8)], &'r [&'r str]);
-    let table: &[Row] = &[
-        (&[("dev/x", 1)], &[("dev/x", 1)], &[]),
-        (&[("dev/x", 1)], &[("dev/x", 2)], &["dev/x/on"]),
+    let of = |text: &str| {
+        let parts = text.split_whitespace().map(|part| {
+            let (name, value) = part.split_once('=').expect(part);
+            (name, value.parse().expect(part))
+        });
+        with_subsections(&parts.collect::<Vec<_>>())
+    };
+    for (sent, actual, expected) in [
+        ("x=1", "x=1", &[][..]),
+        ("x=1", "x=2", &["dev/x/on"]),
         // Its needed() says so: see `compare_bodies`.
-        (&[("dev/x", 1)], &[], &[]),
-        (&[], &[("dev/x", 1)], &[]),
+        ("x=1", "", &[]),
+        ("", "x=1", &[]),
         // They may come in another order, and are their own places.
-        (
-            &[("dev/x", 1), ("dev/y", 2)],
-            &[("dev/y", 2), ("dev/x", 1)],
-            &[],
-        ),
-        (&[("dev/x", 1), ("dev/y", 2)], &[("dev/y", 2)], &[]),
-        (
-            &[("dev/x", 1), ("dev/y", 2)],
-            &[("dev/y", 3)],
-            &["dev/y/on"],
-        ),
+        ("x=1 y=2", "y=2 x=1", &[]),
+        ("x=1 y=2", "y=2", &[]),
+        ("x=1 y=2", "y=3", &["dev/y/on"]),
         // Of two of one name the first is the first, and the second the second.
-        (
-            &[("dev/x", 1), ("dev/x", 2)],
-            &[("dev/x", 1), ("dev/x", 2)],
-            &[],
-        ),
-        (
-            &[("dev/x", 1), ("dev/x", 2)],
-            &[("dev/x", 1), ("dev/x", 3)],
-            &["dev/x/on"],
-        ),
-        (
-            &[("dev/x", 1), ("dev/x", 2)],
-            &[("dev/x", 2), ("dev/x", 1)],
-            &["dev/x/on", "dev/x/on"],
-        ),
-    ];
-    for (sent, actual, expected) in table {
-        let (ours, theirs) = (with_subsections(sent), with_subsections(actual));
-        let found = lost(
-            (&ours.0, &ours.1),
-            (&theirs.0, &theirs.1),
-            &StateNames::default(),
-        );
-        assert_eq!(&paths(&found), expected, "{sent:?} {actual:?}");
+        ("x=1 x=2", "x=1 x=2", &[]),
+        ("x=1 x=2", "x=1 x=3", &["dev/x/on"]),
+        ("x=1 x=2", "x=2 x=1", &["dev/x/on", "dev/x/on"]),
+    ] {
+        let found = lost_in(&of(sent), &of(actual), &StateNames::default());
+        assert_eq!(paths(&found), expected, "{sent:?} {actual:?}");
     }
 }
 
@@ -284,39 +236,13 @@ fn a_field_that_lies_in_padding_and_holds_it_is_reported() {
     let padding = fields("a:1 unused=unused_buffer:3 c:1");
     let sent: &[u8] = &[1, 0, 0, 0, 4];
     // What the destination describes and holds, and the fields that have their value from padding.
-    type Row<'r> = (&'r str, String, &'r [u8], &'r [&'r str]);
-    let table: &[Row] = &[
-        ("padding there too", padding.clone(), sent, &[]),
-        (
-            "fields",
-            fields("a:1 irq:1 dma:2 c:1"),
-            sent,
-            &["irq", "dma"],
-        ),
-        (
-            "one that the load worked out",
-            fields("a:1 irq:1 dma:2 c:1"),
-            &[1, 0, 0, 7, 4],
-            &["irq"],
-        ),
-        (
-            "one that reaches into a field that was sent",
-            fields("ab:2 dma:2 c:1"),
-            sent,
-            &["dma"],
-        ),
-        (
-            "one that was sent at another place",
-            fields("c:1 x:1 a:1 y:2"),
-            sent,
-            &["x"],
-        ),
-        (
-            "one that the lists know",
-            fields("a:1 known:1 dma:2 c:1"),
-            sent,
-            &["dma"],
-        ),
+    let table = [
+        "padding there too | a:1 unused=unused_buffer:3 c:1 | 1 0 0 0 4 | ",
+        "fields | a:1 irq:1 dma:2 c:1 | 1 0 0 0 4 | irq dma",
+        "one that the load worked out | a:1 irq:1 dma:2 c:1 | 1 0 0 7 4 | irq",
+        "one that reaches into a field that was sent | ab:2 dma:2 c:1 | 1 0 0 0 4 | dma",
+        "one that was sent at another place | c:1 x:1 a:1 y:2 | 1 0 0 0 4 | x",
+        "one that the lists know | a:1 known:1 dma:2 c:1 | 1 0 0 0 4 | dma",
     ];
     let known = names(
         r#"
@@ -328,13 +254,17 @@ source = "a test"
 "#,
     );
     let ours = stream(1, &padding, sent);
-    for (what, description, actual, expected) in table {
-        let found = fillings(&ours, &stream(1, description, actual), &known);
+    for row in table {
+        let [what, layout, actual, expected] = *row.split(" | ").collect::<Vec<_>>() else {
+            panic!("{row}");
+        };
+        let actual = stream(1, &fields(layout), &bytes(actual));
+        let found = fillings(&ours, &actual, &known);
         let paths: Vec<&str> = found.iter().map(|f| f.path.as_str()).collect();
-        assert_eq!(&paths, expected, "{what}");
+        assert_eq!(paths.join(" "), expected, "{what}");
     }
     // Another version of a section lies otherwise, and how is not known.
-    let (_, description, actual, _) = &table[1];
+    let (description, actual) = (&fields("a:1 irq:1 dma:2 c:1"), sent);
     assert_eq!(fillings(&ours, &stream(2, description, actual), &known), []);
 
     let found = fillings(&ours, &stream(1, description, actual), &known);
@@ -407,11 +337,7 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
     ];
     for (what, actual, behind, expected) in table {
         let (ours, theirs) = (opaque(&short, 9), opaque(actual, behind));
-        let found = lost(
-            (&ours.0, &ours.1),
-            (&theirs.0, &theirs.1),
-            &StateNames::default(),
-        );
+        let found = lost_in(&ours, &theirs, &StateNames::default());
         assert_eq!(paths(&found), expected, "{what}");
     }
     // One less is none either; bytes that are no subsection, or something else beside it, are
@@ -425,11 +351,7 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
     ];
     for (what, sent, actual, reported) in table {
         let (ours, theirs) = (opaque(sent, 9), opaque(actual, 9));
-        let found = lost(
-            (&ours.0, &ours.1),
-            (&theirs.0, &theirs.1),
-            &StateNames::default(),
-        );
+        let found = lost_in(&ours, &theirs, &StateNames::default());
         let virtio = paths(&found).contains(&"virtio");
         assert_eq!(virtio, reported, "{what}: {found:?}");
     }
@@ -464,72 +386,32 @@ source = "a test"
     };
     let config = |length: usize| vec![7; length];
     // What else 11.1 sends where 10.0 has no more is its own.
-    let fresh = [&config(20)[..], &[0, 0, 0, 9]].concat();
-    let sent = of(2, &config(20), 64, &[&own]);
-    let lost_all = &["virtio", "n"][..];
-    for (what, actual, behind, expected) in [
-        ("shorter", of(2, &config(16), 64, &[&own]), 9, &[][..]),
-        ("longer", of(2, &fresh, 64, &[&own]), 9, &[]),
-        (
-            "shorter and one more",
-            of(2, &config(16), 64, &[&own, &more]),
-            9,
-            &[],
-        ),
-        (
-            "longer and one more",
-            of(2, &fresh, 64, &[&more, &own]),
-            9,
-            &[],
-        ),
-        ("longer and one fewer", of(2, &fresh, 64, &[]), 9, &[]),
-        ("shorter and one fewer", of(2, &config(16), 64, &[]), 9, &[]),
-        (
-            "and the field behind it",
-            of(2, &config(16), 64, &[&own, &more]),
-            8,
-            &["n"],
-        ),
-        (
-            "by another length",
-            of(2, &config(15), 64, &[&own, &more]),
-            9,
-            lost_all,
-        ),
-        (
-            "and another status",
-            of(3, &config(16), 64, &[&own]),
-            9,
-            lost_all,
-        ),
-        (
-            "and another byte that both know",
-            of(2, &[8; 24], 64, &[&own]),
-            9,
-            lost_all,
-        ),
-        (
-            "and another size of a queue",
-            of(2, &config(16), 16, &[&own]),
-            9,
-            lost_all,
-        ),
-        (
-            "all of that and one more",
-            of(3, &config(16), 16, &[&own, &more]),
-            9,
-            lost_all,
-        ),
-        (
-            "and another one instead",
-            of(2, &config(16), 64, &[&more]),
-            9,
-            lost_all,
-        ),
+    let (short, long) = (config(16), [&config(20)[..], &[0, 0, 0, 9]].concat());
+    let sent = opaque(&of(2, &config(20), 64, &[&own]), 9);
+    let found = |actual: &[u8], behind| {
+        let losses = lost_in(&sent, &opaque(actual, behind), &known);
+        losses.into_iter().map(|loss| loss.path).collect::<Vec<_>>()
+    };
+    for (what, actual) in [
+        ("shorter", of(2, &short, 64, &[&own])),
+        ("longer", of(2, &long, 64, &[&own])),
+        ("shorter and one more", of(2, &short, 64, &[&own, &more])),
+        ("longer and one more", of(2, &long, 64, &[&more, &own])),
+        ("longer and one fewer", of(2, &long, 64, &[])),
+        ("shorter and one fewer", of(2, &short, 64, &[])),
     ] {
-        let (ours, theirs) = (opaque(&sent, 9), opaque(&actual, behind));
-        let found = lost((&ours.0, &ours.1), (&theirs.0, &theirs.1), &known);
-        assert_eq!(paths(&found), expected, "{what}");
+        assert_eq!(found(&actual, 9), [""; 0], "{what}");
+        assert_eq!(found(&actual, 8), ["n"], "{what}, and the field behind it");
+    }
+    for (what, actual) in [
+        ("another length", of(2, &config(15), 64, &[&own, &more])),
+        ("another status", of(3, &short, 64, &[&own])),
+        ("a byte that both know", of(2, &[8; 24], 64, &[&own])),
+        ("another size of a queue", of(2, &short, 16, &[&own])),
+        ("all of that, one more", of(3, &short, 16, &[&own, &more])),
+        ("another one instead", of(2, &short, 64, &[&more])),
+    ] {
+        assert_eq!(found(&actual, 9), ["virtio", "n"], "{what}");
     }
 }
 

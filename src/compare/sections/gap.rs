@@ -25,6 +25,18 @@ pub(crate) struct Change {
     pub known: Option<String>,
 }
 
+impl Change {
+    pub(super) fn new(rule: Rule, certain: bool, old: Vec<usize>, new: Vec<usize>) -> Change {
+        Change {
+            rule,
+            certain,
+            old,
+            new,
+            known: None,
+        }
+    }
+}
+
 /// The items that a gap leaves for the whole sequence to decide: one that is gone here may stand
 /// elsewhere.
 #[derive(Debug, Default)]
@@ -93,13 +105,8 @@ impl Gap<'_, '_> {
             last.new.extend(new);
             return;
         }
-        self.outcome.changes.push(Change {
-            rule,
-            certain,
-            old,
-            new,
-            known: None,
-        });
+        let change = Change::new(rule, certain, old, new);
+        self.outcome.changes.push(change);
     }
 
     /// A field behind a version gate that is closed is not on the wire. It matters only where the
@@ -153,11 +160,8 @@ impl Gap<'_, '_> {
             };
             let j = n.remove(at);
             self.outcome.changes.push(Change {
-                rule: Rule::FieldRenamed,
-                certain: true,
-                old: vec![i],
-                new: vec![j],
                 known: Some(reason),
+                ..Change::new(Rule::FieldRenamed, true, vec![i], vec![j])
             });
             false
         });
@@ -177,16 +181,11 @@ impl Gap<'_, '_> {
 
     /// The certain bytes on both sides agree: names, groups or padding changed, not the stream.
     fn reshaped(&mut self, o: &mut Vec<usize>, n: &mut Vec<usize>) -> bool {
-        let old: Vec<usize> = o
-            .iter()
-            .copied()
-            .filter(|&i| self.old[i].is_certain())
-            .collect();
-        let new: Vec<usize> = n
-            .iter()
-            .copied()
-            .filter(|&j| self.new[j].is_certain())
-            .collect();
+        let certain = |list: &[usize], all: &[Item]| -> Vec<usize> {
+            let list = list.iter().copied();
+            list.filter(|&i| all[i].is_certain()).collect()
+        };
+        let (old, new) = (certain(o, self.old), certain(n, self.new));
         if old.is_empty() || new.is_empty() {
             return false;
         }

@@ -48,13 +48,8 @@ impl<'d> Run<'_, 'd> {
             last.new.push(new);
             return;
         }
-        self.changes.push(Change {
-            rule,
-            certain,
-            old: vec![old],
-            new: vec![new],
-            known: None,
-        });
+        let change = Change::new(rule, certain, vec![old], vec![new]);
+        self.changes.push(change);
     }
 
     /// Pairs what is missing in one place and new in another: it was moved.
@@ -87,13 +82,8 @@ impl<'d> Run<'_, 'd> {
             } else {
                 (Rule::FieldsSwapped, true)
             };
-            self.changes.push(Change {
-                rule,
-                certain,
-                old: vec![i],
-                new: vec![j],
-                known: None,
-            });
+            let change = Change::new(rule, certain, vec![i], vec![j]);
+            self.changes.push(change);
         }
         self.added.retain(|left| !settled.contains(&left.item));
     }
@@ -132,47 +122,32 @@ impl<'d> Run<'_, 'd> {
                 last.new.extend(new);
                 return;
             }
-            changes.push((
-                at,
-                Change {
-                    rule,
-                    certain,
-                    old: old.into_iter().collect(),
-                    new: new.into_iter().collect(),
-                    known: None,
-                },
-            ));
+            let [old, new] = [old, new].map(|item| item.into_iter().collect());
+            changes.push((at, Change::new(rule, certain, old, new)));
         };
-        for left in std::mem::take(&mut self.removed) {
-            let item = &self.old[left.item];
-            if item.is_subsection() && source != Build::Old {
-                continue;
+        let mut settle = |side: Build, left_over: Vec<LeftOver>, [rule, conditional]: [Rule; 2]| {
+            for left in left_over {
+                let (item, old, new) = match side {
+                    Build::Old => (&self.old[left.item], Some(left.item), None),
+                    _ => (&self.new[left.item], None, Some(left.item)),
+                };
+                if item.is_subsection() && source != side {
+                    continue;
+                }
+                let (rule, certain) = lone(item, rule, conditional, left.balanced);
+                if item.present && (item.is_subsection() || item.is_opaque() || item.bytes() > 0) {
+                    add(left.step, rule, certain, old, new);
+                }
             }
-            let (rule, certain) = lone(
-                item,
-                Rule::FieldRemoved,
-                Rule::ConditionalFieldRemoved,
-                left.balanced,
-            );
-            if item.present && (item.is_subsection() || item.is_opaque() || item.bytes() > 0) {
-                add(left.step, rule, certain, Some(left.item), None);
-            }
-        }
-        for left in std::mem::take(&mut self.added) {
-            let item = &self.new[left.item];
-            if item.is_subsection() && source != Build::New {
-                continue;
-            }
-            let (rule, certain) = lone(
-                item,
-                Rule::FieldAdded,
-                Rule::ConditionalFieldAdded,
-                left.balanced,
-            );
-            if item.present && (item.is_subsection() || item.is_opaque() || item.bytes() > 0) {
-                add(left.step, rule, certain, None, Some(left.item));
-            }
-        }
+        };
+        let (removed, added) = (
+            std::mem::take(&mut self.removed),
+            std::mem::take(&mut self.added),
+        );
+        let of_removed = [Rule::FieldRemoved, Rule::ConditionalFieldRemoved];
+        settle(Build::Old, removed, of_removed);
+        let of_added = [Rule::FieldAdded, Rule::ConditionalFieldAdded];
+        settle(Build::New, added, of_added);
         self.changes
             .extend(changes.into_iter().map(|(_, change)| change));
     }

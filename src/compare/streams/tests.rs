@@ -33,44 +33,13 @@ fn dump(version: &str, name: &str) -> Dump {
 
 /// Machine, builds, section and rule. All that real pairs of streams say is an error, and each of
 /// them is one: the version that the destination refuses.
-const ERRORS: &[(&str, &str, &str, &str)] = &[
-    (
-        "x86_64-q35",
-        "7.2.22 > 5.2.0",
-        "pciespscsi",
-        "version-too-new",
-    ),
-    (
-        "x86_64-q35",
-        "10.0.13 > 5.2.0",
-        "pciespscsi",
-        "version-too-new",
-    ),
-    (
-        "x86_64-q35",
-        "11.1.3 > 5.2.0",
-        "pciespscsi",
-        "version-too-new",
-    ),
-    (
-        "ppc64-pseries",
-        "7.2.22 > 5.2.0",
-        "spapr_iommu",
-        "version-too-new",
-    ),
-    (
-        "ppc64-pseries",
-        "10.0.13 > 5.2.0",
-        "spapr_iommu",
-        "version-too-new",
-    ),
-    (
-        "ppc64-pseries",
-        "11.1.3 > 5.2.0",
-        "spapr_iommu",
-        "version-too-new",
-    ),
-];
+const ERRORS: &str = "\
+ppc64-pseries 10.0.13 > 5.2.0 spapr_iommu version-too-new
+ppc64-pseries 11.1.3 > 5.2.0 spapr_iommu version-too-new
+ppc64-pseries 7.2.22 > 5.2.0 spapr_iommu version-too-new
+x86_64-q35 10.0.13 > 5.2.0 pciespscsi version-too-new
+x86_64-q35 11.1.3 > 5.2.0 pciespscsi version-too-new
+x86_64-q35 7.2.22 > 5.2.0 pciespscsi version-too-new";
 
 #[test]
 fn builds_that_are_compatible_have_no_errors() {
@@ -87,8 +56,7 @@ fn builds_that_are_compatible_have_no_errors() {
                     assert_eq!(f.evidence, Evidence::Stream);
                     if f.level == Level::Error {
                         let (from, to) = f.direction.source_destination(old, new);
-                        let vmsd = f.path[0].clone();
-                        found.push((*name, format!("{from} > {to}"), vmsd, f.rule));
+                        found.push(format!("{name} {from} > {to} {} {}", f.path[0], f.rule));
                     }
                 }
             }
@@ -96,14 +64,8 @@ fn builds_that_are_compatible_have_no_errors() {
     }
     assert!(pairs >= 25, "{pairs} pairs: fixtures are missing");
     found.dedup();
-    let mut found: Vec<_> = found
-        .iter()
-        .map(|(name, pair, vmsd, rule)| (*name, pair.as_str(), vmsd.as_str(), rule.id()))
-        .collect();
-    let mut expected = ERRORS.to_vec();
     found.sort_unstable();
-    expected.sort_unstable();
-    assert_eq!(found, expected);
+    assert_eq!(found.join("\n"), ERRORS);
 }
 
 #[test]

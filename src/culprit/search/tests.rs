@@ -93,6 +93,15 @@ fn log2(n: usize) -> usize {
     n.next_power_of_two().trailing_zeros() as usize
 }
 
+/// A failure that points at one item.
+fn pointing<E>(evidence: E, suspect: Item) -> Answer<E> {
+    Answer::Failed {
+        evidence,
+        suspect: Some(suspect),
+        alike: BTreeSet::new(),
+    }
+}
+
 proptest! {
     #[test]
     fn every_culprit_is_found_and_no_neighbour_is_blamed(
@@ -258,12 +267,7 @@ fn what_needs_a_device_that_fails_on_the_way_back_is_not_tried() {
 #[test]
 fn a_failure_of_many_that_points_at_one_is_remembered() {
     let (mut search, trials) = Search::of_packs(&packs(4, 4), &[FORWARD]);
-    let answer = Answer::Failed {
-        evidence: "pack",
-        suspect: Some(2),
-        alike: BTreeSet::new(),
-    };
-    search.record(&trials[0], answer);
+    search.record(&trials[0], pointing("pack", 2));
     assert_eq!(search.pointed_at(FORWARD, 2), Some(&"pack"));
     assert_eq!(search.pointed_at(FORWARD, 1), None);
 }
@@ -351,12 +355,7 @@ fn what_is_like_a_culprit_is_tried_alone_once_a_second_has_failed() {
 #[test]
 fn a_death_that_points_at_one_item_is_put_down_to_it_though_it_does_not_come_again() {
     let (mut search, trials) = Search::of_packs(&[(0..5).collect()], &[FORWARD]);
-    let died = Answer::Failed {
-        evidence: "died in 3",
-        suspect: Some(3),
-        alike: BTreeSet::new(),
-    };
-    let parts = search.record(&trials[0], died);
+    let parts = search.record(&trials[0], pointing("died in 3", 3));
     let items: Vec<&[Item]> = parts.iter().map(|trial| trial.items.as_slice()).collect();
     assert_eq!(items, [&[3][..], &[0, 1, 2, 4]]);
     let mut next = Vec::new();
@@ -502,15 +501,8 @@ fn suspected(
     passes: usize,
     by_chance: fn(&&'static str) -> bool,
 ) -> (Search<&'static str>, Vec<Trial>) {
-    let failed = |evidence| Answer::Failed {
-        evidence,
-        suspect: Some(1),
-        alike: BTreeSet::new(),
-    };
-    let passed = || Answer::Passed {
-        evidence: "well",
-        likely_to_fail: BTreeSet::new(),
-    };
+    let failed = |evidence| pointing(evidence, 1);
+    let passed = || Answer::passed("well");
     let (search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
     let mut search = search.with_chance(by_chance);
     let parts = search.record(&trials[0], failed("pack"));

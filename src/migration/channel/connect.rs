@@ -13,7 +13,7 @@ use crate::migration::checks::stream_memory::StreamMemory;
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::commands::QueryMigrate;
 use crate::migration::endpoint::vm::Vm;
-use crate::migration::leg::error::{LegError, command_failed};
+use crate::migration::leg::error::{LegError, checked};
 use crate::qemu::qmp::QmpError;
 use crate::qemu::quote;
 use crate::report::{LegSide, Phase};
@@ -138,24 +138,15 @@ fn pair() -> Result<(UnixStream, UnixStream), LegError> {
 }
 
 async fn give(vm: &mut Vm, side: LegSide, socket: &UnixStream) -> Result<(), LegError> {
-    let given = vm
-        .monitored
-        .session
-        .give(socket.as_fd(), DESCRIPTOR, vm.command);
-    match given.await {
-        Ok(()) => Ok(()),
-        Err(error) => Err(command_failed(vm, side, Phase::SetUp, error).await),
-    }
+    let session = &vm.monitored.session;
+    let given = session.give(socket.as_fd(), DESCRIPTOR, vm.command).await;
+    checked(vm, side, Phase::SetUp, given).await
 }
 
 /// Returns a port of the proxy, which leads to the one that the destination listens on, or that one
 /// itself.
 pub(crate) async fn port(vm: &Vm, relayed: Relayed) -> Result<(String, StreamProxy), QmpError> {
-    let reply = vm
-        .monitored
-        .session
-        .execute(QueryMigrate {}, vm.command)
-        .await?;
+    let reply = vm.execute(QueryMigrate {}).await?;
     let port = reply
         .socket_address
         .iter()

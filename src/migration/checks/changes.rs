@@ -129,18 +129,13 @@ impl LoadChanges {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::testing;
 
     fn diff(field: &str, landed_in: Option<&str>) -> StateDiff {
         StateDiff {
-            leg: 0,
             section: "0000:00:02.0/dev".into(),
-            instance: 0,
-            field: field.to_owned(),
-            change: Change::Changed,
-            sent: "0x0".to_owned(),
-            held: Some("0x1".to_owned()),
             landed_in: landed_in.map(str::to_owned),
-            fresh: None,
+            ..testing::diff(field)
         }
     }
 

@@ -143,7 +143,7 @@ async fn map(vm: &Vm, side: LegSide) -> Result<MemoryMap, LegError> {
     let command = HumanCommand {
         command_line: "info mtree -f".to_owned(),
     };
-    let text = vm.monitored.session.execute(command, vm.command).await;
+    let text = vm.execute(command).await;
     let text = text.map_err(|error| unanswered(side, error))?;
     Ok(MemoryMap::from_mtree(&text))
 }

@@ -105,33 +105,6 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_says_where_the_first_page_is() {
-        let difference = |first, blocks: &[&str]| PageDifference {
-            differing: 2,
-            of: 32,
-            first,
-            blocks: blocks.iter().map(|block| (*block).to_owned()).collect(),
-            pages: Vec::new(),
-        };
-        for (found, sentence) in [
-            (
-                difference(FirstPage::InBlock(0x5000), &["a", "b"]),
-                "2 of 32 pages of memory differ, the first at 0x5000 of a",
-            ),
-            (
-                difference(FirstPage::AtAddress(0x10_0000), &["pc.ram"]),
-                "2 of 32 pages of memory differ, the first at 0x100000, in pc.ram",
-            ),
-            (
-                difference(FirstPage::AtAddress(0), &[]),
-                "2 of 32 pages of memory differ, the first at 0x0",
-            ),
-        ] {
-            assert_eq!(found.to_string(), sentence);
-        }
-    }
-
-    #[test]
     fn pages_that_are_left_out_are_told_no_more() {
         let page = |block: &str, at| PlacedPage {
             block: block.to_owned(),

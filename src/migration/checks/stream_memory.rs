@@ -200,21 +200,17 @@ mod tests {
     #[test]
     fn what_changed_vanished_or_turned_up_is_reported_with_the_first_place() {
         let sent = memory(&[("a", &[(0x3000, 1), (0x5000, 1)]), ("b", &[(0, 1)])]);
-        for (arrived, expected) in [
-            (
-                memory(&[("a", &[(0x3000, 1), (0x5000, 2)]), ("b", &[])]),
-                "2 of 32 pages of memory differ, the first at 0x5000 of a",
-            ),
-            (
-                memory(&[("a", &[(0x1000, 1), (0x3000, 1)]), ("b", &[(0, 1)])]),
-                "2 of 32 pages of memory differ, the first at 0x1000 of a",
-            ),
-            (
-                memory(&[("a", &[(0x3000, 1), (0x5000, 1)])]),
-                "1 of 32 pages of memory differ, the first at 0x0 of b",
-            ),
+        let both = [("a", &[(0x3000, 1), (0x5000, 2)][..]), ("b", &[])];
+        let moved = [("a", &[(0x1000, 1), (0x3000, 1)][..]), ("b", &[(0, 1)])];
+        let lone = [("a", &[(0x3000, 1), (0x5000, 1)][..])];
+        for (arrived, differing, first) in [
+            (&both[..], 2, "0x5000 of a"),
+            (&moved, 2, "0x1000 of a"),
+            (&lone, 1, "0x0 of b"),
         ] {
-            assert_eq!(sentence(&sent, &arrived).as_deref(), Some(expected));
+            let found = sentence(&sent, &memory(arrived)).expect("a difference");
+            let pages = format!("{differing} of 32 pages of memory differ");
+            assert_eq!(found, format!("{pages}, the first at {first}"));
         }
     }
 

@@ -188,7 +188,7 @@ mod tests {
     use super::*;
     use crate::migration::leg::error::Timeout;
     use crate::qemu::Ended;
-    use crate::report::{FailureKind, Phase, StateDiff};
+    use crate::report::{FailureKind, Phase, StateDiff, testing};
 
     const SIGABRT: i32 = 6;
     const EXIT_1: i32 = 1 << 8;
@@ -260,27 +260,15 @@ mod tests {
             let kind = LegErrorKind::MigrationFailed(Some(reason.to_owned()));
             LegError::new(LegSide::Destination, Phase::Transfer, kind)
         };
+        let killed = "the source was killed by SIGSEGV";
+        let late = "the source is not through 60 s after the migration began";
+        let load = "load of migration failed: Input/output error";
+        let channel = "channel: Input/output error";
         for (error, printed, message) in [
-            (
-                ended(LegSide::Source, 11),
-                "",
-                "the source was killed by SIGSEGV",
-            ),
-            (
-                not_completed(LegSide::Source),
-                "",
-                "the source is not through 60 s after the migration began",
-            ),
-            (
-                ended(LegSide::Destination, EXIT_1),
-                "load of migration failed: Input/output error",
-                "load of migration failed: Input/output error",
-            ),
-            (
-                failed("channel: Input/output error"),
-                "",
-                "channel: Input/output error",
-            ),
+            (ended(LegSide::Source, 11), "", killed),
+            (not_completed(LegSide::Source), "", late),
+            (ended(LegSide::Destination, EXIT_1), load, load),
+            (failed(channel), "", channel),
         ] {
             let cause = placed(&error, printed);
             assert_eq!((cause.section, cause.message.as_str()), (None, message));
@@ -326,15 +314,8 @@ mod tests {
             (Change::Vanished, None),
         ] {
             let diff = StateDiff {
-                leg: 0,
-                section: "sd-card".into(),
-                instance: 0,
-                field: "enable".to_owned(),
                 change,
-                sent: "false".to_owned(),
-                held: None,
-                landed_in: None,
-                fresh: None,
+                ..testing::diff("enable")
             };
             let error = LegError::of_state(&[diff]).expect("a difference");
             assert_eq!(placed(&error, "").rule, rule, "{change:?}");

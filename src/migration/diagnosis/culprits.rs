@@ -292,11 +292,7 @@ fn split(search: &Search<()>, route: Route, devices: &[String]) -> Split {
     let grouped = culprits.concat();
     let mut split = Split {
         without_any: search.fails_without_any(),
-        culprits: Vec::new(),
-        alike: Vec::new(),
-        passed: Vec::new(),
-        hidden: Vec::new(),
-        undecided: Vec::new(),
+        ..Split::default()
     };
     for (item, id) in devices.iter().enumerate() {
         match search.verdict(route, item) {

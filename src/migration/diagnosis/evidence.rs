@@ -82,24 +82,3 @@ pub(crate) fn owner<'d>(devices: &'d [RootDevice], section: &SectionName) -> Opt
     let found = devices.iter().find(|device| section.is_at(&device.address));
     found.map(|device| device.id.as_str())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_section_belongs_to_the_device_at_its_address() {
-        let devices = [("0000:00:01.0", "a"), ("0000:00:01.1", "b")];
-        let devices = devices.map(|(address, id)| RootDevice {
-            address: address.to_owned(),
-            id: id.to_owned(),
-        });
-        for (section, id) in [
-            ("0000:00:01.1/vga", Some("b")),
-            ("0000:00:01.1f/vga", None),
-            ("vga", None),
-        ] {
-            assert_eq!(owner(&devices, &section.into()), id, "{section:?}");
-        }
-    }
-}

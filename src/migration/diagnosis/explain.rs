@@ -6,7 +6,6 @@ use crate::compare::explain::{Blamed, Explanation, Objection, explain};
 use crate::compare::renames::NoRenames;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
-use crate::migration::leg::error::LegError;
 use crate::migration::leg::save::save_new_machine;
 use crate::migration::result::RunResult;
 use crate::qemu::output::load::{LoadFailure, Refused};
@@ -38,22 +37,15 @@ pub(crate) async fn explain_refusal(
         // The build itself says what it lacks.
         return;
     }
-    let source_gave_up = run
+    let has_no_say = run
         .error
         .as_ref()
-        .is_some_and(|error| error.source_gave_up());
-    let is_killed = run
-        .error
-        .as_ref()
-        .is_some_and(LegError::is_killed_by_others);
+        .is_some_and(|error| error.source_gave_up() || error.is_killed_by_others());
     // What died later than the load, or nowhere in it, refused nothing.
     let died_elsewhere = run.outcome == Outcome::Crash
         && (cause.phase != Some(Phase::Transfer) || cause.section.is_none());
-    if !matches!(run.outcome, Outcome::Fail | Outcome::Crash)
-        || source_gave_up
-        || is_killed
-        || died_elsewhere
-    {
+    let is_refusal = matches!(run.outcome, Outcome::Fail | Outcome::Crash);
+    if !is_refusal || has_no_say || died_elsewhere {
         return;
     }
     let known = known.filter(|known| {

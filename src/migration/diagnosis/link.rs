@@ -36,7 +36,7 @@ fn explain<'f>(
 /// Links a case that failed to what several kinds of section have in common, if its section is one of them and no
 /// other set-up of the device explains it. That is added to its cause. To be called last, and once for a case.
 pub(crate) fn link_common<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Finding> {
-    let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
+    let direction = case.last_direction();
     // What explains another one of its kind explains it.
     let gates = case.gates() && case.same_as.is_none();
     let explained = Some(Rule::PropertyDefaultChanged);
@@ -69,13 +69,10 @@ fn confirm(finding: &mut Finding, case: &str) {
 
 /// Links a case that failed to the finding that predicted it.
 pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Finding> {
-    if matches!(
-        case.outcome,
-        Outcome::Pass | Outcome::Skip | Outcome::Broken
-    ) {
+    if !case.outcome.is_failure() {
         return None;
     }
-    let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
+    let direction = case.last_direction();
     let cause = case.cause.as_mut()?;
     if matches!(
         cause.rule,
@@ -83,12 +80,7 @@ pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&
     ) {
         // How the device is set up explains what it sends.
         let mut findings = findings.iter();
-        return findings.find(|finding| {
-            finding
-                .confirmed_by
-                .as_ref()
-                .is_some_and(|by| by.is_case(&case.id))
-        });
+        return findings.find(|finding| finding.is_confirmed_by(&case.id));
     }
     let finding = explain(cause, direction, findings)?;
     cause.rule = Some(finding.rule);
@@ -113,7 +105,7 @@ pub(crate) fn link_features(cases: &mut [Case], findings: &mut [Finding]) {
         .iter_mut()
         .filter(|case| case.outcome == Outcome::Fail)
     {
-        let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
+        let direction = case.last_direction();
         let Some(cause) = case.cause.as_mut().filter(|of| !of.features.is_empty()) else {
             continue;
         };
@@ -152,27 +144,32 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::report::testing;
 
-    fn case(outcome: &str, field: Option<&str>) -> Case {
-        serde_json::from_value(json!({
-            "id": "x", "machine": "pc-q35-7.2", "device_set": "x", "devices": [], "left_out": [],
-            "transport": "unix", "direction": "backward", "running": false, "outcome": outcome,
-            "cause": {"section": "0000:00:01.0/sd", "instance": 0, "field": field, "rule": null,
-                "message": "no"},
-            "control": null, "repeated": null, "legs": [], "state_diff": [], "state_checked": null,
-            "state_unchecked": null, "allowed_by": null, "reproduce": null, "source_stderr": "",
-            "destination_stderr": "", "logs": null, "elapsed_ms": 1
-        }))
-        .expect("a case")
+    fn case(outcome: Outcome, field: Option<&str>) -> Case {
+        Case {
+            outcome,
+            cause: Some(Cause {
+                section: Some("0000:00:01.0/sd".into()),
+                instance: Some(0),
+                field: field.map(str::to_owned),
+                ..Cause::default()
+            }),
+            ..Case::untried(
+                "x".to_owned(),
+                "pc-q35-7.2",
+                "x",
+                "unix",
+                Direction::Backward,
+            )
+        }
     }
 
     fn finding(rule: Rule, level: &str, direction: &str, path: &[&str]) -> Finding {
-        serde_json::from_value(json!({
+        testing::finding(json!({
             "rule": rule.id(), "level": level, "direction": direction, "section": "sd-card",
-            "also_in": [], "path": path, "message": "m", "old": null, "new": null,
-            "allowed_by": null, "evidence": "dump", "confirmed_by": null, "context": []
+            "path": path,
         }))
-        .expect("a finding")
     }
 
     #[test]
@@ -192,7 +189,7 @@ mod tests {
             ("vga-isa", "forward", false),
             ("virtio-vga", "backward", false),
         ] {
-            let mut case = case("fail", None);
+            let mut case = case(Outcome::Fail, None);
             if let Some(cause) = &mut case.cause {
                 cause.section = Some(section.into());
             }
@@ -236,7 +233,7 @@ mod tests {
         ];
         for (known, field, rule) in table {
             let mut findings: Vec<Finding> = known.iter().copied().cloned().collect();
-            let mut case = case("lost", *field);
+            let mut case = case(Outcome::Lost, *field);
             link(&mut case, &mut findings);
             let rule_found = case.cause.and_then(|cause| cause.rule);
             assert_eq!(rule_found, *rule, "{field:?}: {findings:#?}");
@@ -250,6 +247,6 @@ mod tests {
             }
         }
         let mut findings = vec![certain];
-        assert!(link(&mut case("pass", None), &mut findings).is_none());
+        assert!(link(&mut case(Outcome::Pass, None), &mut findings).is_none());
     }
 }

@@ -113,47 +113,29 @@ qemu_loadvm_state_section_partend 1
 
     #[test]
     fn the_last_section_begun_is_where_a_load_was() {
-        let section = |name: &str, instance| Reached::Section {
-            name: name.into(),
-            instance,
-        };
-        for (more, reached) in [
-            // A further part of what was begun before.
-            ("", section("ram", 0)),
-            (
-                "qemu_loadvm_state_section_startfull 17(fw_cfg (io)) 0 2\n",
-                section("fw_cfg (io)", 0),
-            ),
-            (
-                "qemu_loadvm_state_section_command 0\n\
-                 qemu_loadvm_state_section_startfull 37(cpu) 3 12\n\
-                 qemu_loadvm_state_post_main -22\n",
-                section("cpu", 3),
-            ),
-            // As 5.2 wrote it.
-            (
-                "19416@1795519766.554061:qemu_loadvm_state_section_startfull 38(0000:00:02.0/vga) 0 1\n",
-                section("0000:00:02.0/vga", 0),
-            ),
-            (
-                "19416@1795519766.554079:qemu_loadvm_state_post_main 0\n",
-                Reached::Everything,
-            ),
-            // Cut off where the build died.
-            (
-                "qemu_loadvm_state_section_startfull 38(vg",
-                section("ram", 0),
-            ),
-        ] {
-            assert_eq!(
-                Reached::from_trace(&format!("{MEMORY}{more}")),
-                reached,
-                "{more}"
-            );
+        let mut trace = MEMORY.to_owned();
+        // A further part of what was begun before is the last there.
+        let mut reached = "ram";
+        for line in MORE.lines() {
+            assert_eq!(Reached::from_trace(&trace).to_string(), reached, "{trace}");
+            let (begun, more) = line.split_once(" <- ").expect("what is reached by what");
+            reached = begun;
+            trace.push_str(&format!("{more}\n"));
         }
+        assert_eq!(Reached::from_trace(&trace), Reached::Everything);
         assert_eq!(Reached::from_trace(""), Reached::Nothing);
-        assert_eq!(section("cpu", 3).to_string(), "cpu instance 3");
     }
+
+    /// Further lines, each with the section that was begun last by then: what is cut off, as where a build died, begins
+    /// none. The last ones are as 5.2 wrote them.
+    const MORE: &str = "\
+ram <- qemu_loadvm_state_section_startfull 38(vg
+fw_cfg (io) <- qemu_loadvm_state_section_startfull 17(fw_cfg (io)) 0 2
+fw_cfg (io) <- qemu_loadvm_state_section_command 0
+cpu instance 3 <- qemu_loadvm_state_section_startfull 37(cpu) 3 12
+cpu instance 3 <- qemu_loadvm_state_post_main -22
+0000:00:02.0/vga <- 19416@1795519766.554061:qemu_loadvm_state_section_startfull 38(0000:00:02.0/vga) 0 1
+everything <- 19416@1795519766.554079:qemu_loadvm_state_post_main 0";
 
     #[test]
     fn a_log_that_qemu_would_name_otherwise_is_none() {

@@ -13,7 +13,7 @@ use crate::migration::diagnosis::property_diff::{
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, RoleArgs, Vm};
 use crate::model::{Direction, Rule};
 use crate::qemu::properties::{Kind, Object, Snapshot};
-use crate::qemu::{Problem, StartError, Subject, private_dir};
+use crate::qemu::{StartError, Subject, private_dir};
 use crate::report::{Case, Cause, Confirmation, Finding, Level, Outcome};
 use crate::rules::known_issues::KnownIssues;
 use crate::vmstate::dump::Dump;
@@ -73,11 +73,7 @@ async fn snapshot(
     launch: &LaunchSpec,
     relevant: impl Fn(&[Object]) -> Vec<bool>,
 ) -> Result<Snapshot, StartError> {
-    let no_folder = |error: io::Error| StartError {
-        label: endpoint.build.label().to_owned(),
-        problem: Problem::Temp(error),
-        stderr: String::new(),
-    };
+    let no_folder = |error: io::Error| StartError::quiet(&endpoint.build, error);
     let folder = private_dir().map_err(no_folder)?;
     launch.prepare(folder.path()).map_err(no_folder)?;
     let vm = Vm::start(endpoint, launch, Role::First, folder.path(), 0).await?;
@@ -218,7 +214,7 @@ fn link(case: &mut Case, differences: &[Difference], machine: &str) -> Vec<Findi
     if offered.is_empty() {
         offered = differences.iter().collect();
     }
-    let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
+    let direction = case.last_direction();
     let Some(cause) = case.cause.as_mut().filter(|_| !offered.is_empty()) else {
         return Vec::new();
     };

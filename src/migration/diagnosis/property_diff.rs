@@ -116,15 +116,8 @@ pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Ve
         };
         let offered_alone = [lost(old, new), lost(new, old)];
         if old.kind == Kind::Cpu && old.type_name != new.type_name {
-            add(Difference {
-                type_name: old.type_name.clone(),
-                property: CPU.to_owned(),
-                how: How::OtherCpu {
-                    old: old.type_name.clone(),
-                    new: new.type_name.clone(),
-                },
-                offered_alone: [None; 2],
-            });
+            let types = [old, new].map(|object| object.type_name.clone());
+            add(Difference::of_default_cpu(types));
             // Models differ in all that makes them.
             continue;
         }

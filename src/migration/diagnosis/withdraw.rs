@@ -23,7 +23,7 @@ fn withdraw_lengths(cases: &[Case], findings: &mut Vec<Finding>) {
         let (Some(section), Some(field), true) = (&cause.section, &cause.field, is_set_up) else {
             continue;
         };
-        let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
+        let direction = case.last_direction();
         findings.retain(|finding| {
             let is_its_length = finding.rule == Rule::FieldResized
                 && finding.evidence == Evidence::Stream
@@ -50,7 +50,7 @@ impl Refused {
         let is_whole = cause.field.as_deref().is_none_or(|field| field == vmsd);
         (is_whole && cause.rule.is_some_and(is_version)).then(|| Refused {
             vmsd: vmsd.to_owned(),
-            direction: case.legs.last().map_or(case.direction, |leg| leg.direction),
+            direction: case.last_direction(),
         })
     }
 
@@ -95,15 +95,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::report::{Cause, Outcome};
+    use crate::report::{Cause, Outcome, testing};
 
     fn finding(path: &[&str], direction: &str, evidence: &str) -> Finding {
-        serde_json::from_value(json!({
+        testing::finding(json!({
             "rule": "field-resized", "level": "warning", "direction": direction, "section": "cpu",
-            "also_in": [], "path": path, "message": "m", "old": null, "new": null,
-            "allowed_by": null, "evidence": evidence, "confirmed_by": null, "context": []
+            "path": path, "evidence": evidence,
         }))
-        .expect("a finding")
     }
 
     fn refused(field: Option<&str>, rule: Rule) -> Case {

@@ -210,50 +210,35 @@ pub(crate) fn parameters(capabilities: &[Capability], pace: Pace, side: LegSide)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Transport::{Exec, Fd, File, Tcp, Unix};
 
     #[test]
     fn a_capability_has_what_it_needs_or_says_what_it_lacks() {
-        use Capability::*;
-        for (capability, transport, beside, obstacle) in [
-            (PostcopyPreempt, Unix, &[PostcopyRam][..], None),
-            (
-                PostcopyPreempt,
-                Unix,
-                &[],
-                Some("needs postcopy-ram beside it"),
-            ),
-            (
-                PostcopyPreempt,
-                Fd,
-                &[PostcopyRam],
-                Some("opens several connections"),
-            ),
-            (ZeroCopySend, Tcp, &[Multifd], None),
-            (ZeroCopySend, Unix, &[Multifd], Some("send memory by TCP")),
-            (ZeroCopySend, Tcp, &[], Some("needs multifd beside it")),
-            (MappedRam, File, &[], None),
-            (MappedRam, Unix, &[], Some("places of a file")),
-            (Multifd, File, &[MappedRam], None),
-            (Multifd, File, &[], Some("with mapped-ram")),
-            (Xbzrle, Exec, &[AutoConverge], None),
-            (Tls, Tcp, &[Multifd, PostcopyRam], None),
-            (Tls, File, &[], Some("agree on a key first")),
-            (
-                Tls,
-                Tcp,
-                &[ZeroCopySend],
-                Some("zero-copy-send sends it as it is"),
-            ),
+        // A capability, the transport, what is beside it, and what it lacks.
+        for row in [
+            "postcopy-preempt unix postcopy-ram:",
+            "postcopy-preempt unix: needs postcopy-ram beside it",
+            "postcopy-preempt fd postcopy-ram: opens several connections",
+            "zero-copy-send tcp multifd:",
+            "zero-copy-send unix multifd: send memory by TCP",
+            "zero-copy-send tcp: needs multifd beside it",
+            "mapped-ram file:",
+            "mapped-ram unix: places of a file",
+            "multifd file mapped-ram:",
+            "multifd file: with mapped-ram",
+            "xbzrle exec auto-converge:",
+            "tls tcp multifd postcopy-ram:",
+            "tls file: agree on a key first",
+            "tls tcp zero-copy-send: zero-copy-send sends it as it is",
         ] {
-            let found = capability.obstacle(transport, beside);
-            match obstacle {
-                None => assert_eq!(found, None),
-                Some(words) => assert!(
-                    found.as_ref().is_some_and(|f| f.contains(words)),
-                    "{found:?}"
-                ),
-            }
+            let (what, lacking) = row.split_once(':').unwrap();
+            let mut names = what.split(' ');
+            let capability: Capability = names.next().unwrap().parse().unwrap();
+            let transport = names.next().unwrap().parse().unwrap();
+            let beside: Vec<Capability> = names.map(|name| name.parse().unwrap()).collect();
+            let found = capability.obstacle(transport, &beside);
+            assert_eq!(found.is_some(), !lacking.is_empty(), "{row}: {found:?}");
+            let found = found.unwrap_or_default();
+            assert!(found.contains(lacking.trim()), "{row}: {found}");
         }
         for capability in Capability::ALL {
             assert_eq!(capability.to_string().parse(), Ok(capability));

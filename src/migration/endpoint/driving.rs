@@ -73,9 +73,8 @@ impl Vm {
         let Seat {
             driving, waiting, ..
         } = self.seat.take()?;
-        let session = &self.monitored.session;
         let work = async {
-            let buses = match session.execute(QueryPci {}, self.command).await {
+            let buses = match self.execute(QueryPci {}).await {
                 Ok(buses) => buses,
                 // A build without PCI has no such command.
                 Err(QmpError::Refused { .. }) => Vec::new(),

@@ -53,8 +53,7 @@ impl Vm {
     }
 
     async fn pci_devices(&self) -> Result<Vec<PciDeviceReply>, QmpError> {
-        let asked = self.monitored.session.execute(QueryPci {}, self.command);
-        let buses = asked.await?.into_iter();
+        let buses = self.execute(QueryPci {}).await?.into_iter();
         Ok(buses.flat_map(|bus| bus.devices).collect())
     }
 }

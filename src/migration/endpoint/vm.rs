@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use qapi::qmp::QmpCommand;
+
 use crate::devices::{Drivers, Known};
 use crate::guest::Board;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::diagnosis::load_trace;
-use crate::migration::endpoint::commands::{Cont, QueryStatus, Stop};
 use crate::migration::endpoint::driving::{Driving, Seat};
 use crate::migration::endpoint::tls;
 use crate::model::{Accelerator, Version};
@@ -23,8 +24,8 @@ use crate::qemu::output::devices::DeviceTree;
 use crate::qemu::properties::{Asked, Snapshot};
 use crate::qemu::qmp::QmpError;
 use crate::qemu::{
-    Answer, Build, BuildInfo, MallocFill, Monitored, Opened, Pair, Problem, Question, StartError,
-    Subject, accelerator, machine, option_value, quote,
+    Answer, Build, BuildInfo, MallocFill, Monitored, Opened, Pair, Question, StartError, Subject,
+    accelerator, machine, option_value, quote,
 };
 use crate::stream::section_override::SectionOverride;
 use crate::vmstate::dump::Dump;
@@ -367,11 +368,7 @@ impl Vm {
         folder: &Path,
         index: usize,
     ) -> Result<Vm, StartError> {
-        let no_socket = |error: io::Error| StartError {
-            label: endpoint.build.label().to_owned(),
-            problem: Problem::Temp(error),
-            stderr: String::new(),
-        };
+        let no_socket = |error: io::Error| StartError::quiet(&endpoint.build, error);
         let mut args = launch.args(endpoint, role, folder);
         args.push("-S".into());
         let mut trace = None;
@@ -476,37 +473,15 @@ impl Vm {
         matches!(self.workload, Some(Workload::Tiny(_)))
     }
 
-    /// Lets the guest run.
+    /// Has the build execute a command, in the time that it has for one.
     ///
     /// # Errors
-    /// The build refuses to.
-    pub async fn cont(&self) -> Result<(), QmpError> {
-        self.monitored
-            .session
-            .execute(Cont {}, self.command)
-            .await
-            .map(drop)
-    }
-
-    /// Stops the guest; one that is stopped stays so.
-    ///
-    /// # Errors
-    /// The build refuses to.
-    pub(crate) async fn stop(&self) -> Result<(), QmpError> {
-        self.monitored
-            .session
-            .execute(Stop {}, self.command)
-            .await
-            .map(drop)
-    }
-
-    /// Checks that the build answers: where its guest says nothing, one that does not is what hangs.
-    ///
-    /// # Errors
-    /// It does not answer.
-    pub(crate) async fn answers(&self) -> Result<(), QmpError> {
-        let asked = self.monitored.session.execute(QueryStatus {}, self.command);
-        asked.await.map(drop)
+    /// It refuses, its session broke, or it did not answer in time.
+    pub(crate) async fn execute<C>(&self, command: C) -> Result<C::Ok, QmpError>
+    where
+        C: QmpCommand<Ok: Send> + 'static,
+    {
+        self.monitored.session.execute(command, self.command).await
     }
 
     /// Reads everything that the guest has printed by now into the log.

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use qapi::qmp::QmpCommand;
+
 use crate::driver::DriveError;
 use crate::migration::boot::BootError;
 use crate::migration::checks::pages::PageDifference;
@@ -264,21 +266,15 @@ impl LegError {
     /// Replaces a monitor that broke by the end of its process, if that has ended. `vm` is the side of the
     /// error.
     pub(crate) async fn with_end_of(self, vm: &mut Vm) -> Self {
-        match self.kind {
+        match &self.kind {
             LegErrorKind::Monitor(error) => match ended(vm, TIME_TO_EXPLAIN).await {
                 // Asked to quit, it ends well whatever it has said.
-                Some(how) if how.0.success() && matches!(error, QmpError::NotQmp(_)) => LegError {
-                    kind: LegErrorKind::Monitor(error),
-                    ..self
-                },
+                Some(how) if how.0.success() && matches!(error, QmpError::NotQmp(_)) => self,
                 Some(how) => LegError {
                     kind: LegErrorKind::Ended(how),
                     ..self
                 },
-                None => LegError {
-                    kind: LegErrorKind::Monitor(error),
-                    ..self
-                },
+                None => self,
             },
             LegErrorKind::TimedOut(_) => self.waiting_for(vm),
             _ => self,
@@ -496,16 +492,33 @@ impl From<MemoryFault> for LegErrorKind {
     }
 }
 
-/// Makes the error of a command that failed on one side.
-pub(crate) async fn command_failed(
+/// Has a side execute a command. One that fails is an error of the leg.
+pub(crate) async fn execute<C>(
     vm: &mut Vm,
     side: LegSide,
     phase: Phase,
-    error: QmpError,
-) -> LegError {
-    LegError::of_command(side, phase, error)
-        .with_end_of(vm)
-        .await
+    command: C,
+) -> Result<C::Ok, LegError>
+where
+    C: QmpCommand<Ok: Send> + 'static,
+{
+    let answer = vm.execute(command).await;
+    checked(vm, side, phase, answer).await
+}
+
+/// Makes the error of a leg of that of a command which one side has executed.
+pub(crate) async fn checked<T>(
+    vm: &mut Vm,
+    side: LegSide,
+    phase: Phase,
+    answer: Result<T, QmpError>,
+) -> Result<T, LegError> {
+    match answer {
+        Ok(answer) => Ok(answer),
+        Err(error) => Err(LegError::of_command(side, phase, error)
+            .with_end_of(vm)
+            .await),
+    }
 }
 
 /// Returns how a process ended, if it does so in time; unlike a plain wait this kills no process.

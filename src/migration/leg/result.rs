@@ -5,8 +5,9 @@ use crate::migration::checks::changes::LoadChanges;
 use crate::migration::checks::memory;
 use crate::migration::checks::pages::{PageDifference, PlacedPage};
 use crate::migration::config::MigrationConfig;
+use crate::migration::endpoint::commands::Stop;
 use crate::migration::endpoint::vm::{LaunchSpec, Vm};
-use crate::migration::leg::error::{GuestFault, LegError, MemoryFault, command_failed};
+use crate::migration::leg::error::{GuestFault, LegError, MemoryFault, execute};
 use crate::migration::leg::save::{save, wait_until_saved};
 use crate::migration::leg::transfer::{Means, transfer};
 use crate::migration::leg::watch::Stats;
@@ -138,9 +139,7 @@ async fn stop_linux(source: &mut Vm, log: &mut SerialLog) -> Result<(), LegError
         return Ok(());
     }
     let side = LegSide::Source;
-    if let Err(error) = source.stop().await {
-        return Err(command_failed(source, side, Phase::SetUp, error).await);
-    }
+    execute(source, side, Phase::SetUp, Stop {}).await?;
     let events = source.read_console(log);
     match events.into_iter().find(|event| !event.is_good()) {
         Some(bad) => {

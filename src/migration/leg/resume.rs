@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use crate::migration::endpoint::commands::{Cont, QueryStatus, Stop};
 use crate::migration::endpoint::vm::Vm;
 use crate::migration::leg::error::{
-    GuestFault, LegError, LegErrorKind, Timeout, command_failed, ended,
+    GuestFault, LegError, LegErrorKind, Timeout, checked, ended, execute,
 };
 use crate::report::{LegSide, Phase};
 use crate::workload::SerialLog;
@@ -33,9 +34,7 @@ pub(crate) async fn resume(
             Stay::UntilTheNextLeg => log.heartbeats_due(),
             Stay::ToTheEnd => workload.heartbeats_at_the_end().max(log.heartbeats_due()),
         };
-        if let Err(error) = destination.cont().await {
-            return Err(command_failed(destination, side, Phase::Resume, error).await);
-        }
+        execute(destination, side, Phase::Resume, Cont {}).await?;
         let last = log.last_heartbeat();
         let next = destination
             .wait_for_heartbeats(log, last, due, heartbeat)
@@ -43,20 +42,17 @@ pub(crate) async fn resume(
         if let Err(error) = next {
             let kind: LegErrorKind = match ended(destination, Duration::ZERO).await {
                 Some(how) => how.into(),
-                None => match destination.answers().await {
-                    Ok(()) => GuestFault::AfterTheMove(error).into(),
-                    Err(error) => {
-                        return Err(command_failed(destination, side, Phase::Resume, error).await);
-                    }
-                },
+                // A build that does not answer is what hangs, not the guest that says nothing in it.
+                None => {
+                    execute(destination, side, Phase::Resume, QueryStatus {}).await?;
+                    GuestFault::AfterTheMove(error).into()
+                }
             };
             return Err(LegError::new(side, Phase::Resume, kind));
         }
         // One that is stopped while it is sent is stopped between two rounds: then the next leg has to wait for one.
-        if !destination.works_while_sent()
-            && let Err(error) = destination.stop().await
-        {
-            return Err(command_failed(destination, side, Phase::Resume, error).await);
+        if !destination.works_while_sent() {
+            execute(destination, side, Phase::Resume, Stop {}).await?;
         }
     }
     no_complaint(destination, side, Phase::Resume)
@@ -68,9 +64,8 @@ pub(crate) async fn resume(
 /// It does not quit, not cleanly, or not without a complaint.
 pub(crate) async fn quit(vm: &mut Vm, side: LegSide) -> Result<(), LegError> {
     let deadline = vm.command;
-    if let Err(error) = vm.monitored.session.quit(deadline).await {
-        return Err(command_failed(vm, side, Phase::Quit, error).await);
-    }
+    let asked = vm.monitored.session.quit(deadline).await;
+    checked(vm, side, Phase::Quit, asked).await?;
     match ended(vm, deadline).await {
         Some(how) if how.0.success() => no_complaint(vm, side, Phase::Quit),
         Some(how) => Err(LegError::new(side, Phase::Quit, how)),

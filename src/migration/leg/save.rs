@@ -27,6 +27,17 @@ use crate::stream::Stream;
 /// Pause between two questions whether a machine that has saved itself is done.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// Returns a new folder with the files of a launch.
+pub(crate) fn prepared(launch: &LaunchSpec) -> Result<TempFolder, String> {
+    let folder = private_dir().map_err(text)?;
+    launch.prepare(folder.path()).map_err(text)?;
+    Ok(folder)
+}
+
+pub(crate) fn text(error: impl fmt::Display) -> String {
+    error.to_string()
+}
+
 /// A machine that never runs, in one build.
 pub(crate) struct NewMachine {
     vm: Vm,
@@ -45,14 +56,9 @@ impl NewMachine {
         endpoint: &Endpoint,
         launch: &LaunchSpec,
     ) -> Result<NewMachine, String> {
-        let text = |error: &dyn fmt::Display| error.to_string();
-        let folder = private_dir().map_err(|error| text(&error))?;
-        launch
-            .prepare(folder.path())
-            .map_err(|error| text(&error))?;
-        let vm = Vm::start(endpoint, launch, Role::First, folder.path(), 0)
-            .await
-            .map_err(|error| text(&error))?;
+        let folder = prepared(launch)?;
+        let vm = Vm::start(endpoint, launch, Role::First, folder.path(), 0);
+        let vm = vm.await.map_err(text)?;
         Ok(NewMachine {
             vm,
             label: endpoint.build.label().to_owned(),
@@ -137,16 +143,15 @@ pub(crate) async fn save_new_machine_to(
 /// # Errors
 /// It refuses, or is not through in time, or the file cannot be written; in words.
 pub(crate) async fn save_to(vm: &Vm, file: &Path, deadline: Duration) -> Result<(), String> {
-    let text = |error: io::Error| format!("{}: {error}", file.display());
-    let mut written = File::create(file).map_err(text)?;
-    let (mut ours, theirs) = io::pipe().map_err(text)?;
+    let of_file = |error: io::Error| format!("{}: {error}", file.display());
+    let mut written = File::create(file).map_err(of_file)?;
+    let (mut ours, theirs) = io::pipe().map_err(of_file)?;
     let uri = give(vm, theirs).await?;
     let copied = spawn_blocking(move || io::copy(&mut ours, &mut written));
-    let begun = vm.monitored.session.execute(Migrate { uri }, vm.command);
-    begun.await.map_err(|error| error.to_string())?;
+    vm.execute(Migrate { uri }).await.map_err(text)?;
     until_completed(vm, deadline).await?;
     match timeout(deadline, copied).await {
-        Ok(Ok(copied)) => copied.map(drop).map_err(text),
+        Ok(Ok(copied)) => copied.map(drop).map_err(of_file),
         Ok(Err(panic)) => Err(panic.to_string()),
         Err(late) => Err(late.to_string()),
     }
@@ -157,16 +162,15 @@ pub(crate) async fn save_to(vm: &Vm, file: &Path, deadline: Duration) -> Result<
 /// # Errors
 /// It refuses, or is not through in time, or the file cannot be read; in words.
 pub(crate) async fn load_from(vm: &Vm, file: &Path, deadline: Duration) -> Result<(), String> {
-    let text = |error: io::Error| format!("{}: {error}", file.display());
-    let mut saved = File::open(file).map_err(text)?;
-    let (theirs, mut ours) = io::pipe().map_err(text)?;
+    let of_file = |error: io::Error| format!("{}: {error}", file.display());
+    let mut saved = File::open(file).map_err(of_file)?;
+    let (theirs, mut ours) = io::pipe().map_err(of_file)?;
     let uri = give(vm, theirs).await?;
     // Of what it does not take it says why itself.
     spawn_blocking(move || io::copy(&mut saved, &mut ours));
     let exit_on_error = None;
     let command = MigrateIncoming { uri, exit_on_error };
-    let begun = vm.monitored.session.execute(command, vm.command).await;
-    begun.map_err(|error| error.to_string())?;
+    vm.execute(command).await.map_err(text)?;
     until_completed(vm, deadline).await
 }
 
@@ -175,7 +179,7 @@ pub(crate) async fn load_from(vm: &Vm, file: &Path, deadline: Duration) -> Resul
 async fn give(vm: &Vm, end: impl AsFd) -> Result<String, String> {
     let session = &vm.monitored.session;
     let given = session.give(end.as_fd(), DESCRIPTOR, vm.command).await;
-    given.map_err(|error| error.to_string())?;
+    given.map_err(text)?;
     Ok(format!("fd:{DESCRIPTOR}"))
 }
 
@@ -186,8 +190,7 @@ async fn give(vm: &Vm, end: impl AsFd) -> Result<String, String> {
 async fn until_completed(vm: &Vm, deadline: Duration) -> Result<(), String> {
     let end = Instant::now() + deadline;
     while Instant::now() < end {
-        let asked = vm.monitored.session.execute(QueryMigrate {}, vm.command);
-        let reply = asked.await.map_err(|error| error.to_string())?;
+        let reply = vm.execute(QueryMigrate {}).await.map_err(text)?;
         match reply.status.as_deref() {
             Some("completed") => return Ok(()),
             Some("failed" | "cancelled") => {
@@ -210,15 +213,12 @@ pub(crate) async fn save(vm: &Vm, deadline: Duration) -> Captured {
 
 async fn try_save(vm: &Vm, deadline: Duration) -> Result<Captured, String> {
     let path = vm.folder.join(format!("t{}", vm.index));
-    let text = |error: &dyn fmt::Display| error.to_string();
     // The leg that brought the guest here has left its own.
     let _absent = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).map_err(|error| text(&error))?;
+    let listener = UnixListener::bind(&path).map_err(text)?;
     let proxy = StreamProxy::sink(listener, StreamMemory::sent_by(vm));
     let uri = format!("unix:{}", path.display());
-    let session = &vm.monitored.session;
-    let started = session.execute(Migrate { uri }, vm.command).await;
-    started.map_err(|error| text(&error))?;
+    vm.execute(Migrate { uri }).await.map_err(text)?;
     Ok(proxy.captured_within(deadline).await)
 }
 
@@ -230,9 +230,8 @@ async fn try_save(vm: &Vm, deadline: Duration) -> Result<Captured, String> {
 pub(crate) async fn wait_until_saved(vm: &Vm, deadline: Duration) -> Result<(), String> {
     let end = Instant::now() + deadline;
     while Instant::now() < end {
-        let asked = vm.monitored.session.execute(QueryStatus {}, vm.command);
-        let status = asked.await.map_err(|error| error.to_string())?.status;
-        if status != "finish-migrate" {
+        let reply = vm.execute(QueryStatus {}).await.map_err(text)?;
+        if reply.status != "finish-migrate" {
             return Ok(());
         }
         tokio::time::sleep(PAUSE).await;

@@ -3,7 +3,7 @@
 use crate::migration::endpoint::capability::{Capability, Pace, parameters};
 use crate::migration::endpoint::commands::{CapabilityState, QueryCapabilities, SetCapabilities};
 use crate::migration::endpoint::vm::Vm;
-use crate::migration::leg::error::{LegError, Obstacle, command_failed};
+use crate::migration::leg::error::{LegError, Obstacle, checked, execute};
 use crate::qemu::qmp::QmpError;
 use crate::report::{LegSide, Phase};
 
@@ -17,19 +17,18 @@ pub(crate) async fn set_up(
     side: LegSide,
     wanted: &[Capability],
 ) -> Result<(), LegError> {
-    let session = &vm.monitored.session;
     let set = async |name: String| {
         let capabilities = vec![CapabilityState {
             capability: name,
             state: true,
         }];
         let command = SetCapabilities { capabilities };
-        session.execute(command, vm.command).await.map(drop)
+        vm.execute(command).await.map(drop)
     };
     let list = async {
         match wanted {
             [] => Ok(Vec::new()),
-            _ => session.execute(QueryCapabilities {}, vm.command).await,
+            _ => vm.execute(QueryCapabilities {}).await,
         }
     };
     // Events come unasked and do not affect the stream, so one side may lack them.
@@ -39,12 +38,12 @@ pub(crate) async fn set_up(
             other => other,
         }
     };
-    let parameters = session.execute(parameters(wanted, Pace::Full, side), vm.command);
+    let parameters = vm.execute(parameters(wanted, Pace::Full, side));
     // Commands that do not wait for an answer are sent together: a leg is short.
     let (listed, mut done, parameters_set) = tokio::join!(list, events, parameters);
     let listed = match listed {
         Ok(listed) => listed,
-        Err(error) => return Err(command_failed(vm, side, Phase::SetUp, error).await),
+        Err(error) => return checked(vm, side, Phase::SetUp, Err(error)).await,
     };
     let has = |name: &str| listed.iter().any(|c| c.capability == name);
     let version = vm.version;
@@ -66,10 +65,8 @@ pub(crate) async fn set_up(
             }));
         }
     }
-    match done.and(parameters_set) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(command_failed(vm, side, Phase::SetUp, error).await),
-    }
+    let done = done.and(parameters_set).map(drop);
+    checked(vm, side, Phase::SetUp, done).await
 }
 
 /// Sets the pace of a source.
@@ -79,9 +76,6 @@ pub(crate) async fn set_pace(
     pace: Pace,
 ) -> Result<(), LegError> {
     let command = parameters(capabilities, pace, LegSide::Source);
-    let set = source.monitored.session.execute(command, source.command);
-    match set.await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(command_failed(source, LegSide::Source, Phase::SetUp, error).await),
-    }
+    let set = execute(source, LegSide::Source, Phase::SetUp, command);
+    set.await.map(drop)
 }

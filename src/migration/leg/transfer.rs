@@ -7,13 +7,13 @@ use crate::migration::channel::connect::{Outgoing, Relayed};
 use crate::migration::channel::proxy::{Captured, StreamProxy};
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::capability::{Capability, Pace, parameters};
-use crate::migration::endpoint::commands::{Migrate, MigrateIncoming, StartPostcopy};
+use crate::migration::endpoint::commands::{Cont, Migrate, MigrateIncoming, StartPostcopy, Stop};
 use crate::migration::endpoint::vm::Vm;
-use crate::migration::leg::error::{LegError, LegErrorKind, Obstacle, command_failed};
+use crate::migration::leg::error::{LegError, LegErrorKind, Obstacle, checked, execute};
 use crate::migration::leg::set_up;
-use crate::migration::leg::watch::{STAYS_SINCE, Stats, Watch};
-use crate::qemu::qmp::QmpError;
-use crate::report::{LegSide, Phase};
+use crate::migration::leg::watch::{Goal, STAYS_SINCE, Stats, Watch};
+use crate::report::LegSide::{Destination, Source};
+use crate::report::Phase;
 
 /// A transfer that is over.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ async fn send(
     destination.monitored.session.forget_events();
     let mut watch = Watch::default();
     if pace == Pace::SeveralPasses {
-        watch.limited = Some(parameters(capabilities, Pace::Full, LegSide::Source));
+        watch.limited = Some(parameters(capabilities, Pace::Full, Source));
     }
     // A file has to be whole before it is read; everywhere else the listener comes first.
     let listens_last = transport == Transport::File;
@@ -94,48 +94,40 @@ async fn send(
     }
     let (uri, started) = match channel.outgoing {
         Outgoing::Known(uri, proxy) => (uri, proxy),
-        Outgoing::AskForPort => match connect::port(destination, relayed).await {
-            Ok(found) => found,
-            Err(error) => {
-                let side = LegSide::Destination;
-                return Err(command_failed(destination, side, Phase::Incoming, error).await);
-            }
-        },
+        Outgoing::AskForPort => {
+            let found = connect::port(destination, relayed).await;
+            checked(destination, Destination, Phase::Incoming, found).await?
+        }
     };
     // An emulated processor may be in the middle of a write when its memory is looked at for the first time, which then
     // nobody sees, unless it writes there again before it is stopped: a guest that goes over to postcopy at once has
     // no time for that.
     let is_held = postcopy && source.works_while_sent() && !source.accelerator.resends();
-    if is_held && let Err(error) = source.stop().await {
-        return Err(command_failed(source, LegSide::Source, Phase::Transfer, error).await);
+    if is_held {
+        execute(source, Source, Phase::Transfer, Stop {}).await?;
     }
-    let command = source
-        .monitored
-        .session
-        .execute(Migrate { uri }, source.command);
-    if let Err(error) = command.await {
-        return Err(command_failed(source, LegSide::Source, Phase::Transfer, error).await);
-    }
+    execute(source, Source, Phase::Transfer, Migrate { uri }).await?;
     let proxy = proxy.insert(started);
     if is_held {
-        watch.until_begun(source, destination, end).await;
+        watch.until(Goal::Begun, source, destination, end).await;
         // One that is done or has failed meanwhile says that itself.
-        let _over = source.cont().await;
+        let _over = source.execute(Cont {}).await;
     }
     if postcopy {
-        start_postcopy(source).await?;
+        // The build itself waits until the first pass is under way.
+        execute(source, Source, Phase::Transfer, StartPostcopy {}).await?;
     }
-    if listens_last && watch.until_sent(source, destination, end).await {
-        listen(destination, channel.incoming).await?;
+    if listens_last {
+        watch.until(Goal::Sent, source, destination, end).await;
+        if watch.has_sent() {
+            listen(destination, channel.incoming).await?;
+        }
     }
     // Where this host cannot pass the stream on, neither side is to blame for what becomes of it.
-    let watched = async {
-        watch.until_both_are_through(source, destination, end).await;
-    };
     tokio::select! {
         biased;
         error = proxy.broken() => return Err(error),
-        () = watched => {}
+        () = watch.until(Goal::BothThrough, source, destination, end) => {}
     }
     let in_time = watch.postcopy;
     let stats = watch.verdict(source, destination, deadline).await?;
@@ -149,29 +141,12 @@ async fn send(
     Ok(stats)
 }
 
-/// Begins postcopy right after the migration began: the build itself waits until the first pass is under
-/// way.
-async fn start_postcopy(source: &mut Vm) -> Result<(), LegError> {
-    let session = &source.monitored.session;
-    match session.execute(StartPostcopy {}, source.command).await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(command_failed(source, LegSide::Source, Phase::Transfer, error).await),
-    }
-}
-
 /// Has the destination listen, or read what is there already.
 pub(crate) async fn listen(destination: &mut Vm, uri: String) -> Result<(), LegError> {
     let command = MigrateIncoming {
         uri,
         exit_on_error: (destination.version >= STAYS_SINCE).then_some(false),
     };
-    let session = &destination.monitored.session;
-    let listening: Result<_, QmpError> = session.execute(command, destination.command).await;
-    match listening {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let side = LegSide::Destination;
-            Err(command_failed(destination, side, Phase::Incoming, error).await)
-        }
-    }
+    let listening = execute(destination, Destination, Phase::Incoming, command);
+    listening.await.map(drop)
 }

@@ -6,12 +6,12 @@ use crate::migration::endpoint::capability::PASSES;
 use crate::migration::endpoint::commands::{MigrationReply, QueryMigrate, SetParameters};
 use crate::migration::endpoint::vm::Vm;
 use crate::migration::leg::error::{
-    LegError, LegErrorKind, TIME_TO_EXPLAIN, Timeout, command_failed, ended,
+    LegError, LegErrorKind, TIME_TO_EXPLAIN, Timeout, checked, ended,
 };
-use crate::model::Version;
+use crate::model::{Direction, Version};
 use crate::qemu::qmp::{Event, QmpError};
 use crate::qemu::{Ended, ProcessState};
-use crate::report::{LegSide, Phase};
+use crate::report::{Leg, LegSide, Outcome, Phase};
 
 /// The first QEMU whose destination stays after a failed load and can be asked for the reason.
 pub(super) const STAYS_SINCE: Version = Version::new(9, 1, 0);
@@ -38,6 +38,21 @@ impl Stats {
     /// that does not run may have no downtime.
     fn is_worked_out(&self) -> bool {
         self.total_ms != Some(0)
+    }
+
+    /// Returns a leg with these numbers.
+    pub(crate) fn leg(self, index: usize, direction: Direction, outcome: Outcome) -> Leg {
+        Leg {
+            index,
+            direction,
+            outcome,
+            total_ms: self.total_ms,
+            downtime_ms: self.downtime_ms,
+            setup_ms: self.setup_ms,
+            bytes: self.bytes,
+            pages: self.pages,
+            passes: self.passes,
+        }
     }
 
     /// Returns the numbers without those that were never computed.
@@ -127,7 +142,9 @@ impl State {
 pub(crate) struct Watch {
     source: State,
     destination: State,
-    silence: Silence,
+    /// Since when each side has not answered a question.
+    source_silent: Option<Instant>,
+    destination_silent: Option<Instant>,
     /// The sessions that are over: they have no more events.
     source_is_mute: bool,
     destination_is_mute: bool,
@@ -143,65 +160,31 @@ pub(crate) struct Watch {
     stats: Option<Stats>,
 }
 
-/// Since when each side has not answered a question.
-#[derive(Debug, Default)]
-struct Silence {
-    source: Option<Instant>,
-    destination: Option<Instant>,
-}
-
-impl Silence {
-    fn of(&mut self, side: LegSide) -> &mut Option<Instant> {
-        match side {
-            LegSide::Source => &mut self.source,
-            LegSide::Destination => &mut self.destination,
-        }
-    }
-}
-
 /// The goal that a watch waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Goal {
+pub(crate) enum Goal {
+    /// The source has begun its first pass over the guest's memory, or will not.
     Begun,
+    /// The source is done.
     Sent,
+    /// Both sides are done, or one has failed and the other one had the time to say why.
     BothThrough,
 }
 
 impl Watch {
-    /// Follows the events until the source has begun its first pass over the guest's memory, or will not.
-    pub(crate) async fn until_begun(
-        &mut self,
-        source: &mut Vm,
-        destination: &mut Vm,
-        end: Instant,
-    ) {
-        self.until(Goal::Begun, source, destination, end).await;
-    }
-
-    /// Follows the events until the source is done. Returns whether it has sent everything.
-    pub(crate) async fn until_sent(
-        &mut self,
-        source: &mut Vm,
-        destination: &mut Vm,
-        end: Instant,
-    ) -> bool {
-        self.until(Goal::Sent, source, destination, end).await;
+    /// Tells whether the source has sent everything.
+    pub(crate) fn has_sent(&self) -> bool {
         self.source == State::Completed
     }
 
-    /// Follows the events of both sides until both are done, or one has failed and the other one
-    /// had the time to say why, or the deadline passed.
-    pub(crate) async fn until_both_are_through(
+    /// Follows the events of both sides until the goal is reached, or the deadline passed.
+    pub(crate) async fn until(
         &mut self,
+        goal: Goal,
         source: &mut Vm,
         destination: &mut Vm,
         end: Instant,
     ) {
-        self.until(Goal::BothThrough, source, destination, end)
-            .await;
-    }
-
-    async fn until(&mut self, goal: Goal, source: &mut Vm, destination: &mut Vm, end: Instant) {
         let mut last = end;
         let mut asked = Instant::now();
         loop {
@@ -237,7 +220,7 @@ impl Watch {
                 // A source that is done or has failed meanwhile says that itself.
                 let _over = session.execute(command, source.command.min(left)).await;
             }
-            if self.source == State::Completed && self.stats.is_none() {
+            if self.has_sent() && self.stats.is_none() {
                 // The destination takes a moment longer. A source that does not answer is asked again.
                 let left = last.saturating_duration_since(Instant::now());
                 self.stats = query_stats(source, source.command.min(left)).await.ok();
@@ -325,11 +308,10 @@ impl Watch {
         answer: Result<MigrationReply, QmpError>,
         asked: Instant,
     ) {
-        let state = match side {
-            LegSide::Source => &mut self.source,
-            LegSide::Destination => &mut self.destination,
+        let (state, silent) = match side {
+            LegSide::Source => (&mut self.source, &mut self.source_silent),
+            LegSide::Destination => (&mut self.destination, &mut self.destination_silent),
         };
-        let silent = self.silence.of(side);
         *silent = match &answer {
             Err(QmpError::Deadline { .. }) => Some(silent.unwrap_or(asked)),
             _ => None,
@@ -366,7 +348,7 @@ impl Watch {
     /// for the first bytes in the same way (migration_channel_read_peek(), migration/channel.c).
     fn silent(&self, source: &Vm, destination: &Vm) -> Option<LegSide> {
         let is_stopped = |vm: &Vm| vm.monitored.state() == Some(ProcessState::Stopped);
-        match (self.silence.source, self.silence.destination) {
+        match (self.source_silent, self.destination_silent) {
             (None, None) => None,
             (Some(_), None) => Some(LegSide::Source),
             (None, Some(_)) => Some(LegSide::Destination),
@@ -409,10 +391,8 @@ impl Watch {
                 if let Some(stats) = self.stats {
                     return Ok(stats);
                 }
-                return match query_stats(source, source.command).await {
-                    Ok(stats) => Ok(stats),
-                    Err(error) => Err(command_failed(source, Source, Phase::Transfer, error).await),
-                };
+                let stats = query_stats(source, source.command).await;
+                return checked(source, Source, Phase::Transfer, stats).await;
             }
             // A destination that refused the stream may be the effect of a source that died.
             (_, State::Ended(how)) if !refused(&how) => failed(Destination, how.into()),

@@ -14,17 +14,18 @@ use crate::migration::config::MigrationConfig;
 use crate::migration::diagnosis::evidence;
 use crate::migration::endpoint::commands::{CapabilityState, QueryMigrate, SetCapabilities};
 use crate::migration::endpoint::vm::{LaunchSpec, Role, Vm};
-use crate::migration::leg::error::{LegError, LegErrorKind, Obstacle, Timeout, command_failed};
+use crate::migration::leg::error::{LegError, LegErrorKind, Obstacle, Timeout, checked, execute};
 use crate::migration::leg::result::memory_differs;
 use crate::migration::leg::save::{save, save_to};
 use crate::migration::leg::set_up::set_up;
 use crate::migration::leg::transfer::listen;
+use crate::migration::leg::watch::Stats;
 use crate::migration::load::StateFile;
 use crate::migration::result::RunResult;
 use crate::model::Direction;
 use crate::qemu::qmp::QmpError;
 use crate::qemu::{option_value, private_dir};
-use crate::report::{Leg, LegSide, Outcome, Phase};
+use crate::report::{LegSide, Outcome, Phase};
 use crate::stream;
 use crate::stream::{Options, Parser, Reading};
 
@@ -77,17 +78,11 @@ pub(super) async fn attempt(
             Err(error)
         }
     };
-    let leg = |outcome| Leg {
-        index: 0,
-        direction: Direction::Forward,
-        outcome,
+    let stats = Stats {
         total_ms,
-        downtime_ms: None,
-        setup_ms: None,
-        bytes: None,
-        pages: None,
-        passes: None,
+        ..Stats::default()
     };
+    let leg = |outcome| stats.leg(0, Direction::Forward, outcome);
     match result {
         Ok(()) => {
             vm.monitored.process.kill().await;
@@ -114,9 +109,9 @@ async fn take(
         .map_err(|error| (error, nothing()))?;
     let deadline = config.timeouts.leg;
     if state.is_mapped() {
-        if let Err(error) = set_mapped(vm, true).await {
-            return Err((not_mapped(vm, error).await, nothing()));
-        }
+        let set = set_mapped(vm, true).await;
+        let set = may_map(vm, set).await;
+        set.map_err(|error| (error, nothing()))?;
         let mut uri = format!("file:{}", option_value(&state.path.to_string_lossy()));
         if state.offset > 0 {
             uri.push_str(&format!(",offset={}", state.offset));
@@ -164,22 +159,21 @@ async fn set_mapped(vm: &Vm, mapped: bool) -> Result<(), QmpError> {
         state: mapped,
     }];
     let command = SetCapabilities { capabilities };
-    let set = vm.monitored.session.execute(command, vm.command).await;
-    set.map(drop)
+    vm.execute(command).await.map(drop)
 }
 
-/// Makes the error of a build that does not load memory from fixed places.
-async fn not_mapped(vm: &mut Vm, error: QmpError) -> LegError {
+/// Makes the error of a build that cannot load memory from fixed places, if it was told to and cannot.
+async fn may_map(vm: &mut Vm, set: Result<(), QmpError>) -> Result<(), LegError> {
     let side = LegSide::Destination;
-    match error {
-        QmpError::Refused { description, .. } => {
+    match set {
+        Err(QmpError::Refused { description, .. }) => {
             let obstacle = Obstacle::CapabilityRefused {
                 version: vm.version,
                 reason: description,
             };
-            LegError::new(side, Phase::SetUp, obstacle)
+            Err(LegError::new(side, Phase::SetUp, obstacle))
         }
-        error => command_failed(vm, side, Phase::SetUp, error).await,
+        other => checked(vm, side, Phase::SetUp, other).await,
     }
 }
 
@@ -218,19 +212,16 @@ async fn until_loaded(vm: &mut Vm, deadline: Duration) -> Result<(), LegError> {
     let side = LegSide::Destination;
     let end = Instant::now() + deadline;
     loop {
-        let asked = vm.monitored.session.execute(QueryMigrate {}, vm.command);
-        match asked.await {
-            Ok(reply) => match reply.status.as_deref() {
-                Some("completed") => return Ok(()),
-                Some("failed") => {
-                    let reasons = reply.error_desc.iter().cloned().collect();
-                    let kind = LegErrorKind::MigrationFailed(reply.error_desc);
-                    let error = LegError::new(side, Phase::Transfer, kind);
-                    return Err(LegError { reasons, ..error });
-                }
-                _ => {}
-            },
-            Err(error) => return Err(command_failed(vm, side, Phase::Transfer, error).await),
+        let reply = execute(vm, side, Phase::Transfer, QueryMigrate {}).await?;
+        match reply.status.as_deref() {
+            Some("completed") => return Ok(()),
+            Some("failed") => {
+                let reasons = reply.error_desc.iter().cloned().collect();
+                let kind = LegErrorKind::MigrationFailed(reply.error_desc);
+                let error = LegError::new(side, Phase::Transfer, kind);
+                return Err(LegError { reasons, ..error });
+            }
+            _ => {}
         }
         if Instant::now() >= end {
             let timeout = Timeout::NotCompleted(deadline);

@@ -369,82 +369,30 @@ mod tests {
 
     #[test]
     fn what_is_lost_changed_or_added_is_damage() {
-        type Change = fn(&Path);
-        let changes: [(Change, &str); 12] = [
-            (
-                |at| fs::write(at.join("root/usr/lib/lib.so.1"), "").unwrap(),
-                "root/usr/lib/lib.so.1 has 0 bytes instead of 7",
-            ),
-            (
-                |at| fs::write(at.join("root/usr/qemu"), "progra").unwrap(),
-                "root/usr/qemu has 6 bytes instead of 7",
-            ),
-            (
-                |at| {
-                    fs::write(at.join("root/usr/qemu"), "PROGRAM").unwrap();
-                    age(&at.join("root/usr/qemu"));
-                },
-                "root/usr/qemu has other contents",
-            ),
-            (
-                |at| fs::remove_file(at.join("root/usr/lib/lib.so.1")).unwrap(),
-                "root/usr/lib/lib.so.1 is missing",
-            ),
-            (
-                |at| fs::remove_dir(at.join("root/empty")).unwrap(),
-                "root/empty is missing",
-            ),
-            (
-                |at| fs::write(at.join("root/usr/lib/libc.so"), "").unwrap(),
-                "root/usr/lib/libc.so was added",
-            ),
-            (
-                |at| {
-                    fs::remove_file(at.join("root/usr/qemu")).unwrap();
-                    symlink("/bin/true", at.join("root/usr/qemu")).unwrap();
-                },
-                "root/usr/qemu was replaced by something else",
-            ),
-            (
-                |at| {
-                    fs::remove_file(at.join("root/usr/lib/lib.so")).unwrap();
-                    symlink("/lib.so", at.join("root/usr/lib/lib.so")).unwrap();
-                },
-                "root/usr/lib/lib.so was replaced by something else",
-            ),
-            (
-                |at| {
-                    fs::rename(at.join("root"), at.join("../elsewhere")).unwrap();
-                    symlink("../elsewhere", at.join("root")).unwrap();
-                },
-                "root was replaced by something else",
-            ),
-            (
-                |at| fs::remove_dir_all(at.join("root")).unwrap(),
-                "root is missing",
-            ),
-            (
-                |at| fs::remove_file(at.join(MANIFEST)).unwrap(),
-                "manifest.json is missing",
-            ),
-            (
-                |at| {
-                    let text = fs::read(at.join(MANIFEST)).unwrap();
-                    fs::write(at.join(MANIFEST), &text[..text.len() - 9]).unwrap();
-                },
-                "manifest.json cannot be read",
-            ),
-        ];
-        for (change, wanted) in changes {
+        // What is done in the folder of an entry, and what is said of it.
+        for row in [
+            ">root/usr/lib/lib.so.1 # root/usr/lib/lib.so.1 has 0 bytes instead of 7",
+            "printf progra >root/usr/qemu # root/usr/qemu has 6 bytes instead of 7",
+            "printf PROGRAM >root/usr/qemu; touch -d @0 root/usr/qemu # root/usr/qemu has other contents",
+            "rm root/usr/lib/lib.so.1 # root/usr/lib/lib.so.1 is missing",
+            "rmdir root/empty # root/empty is missing",
+            ">root/usr/lib/libc.so # root/usr/lib/libc.so was added",
+            "ln -sf /bin/true root/usr/qemu # root/usr/qemu was replaced by something else",
+            "ln -sf /lib.so root/usr/lib/lib.so # root/usr/lib/lib.so was replaced by something else",
+            "mv root ../elsewhere; ln -s ../elsewhere root # root was replaced by something else",
+            "rm -r root # root is missing",
+            "rm manifest.json # manifest.json is missing",
+            "truncate -s -9 manifest.json # manifest.json cannot be read",
+        ] {
+            let (change, wanted) = row.split_once(" # ").unwrap();
             let folder = tempfile::tempdir().unwrap();
             let (entry, known) = entry(folder.path());
             assert_eq!(found(&entry, &known, Care::Thorough), None);
-            change(&entry);
-            assert_eq!(
-                found(&entry, &known, Care::Quick).as_deref(),
-                Some(wanted),
-                "{wanted}"
-            );
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-ec", change]).current_dir(&entry);
+            assert!(shell.status().unwrap().success(), "{change}");
+            let told = found(&entry, &known, Care::Quick);
+            assert_eq!(told.as_deref(), Some(wanted), "{change}");
         }
     }
 

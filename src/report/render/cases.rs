@@ -269,6 +269,16 @@ pub(crate) fn alone(case: &Case, control: &Control) -> Option<&'static str> {
     }
 }
 
+/// Returns devices of a failed set that are not to blame, or not known to be.
+pub(super) fn apart(split: &Split) -> [(&'static str, &[String]); 4] {
+    [
+        ("passing", &split.passed),
+        ("alike", &split.alike),
+        ("hidden", &split.hidden),
+        ("undecided", &split.undecided),
+    ]
+}
+
 fn blame(split: &Split, out: &mut dyn Write) -> io::Result<()> {
     if split.without_any {
         writeln!(out, "  to blame   no device: it fails without any of them")?;
@@ -277,12 +287,7 @@ fn blame(split: &Split, out: &mut dyn Write) -> io::Result<()> {
         let together = if group.len() > 1 { ", together" } else { "" };
         writeln!(out, "  to blame   {}{together}", group.join(" and "))?;
     }
-    for (word, devices) in [
-        ("passing", &split.passed),
-        ("alike", &split.alike),
-        ("hidden", &split.hidden),
-        ("undecided", &split.undecided),
-    ] {
+    for (word, devices) in apart(split) {
         if !devices.is_empty() && !split.without_any {
             writeln!(out, "  {word:10} {}", devices.join(", "))?;
         }

@@ -325,17 +325,14 @@ pub(crate) fn left_out<'l>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Cause;
+    use crate::report::{Cause, testing};
 
     #[test]
     fn a_change_that_goes_both_ways_counts_once_and_each_type_that_is_gone_too() {
         let finding = |rule: &str, direction: &str, section: &str| -> Finding {
-            let finding = serde_json::json!({
-                "rule": rule, "level": "error", "direction": direction, "section": section, "also_in": [],
-                "path": [section], "message": direction, "old": null, "new": null, "allowed_by": null,
-                "evidence": "dump", "confirmed_by": null, "context": []
-            });
-            serde_json::from_value(finding).expect("a finding")
+            testing::finding(serde_json::json!({
+                "rule": rule, "direction": direction, "section": section, "message": direction
+            }))
         };
         let all = [
             finding("field-added", "forward", "am53c974"),

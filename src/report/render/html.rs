@@ -11,7 +11,7 @@ use askama::Template;
 
 use crate::model::Direction;
 use crate::model::{BuildKind, BuildRef, Side};
-use crate::report::render::cases::{alone, became};
+use crate::report::render::cases::{alone, apart, became};
 use crate::report::render::groups;
 use crate::report::render::matrix::{Cell, Facets, Matrix, Row};
 use crate::report::render::page::{
@@ -19,7 +19,7 @@ use crate::report::render::page::{
 };
 use crate::report::{
     BaselineStatus, Case, Change, Confirmation, Coverage, CoveredSection, Finding, Leg, Level,
-    Outcome, Reached, Report, RuleText, Shortfall, Split, Swept, Treatment, Verdict,
+    Outcome, Reached, Report, RuleText, Shortfall, Swept, Treatment, Verdict,
 };
 
 /// Number of failures above which all are folded.
@@ -179,13 +179,13 @@ impl Place<'_> {
     /// The structured diff.
     fn context(&self) -> impl Iterator<Item = DiffLine<'_>> {
         self.finding.context.iter().map(|line| {
-            let (sign, class) = match line.side {
-                Side::Both => (' ', "both"),
-                Side::Old => ('-', "old"),
-                Side::New => ('+', "new"),
+            let class = match line.side {
+                Side::Both => "both",
+                Side::Old => "old",
+                Side::New => "new",
             };
             DiffLine {
-                sign,
+                sign: line.side.mark(),
                 class,
                 text: &line.text,
             }
@@ -350,16 +350,6 @@ fn kind(build: &BuildRef) -> &'static str {
         BuildKind::Package => "package",
         BuildKind::State => "state",
     }
-}
-
-/// Devices of a failed set that are not to blame, or not known to be.
-fn apart(split: &Split) -> [(&'static str, &[String]); 4] {
-    [
-        ("passing", &split.passed),
-        ("alike", &split.alike),
-        ("hidden", &split.hidden),
-        ("undecided", &split.undecided),
-    ]
 }
 
 fn machines(report: &Report) -> Vec<String> {

@@ -4,7 +4,9 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{
+    NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite, XmlString,
+};
 
 use crate::report::map::Map;
 use crate::report::render::problem::{code_lines, defined_in, place, uncounted};
@@ -102,10 +104,8 @@ fn comparison(report: &Report) -> TestSuite {
                     .notices
                     .iter()
                     .filter(|notice| notice.is_of_verdict());
-                let why = why
-                    .next()
-                    .map_or("untested".to_owned(), ToString::to_string);
-                TestCaseStatus::skipped().set_message(why).clone()
+                let why = why.next();
+                skipped(why.map_or("untested".to_owned(), ToString::to_string))
             }
             _ => TestCaseStatus::success(),
         };
@@ -116,6 +116,12 @@ fn comparison(report: &Report) -> TestSuite {
         suite.set_system_out(lines.collect::<String>());
     }
     suite
+}
+
+fn skipped(why: impl Into<XmlString>) -> TestCaseStatus {
+    let mut status = TestCaseStatus::skipped();
+    status.set_message(why);
+    status
 }
 
 /// Lines that say more of a test. Jenkins' schema has no properties for a single one.
@@ -168,9 +174,7 @@ fn past(past: &Past) -> TestCase {
     let status = match past.status {
         BaselineStatus::Fixed => TestCaseStatus::success(),
         BaselineStatus::New | BaselineStatus::Same | BaselineStatus::Gone => {
-            let mut status = TestCaseStatus::skipped();
-            status.set_message(past.status.explanation());
-            status
+            skipped(past.status.explanation())
         }
     };
     let mut test = TestCase::new(past.to_string(), status);
@@ -193,14 +197,12 @@ fn finding(finding: &Finding, report: &Report) -> TestCase {
         if !finding.also_in.is_empty() {
             lines.push(format!("also in: {}", finding.also_in.join(", ")));
         }
-        lines.extend(finding.context.iter().map(|line| {
-            let mark = match line.side {
-                crate::model::Side::Both => ' ',
-                crate::model::Side::Old => '-',
-                crate::model::Side::New => '+',
-            };
-            format!("{mark} {}", line.text)
-        }));
+        lines.extend(
+            finding
+                .context
+                .iter()
+                .map(|line| format!("{} {}", line.side.mark(), line.text)),
+        );
         let mut meaning = Remarks::default();
         meaning.explain(report.rules.get(&finding.rule));
         lines.extend(meaning.0);
@@ -240,11 +242,7 @@ fn migration(case: &Case, report: &Report) -> TestCase {
     let status = match case.outcome {
         Outcome::Pass => TestCaseStatus::success(),
         // Neither says anything of a migration between the builds: there was none that could.
-        Outcome::Skip | Outcome::Broken => {
-            let mut status = TestCaseStatus::skipped();
-            status.set_message(format!("{}: {message}", case.outcome));
-            status
-        }
+        Outcome::Skip | Outcome::Broken => skipped(format!("{}: {message}", case.outcome)),
         Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => match &case.allowed_by {
             Some(reason) => {
                 remarks.add(&format!("allowed {}", case.outcome), reason);

@@ -78,20 +78,13 @@ fn finding<'r>(finding: &'r Finding, report: &'r Report) -> Option<Problem<'r>> 
         Level::Warning if report.policy.strict => Severity::Error,
         Level::Warning => Severity::Warning,
     };
-    let counts = report.policy.counts_finding(finding);
-    let excused = match &finding.allowed_by {
-        Some(reason) => Some(format!("allowed by {reason}")),
-        None if severity == Severity::Error && !counts => {
-            uncounted(&report.policy, finding.memory.as_ref())
-        }
-        None => None,
-    };
+    let counts = severity != Severity::Error || report.policy.counts_finding(finding);
     Some(Problem {
         id: &finding.id,
         rule: finding.rule.id().to_owned(),
         text: report.rules.get(&finding.rule),
         severity,
-        excused,
+        excused: excused(&finding.allowed_by, counts, report, &finding.memory),
         place: place(finding),
         message: format!("{}: {}", finding.direction, finding.message),
         baseline: finding.baseline,
@@ -107,21 +100,12 @@ fn case<'r>(case: &'r Case, report: &'r Report) -> Option<Problem<'r>> {
         Outcome::Broken => Severity::Warning,
         Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => Severity::Error,
     };
-    let excused = match &case.allowed_by {
-        Some(reason) => Some(format!("allowed by {reason}")),
-        None if severity == Severity::Error && !report.policy.counts_case(case) => {
-            uncounted(&report.policy, case.memory.as_ref())
-        }
-        None => None,
-    };
+    let counts = severity != Severity::Error || report.policy.counts_case(case);
     let cause = case.cause.as_ref();
     let rule = cause.and_then(|cause| cause.rule);
     // The finding that it confirms says where it is mended.
     let mut findings = report.findings.iter();
-    let proved = findings.find(|finding| {
-        let by = finding.confirmed_by.as_ref();
-        by.is_some_and(|by| by.is_case(&case.id))
-    });
+    let proved = findings.find(|finding| finding.is_confirmed_by(&case.id));
     Some(Problem {
         id: &case.id,
         rule: match rule {
@@ -130,7 +114,7 @@ fn case<'r>(case: &'r Case, report: &'r Report) -> Option<Problem<'r>> {
         },
         text: rule.and_then(|rule| report.rules.get(&rule)),
         severity,
-        excused,
+        excused: excused(&case.allowed_by, counts, report, &case.memory),
         place: case.id.clone(),
         message: message(case),
         baseline: case.baseline,
@@ -138,6 +122,17 @@ fn case<'r>(case: &'r Case, report: &'r Report) -> Option<Problem<'r>> {
         owners: report.owners_with_people(&case.owners),
         code: proved.map_or(&[], |finding| &finding.code),
     })
+}
+
+fn excused(
+    allowed_by: &Option<String>,
+    counts: bool,
+    report: &Report,
+    memory: &Option<Memory>,
+) -> Option<String> {
+    let allowed = allowed_by.as_ref();
+    let allowed = allowed.map(|reason| format!("allowed by {reason}"));
+    allowed.or_else(|| uncounted(&report.policy, memory.as_ref()).filter(|_| !counts))
 }
 
 /// Returns the section of a finding, with the path in it.

@@ -280,10 +280,11 @@ impl FindingWriter<'_> {
         if !first.context.is_empty() {
             writeln!(self.out, "   {FRAME}|{FRAME:#}")?;
             for line in &first.context {
-                let (mark, style) = match line.side {
-                    Side::Both => (' ', Style::new()),
-                    Side::Old => ('-', OLD),
-                    Side::New => ('+', NEW),
+                let mark = line.side.mark();
+                let style = match line.side {
+                    Side::Both => Style::new(),
+                    Side::Old => OLD,
+                    Side::New => NEW,
                 };
                 writeln!(
                     self.out,

@@ -287,7 +287,7 @@ impl KnownFailure {
         let FailureScope::Cases { devices, .. } = &self.kind else {
             return false;
         };
-        let leg = case.legs.last().map_or(case.direction, |leg| leg.direction);
+        let leg = case.last_direction();
         self.machines.include(Some(&case.machine))
             && self.is_about(leg, releases)
             && (devices.is_empty() || has_device(devices, case))
@@ -418,18 +418,10 @@ pub(crate) fn review(lists: &KnownIssues, report: &Report, sought: &Sought) -> V
                 "it held {}; {} has to look at it again",
                 entry.expires, entry.owner
             );
-            notices.push(Notice::new(
-                NoticeKind::KnownFailureExpired,
-                subject,
-                detail,
-            ));
+            notices.push(NoticeKind::KnownFailureExpired.about(subject, detail));
         } else if concerned == Concerned::Unmatched {
             let detail = format!("nothing fails like that any more ({})", entry.owner);
-            notices.push(Notice::new(
-                NoticeKind::KnownFailureUnmatched,
-                subject,
-                detail,
-            ));
+            notices.push(NoticeKind::KnownFailureUnmatched.about(subject, detail));
         }
     }
     notices

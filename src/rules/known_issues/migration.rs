@@ -45,7 +45,7 @@ impl<'k> Scope<'k> {
         };
         let named = section.ends_in(&entry.section);
         let field = entry.field.is_none() || entry.field == cause.field;
-        let leg = case.legs.last().map_or(case.direction, |leg| leg.direction);
+        let leg = case.last_direction();
         let direction = match Holds::of(entry.by, self.old, self.new) {
             Holds::InOrder => Some(leg),
             Holds::Swapped => Some(leg.reversed()),

@@ -276,15 +276,3 @@ impl KnownIssues {
             .map(|entry| entry.reason.as_str())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn known_issues_can_be_shared_between_threads() {
-        fn shared<T: Send + Sync>() {}
-        shared::<KnownIssues>();
-        shared::<Scope>();
-    }
-}

@@ -263,33 +263,17 @@ mod tests {
             let scope = Scope::of(&lists, v(old), v(new), None);
             scope.field("apic", "apic", a, b).is_some()
         };
-        assert!(
-            known("7.2", "8.0", "timer", "timer_expiry"),
-            "across the change"
-        );
-        assert!(
-            !known("7.2", "8.0", "timer_expiry", "timer"),
-            "not back in time"
-        );
-        assert!(
-            known("9.0", "7.2", "timer_expiry", "timer"),
-            "builds swapped"
-        );
-        assert!(
-            !known("8.0", "9.0", "timer", "timer_expiry"),
-            "both after it"
-        );
-        assert!(
-            !known("5.2", "7.2", "timer", "timer_expiry"),
-            "both before it"
-        );
-        assert!(
-            !known("7.2", "8.0", "timer", "other"),
-            "a pair, not a bag of names"
-        );
-        assert!(
-            known("", "", "timer", "timer_expiry"),
-            "a dump has no version"
-        );
+        let (then, now) = ("timer", "timer_expiry");
+        for (old, new, a, b, is_known, why) in [
+            ("7.2", "8.0", then, now, true, "across the change"),
+            ("7.2", "8.0", now, then, false, "not back in time"),
+            ("9.0", "7.2", now, then, true, "builds swapped"),
+            ("8.0", "9.0", then, now, false, "both after it"),
+            ("5.2", "7.2", then, now, false, "both before it"),
+            ("7.2", "8.0", then, "other", false, "no bag of names"),
+            ("", "", then, now, true, "a dump has no version"),
+        ] {
+            assert_eq!(known(old, new, a, b), is_known, "{why}");
+        }
     }
 }

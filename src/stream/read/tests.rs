@@ -113,49 +113,32 @@ fn wrong_streams_are_refused_with_the_place() {
     let ram = section("ram");
     let timer = section("timer");
     let timer_end = (timer.payload_offset + timer.size) as usize;
-    let cases: &[(Vec<u8>, String)] = &[
-        (
-            Vec::new(),
-            "offset 0 (0x0): the stream ends in the middle of the header".into(),
-        ),
-        (
-            b"#!/bin/sh".to_vec(),
-            "offset 0 (0x0): not a migration stream: it starts with 23 21 2f 62".into(),
-        ),
-        (
-            at(0, &[0x11, 0x22, 0x33, 0x44]),
-            "extra channels of a multifd migration".into(),
-        ),
-        (
-            at(4, &[0, 0, 0, 2]),
-            "offset 4 (0x4): stream version 2".into(),
-        ),
-        (
-            at(9, &[0xff; 4]),
-            "offset 9 (0x9): the name of the machine type has the length 4294967295".into(),
-        ),
-        (
-            at(ram.offset as usize, &[0x55]),
-            format!("offset {} ", ram.offset),
-        ),
-        (
-            at(ram.payload_offset as usize + 7, &[0x03]),
-            format!(
-                "offset {} (0x{:x}): RAM flags 0x3",
-                ram.payload_offset, ram.payload_offset
-            ),
-        ),
-        (
-            // Without its footer a section would reach to the end.
-            at(timer_end, &[0x7f]),
-            "the stream ends in the middle of section timer 0".into(),
-        ),
-        (
-            at(stream.len() - 1, b"x"),
-            "the description at the end of the stream is malformed".into(),
-        ),
+    let wrong = [
+        Vec::new(),
+        b"#!/bin/sh".to_vec(),
+        at(0, &[0x11, 0x22, 0x33, 0x44]),
+        at(4, &[0, 0, 0, 2]),
+        at(9, &[0xff; 4]),
+        at(ram.offset as usize, &[0x55]),
+        at(ram.payload_offset as usize + 7, &[0x03]),
+        // Without its footer a section would reach to the end.
+        at(timer_end, &[0x7f]),
+        at(stream.len() - 1, b"x"),
     ];
-    for (bytes, wanted) in cases {
+    let (section, pages) = (ram.offset, ram.payload_offset);
+    let wanted = format!(
+        "offset 0 (0x0): the stream ends in the middle of the header
+offset 0 (0x0): not a migration stream: it starts with 23 21 2f 62
+extra channels of a multifd migration
+offset 4 (0x4): stream version 2
+offset 9 (0x9): the name of the machine type has the length 4294967295
+offset {section}\u{20}
+offset {pages} (0x{pages:x}): RAM flags 0x3
+the stream ends in the middle of section timer 0
+the description at the end of the stream is malformed"
+    );
+    assert_eq!(wanted.lines().count(), wrong.len());
+    for (bytes, wanted) in wrong.iter().zip(wanted.lines()) {
         let error = parse(bytes).error.expect("refused").to_string();
         assert!(error.contains(wanted), "wanted {wanted:?} in {error:?}");
     }

@@ -127,7 +127,7 @@ fn each_once<T: Clone + PartialEq>(shards: &[Input], of: impl Fn(&Report) -> &Ve
 fn notices(shards: &[Input], missing: &[u32], of: u32) -> Vec<Notice> {
     let missing = missing.iter().map(|index| {
         let shard = format!("{index}/{of}");
-        Notice::new(NoticeKind::ShardMissing, shard, "the report is not whole")
+        NoticeKind::ShardMissing.about(shard, "the report is not whole")
     });
     let mut notices: Vec<Notice> = missing.collect();
     for notice in shards.iter().flat_map(|shard| &shard.report.notices) {

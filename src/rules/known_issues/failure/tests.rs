@@ -1,8 +1,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::model::{BuildKind, BuildRef};
-use crate::report::{Cause, Change, Split};
+use crate::model::BuildRef;
+use crate::report::{Cause, Split, testing};
 use crate::rules::known_issues::load::tests::lists;
 
 const ENTRY: &str = r#"
@@ -72,37 +72,26 @@ fn only_the_failure_that_is_meant_is_excused_and_only_until_its_end() {
         "builds swapped"
     );
     let diff = |section: &str| StateDiff {
-        leg: 0,
         section: section.into(),
-        instance: 0,
-        field: "a".to_owned(),
-        change: Change::Changed,
-        sent: "1".to_owned(),
-        held: None,
-        landed_in: None,
-        fresh: None,
+        ..testing::diff("a")
     };
     let changed = |change: &dyn Fn(&mut Case)| {
         let mut case = case();
         change(&mut case);
         case
     };
+    let [one, another] = ["0000:00:01.0/pciespscsi", "0000:00:02.0/e1000"].map(diff);
+    type Change<'c> = &'c dyn Fn(&mut Case);
     for (change, wanted) in [
-        (
-            &(|c: &mut Case| c.outcome = Outcome::Lost) as &dyn Fn(&mut Case),
-            true,
-        ),
+        (&(|c: &mut Case| c.outcome = Outcome::Lost) as Change, true),
         (&|c| c.outcome = Outcome::Fail, false),
         (&|c| c.outcome = Outcome::Pass, false),
         (&|c| c.machine = "q800".to_owned(), false),
         (&|c| c.direction = Direction::Backward, false),
         (&|c| c.cause = None, false),
+        (&|c| c.state_diff = vec![one.clone()], true),
         (
-            &|c| c.state_diff = vec![diff("0000:00:01.0/pciespscsi")],
-            true,
-        ),
-        (
-            &|c| c.state_diff = vec![diff("pciespscsi"), diff("0000:00:02.0/e1000")],
+            &|c| c.state_diff = vec![one.clone(), another.clone()],
             false,
         ),
         // A set that failed for this device alone, and for another one as well.
@@ -125,49 +114,31 @@ fn by_default(case: &mut Case, culprits: &[&[&str]]) {
     });
 }
 
+/// What of the entry becomes what, with a semicolon between lines, and what is said of it then.
+const WRONG: &str = r#"outcomes = ["lost", "crash"]; =>  => own.toml:2: name outcomes
+"lost" => "broken" => a case that is `broken` needs no excuse
+["pc-q35"] => [] => machines is empty
+owner = "Jo" => owner = " " => `owner` is empty
+owner = "Jo"; =>  => missing field `owner`
+2027-03-31 => 2027-02-30 => neither a date like
+2027-03-31 => soon => neither a date like
+2027-03-31 => 11.2-rc1 => neither a date like
+by = "10.0" => after = "9.0" => after needs by
+by = "10.0" => after = "10.0";by = "9.0" => after must be an older
+devices = ["am53c974"];section = "pciespscsi" =>  => this excuses every device
+devices = ["am53c974"];section = "pciespscsi" => devices = ["*"] => this excuses every device
+direction = => rule = "field-added";direction = => one entry has one of them"#;
+
 #[test]
 fn an_entry_that_is_wrong_or_too_wide_says_where() {
-    for (from, to, wanted) in [
-        (
-            "outcomes = [\"lost\", \"crash\"]\n",
-            "",
-            "own.toml:2: name outcomes",
-        ),
-        (
-            "\"lost\"",
-            "\"broken\"",
-            "a case that is `broken` needs no excuse",
-        ),
-        ("[\"pc-q35\"]", "[]", "machines is empty"),
-        ("owner = \"Jo\"", "owner = \" \"", "`owner` is empty"),
-        ("owner = \"Jo\"\n", "", "missing field `owner`"),
-        ("2027-03-31", "2027-02-30", "neither a date like"),
-        ("2027-03-31", "soon", "neither a date like"),
-        ("2027-03-31", "11.2-rc1", "neither a date like"),
-        ("by = \"10.0\"", "after = \"9.0\"", "after needs by"),
-        (
-            "by = \"10.0\"",
-            "after = \"10.0\"\nby = \"9.0\"",
-            "after must be an older",
-        ),
-        (
-            "devices = [\"am53c974\"]\nsection = \"pciespscsi\"",
-            "",
-            "this excuses every device",
-        ),
-        (
-            "devices = [\"am53c974\"]\nsection = \"pciespscsi\"",
-            "devices = [\"*\"]",
-            "this excuses every device",
-        ),
-        (
-            "direction =",
-            "rule = \"field-added\"\ndirection =",
-            "one entry has one of them",
-        ),
-    ] {
-        assert!(ENTRY.contains(from), "{from}");
-        let text = ENTRY.replacen(from, to, 1);
+    for line in WRONG.lines() {
+        let parts: Vec<&str> = line.split(" => ").collect();
+        let [from, to, wanted] = parts[..] else {
+            panic!("{line}");
+        };
+        let [from, to] = [from, to].map(|text| text.replace(';', "\n"));
+        assert!(ENTRY.contains(&from), "{from}");
+        let text = ENTRY.replacen(&from, &to, 1);
         let message = lists(&text).expect_err(&text).to_string();
         assert!(message.contains(wanted), "wanted {wanted:?} in {message:?}");
     }
@@ -185,17 +156,13 @@ reason = "known"
 owner = "Jo"
 expires = "11.0"
 "#;
-    let finding: Finding = serde_json::from_value(json!({
-        "rule": "field-added", "level": "error", "direction": "forward", "section": "am53c974",
-        "also_in": [], "path": ["pciespscsi", "esp", "x"], "message": "m", "old": null,
-        "new": null, "allowed_by": null, "evidence": "dump", "confirmed_by": null, "context": []
-    }))
-    .expect("a finding");
+    let finding = testing::finding(json!({
+        "section": "am53c974", "path": ["pciespscsi", "esp", "x"],
+    }));
     let lists = lists(&format!("{entry}{ENTRY}")).expect("good");
     let build = |version| BuildRef {
-        label: "b".to_owned(),
-        kind: BuildKind::Binary,
         version: Some(version),
+        ..testing::build("b")
     };
     let (old, new) = releases();
     let noticed = |new: Version, findings: Vec<Finding>, cases: Vec<Case>, dumps: bool| {
