@@ -98,7 +98,7 @@ impl<E> Answer<E> {
 }
 
 /// The result for one device on one route. Except for `Passed`, only what it needs was with it; or
-/// it is a `Culprit` because the failure of a pack pointed at it and did not happen again.
+/// it is a `Culprit` because the failure of a pack pointed at it and did not happen again, or not without others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict<E> {
     Passed(E),

@@ -75,6 +75,8 @@ enum Stage {
     Suspect {
         item: Item,
         left: usize,
+        /// Set where every failure pointed at it.
+        is_sure: bool,
     },
     /// The search for the fewest items that fail together.
     Narrowing(Narrowing),
@@ -260,7 +262,11 @@ impl<E: Clone> Search<E> {
             Stage::Empty => self.record_empty(at, answer),
             Stage::Whole => self.record_whole(at, answer),
             Stage::Again => self.record_again(at, answer.without_others()),
-            &Stage::Suspect { item, left } => self.record_suspect(at, item, left, answer),
+            &Stage::Suspect {
+                item,
+                left,
+                is_sure,
+            } => self.record_suspect(at, (item, left, is_sure), answer),
             Stage::Narrowing(_) => self.record_narrowing(at, answer.without_others()),
         }
     }

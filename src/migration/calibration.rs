@@ -199,15 +199,21 @@ async fn with_filled_memory(
 }
 
 /// Moves the same machine with two contents of uninitialised memory; returns the run as a defect of its build where
-/// they show.
+/// they show in one of these changes.
 pub(crate) async fn garbage_of_load(
     config: &MigrationConfig,
     launch: &LaunchSpec,
     route: &[&Endpoint],
     direction: Direction,
+    among: &BTreeSet<LoadChange>,
 ) -> Option<RunResult> {
-    let [once, twice] = with_filled_memory(config, launch, route, direction).await;
-    let unsteady = Unsteady::between(&once.state.diffs, &twice.state.diffs);
+    let [mut once, twice] = with_filled_memory(config, launch, route, direction).await;
+    once.state.first = None;
+    once.state.arrived = None;
+    let mut unsteady = Unsteady::between(&once.state.diffs, &twice.state.diffs);
+    unsteady
+        .0
+        .retain(|(one, _)| among.contains(&LoadChange::of_field(one)));
     let cause = unsteady.cause(&OwnChanges::new())?;
     Some(RunResult {
         outcome: Outcome::Broken,

@@ -401,8 +401,8 @@ async fn control_and_retry(
         }
     }
     if is_intermittent
-        && result.only_changes().is_some()
-        && let Some(garbage) = garbage_of_load(config, launch, &route, direction).await
+        && let Some(changes) = result.only_changes()
+        && let Some(garbage) = garbage_of_load(config, launch, &route, direction, &changes).await
     {
         case.outcome = Outcome::Broken;
         result.cause = garbage.cause;
@@ -462,8 +462,8 @@ async fn without_each_capability(
     found
 }
 
-/// The number of times that a case in which a build died is seen again in a sweep, and its control tried again
-/// anywhere.
+/// The number of times that a case in which a build died is seen again in a sweep, and that the control of a device of
+/// which one died is tried again.
 pub(crate) const AGAIN: usize = 3;
 
 /// Returns how often a build that died, though not in its control, is asked whether it does so by itself. What kills it

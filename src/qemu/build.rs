@@ -18,7 +18,7 @@ use crate::qemu::confinement::{Barriers, ConfinePolicy, Lacking};
 use crate::qemu::firmware::INSTALLED;
 use crate::qemu::identity::content_hash;
 use crate::qemu::namespace::NetworkNamespace;
-use crate::qemu::process::{ToStart, tie_to_us};
+use crate::qemu::process::{ToStart, tie_to_us, write_executable};
 
 /// The time limits after which a build counts as hanging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -420,14 +420,15 @@ impl Build {
 
 /// Writes a script where another run may be reading the previous one.
 fn write_script(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
-    uninterrupted(|| {
+    let write = || {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(text.as_bytes())?;
         let mode = fs::Permissions::from_mode(0o755);
         fs::set_permissions(file.path(), mode)?;
         file.persist(path)?;
         Ok(())
-    })
+    };
+    uninterrupted(|| write_executable(write))
 }
 
 /// Quotes one word for a shell.

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use nix::sys::prctl::set_child_subreaper;
@@ -30,6 +30,16 @@ const TAIL: usize = 8 * 1024;
 const GUARDS_END: Signal = Signal::SIGTERM;
 /// Time that it has for that.
 const GUARDS_TIME: Duration = Duration::from_secs(5);
+
+/// Held by whoever starts a process until its program runs: until then it has all files of ours open.
+static STARTING: RwLock<()> = RwLock::new(());
+
+/// Writes a file that is to be executed while no process of ours starts: the kernel executes nothing that somebody
+/// has open for writing.
+pub(super) fn write_executable<T>(write: impl FnOnce() -> T) -> T {
+    let _none_starts = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+    write()
+}
 
 /// Runs something in a command's process before its program. It may make system calls, and must not allocate.
 #[expect(
@@ -192,6 +202,7 @@ impl Running {
         mark_command(&mut command);
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let started = uninterrupted(|| {
+            let _starting = STARTING.read().unwrap_or_else(PoisonError::into_inner);
             let child = tokio::process::Command::from(command).spawn()?;
             let leader = child.id().and_then(|id| i32::try_from(id).ok());
             Ok((child, leader.map(Group::register)))

@@ -151,7 +151,7 @@ impl<E: Clone> Search<E> {
             if let Some(item) = by_chance.and(node.suspect)
                 && let Some(Verdict::Passed(_)) = self.verdict(route, item)
             {
-                return self.try_suspect(parent, item, SUSPECTED);
+                return self.try_suspect(parent, item, SUSPECTED, true);
             }
             // It was not that one, or not that one alone: nothing is known of the others.
             return self.divide(parent, None, &BTreeSet::new());
@@ -166,11 +166,13 @@ impl<E: Clone> Search<E> {
 
     pub(super) fn record_again(&mut self, at: usize, answer: Answer<E>) -> Vec<Trial> {
         match answer {
-            Answer::Failed { evidence, .. } => {
+            Answer::Failed {
+                evidence, suspect, ..
+            } => {
                 let node = &mut self.nodes[at];
                 node.failure = Some(evidence);
                 match node.suspect {
-                    Some(item) => self.try_suspect(at, item, SUSPECTED),
+                    Some(item) => self.try_suspect(at, item, SUSPECTED, suspect == Some(item)),
                     None => self.look_for_group(at),
                 }
             }
@@ -180,9 +182,13 @@ impl<E: Clone> Search<E> {
         }
     }
 
-    fn try_suspect(&mut self, at: usize, item: Item, left: usize) -> Vec<Trial> {
+    fn try_suspect(&mut self, at: usize, item: Item, left: usize, is_sure: bool) -> Vec<Trial> {
         let node = &mut self.nodes[at];
-        node.stage = Stage::Suspect { item, left };
+        node.stage = Stage::Suspect {
+            item,
+            left,
+            is_sure,
+        };
         vec![Trial {
             route: node.route,
             items: vec![item],
@@ -191,25 +197,23 @@ impl<E: Clone> Search<E> {
     }
 
     /// Takes another trial of a suspect: it is to blame if it fails, and its neighbours are not. Where what is in
-    /// memory decides, it is to blame anyway.
+    /// memory decides, it is to blame anyway if all that is known points at it.
     pub(super) fn record_suspect(
         &mut self,
         at: usize,
-        item: Item,
-        left: usize,
+        (item, left, is_sure): (Item, usize, bool),
         answer: Answer<E>,
     ) -> Vec<Trial> {
         let node = &self.nodes[at];
-        let in_pack = node
-            .failure
-            .clone()
-            .filter(|failure| (self.comes_and_goes)(failure));
+        let by_chance = |failure: &E| is_sure && (self.comes_and_goes)(failure);
+        let in_pack = node.failure.clone().filter(by_chance);
         let (evidence, left) = match answer {
             Answer::Failed { evidence, .. } => (Some(evidence), 0),
-            _ => (in_pack, left - 1),
+            Answer::Passed { .. } | Answer::SingleCulprit { .. } => (in_pack, left - 1),
+            Answer::Refused { .. } => (None, left - 1),
         };
         match (evidence, left) {
-            (_, 1..) => self.try_suspect(at, item, left),
+            (_, 1..) => self.try_suspect(at, item, left, is_sure),
             (Some(evidence), 0) => {
                 let verdict = Verdict::Culprit(evidence);
                 self.verdicts.insert((node.route, item), verdict);

@@ -38,14 +38,6 @@ impl LoadChange {
         }
     }
 
-    /// Returns the vmsd name of its section, or the name of its block of memory.
-    pub(crate) fn owner(&self) -> &str {
-        match self {
-            LoadChange::Field { section, .. } => section,
-            LoadChange::Page { block, .. } => block,
-        }
-    }
-
     /// Returns the block of memory that it is in, if it is a page.
     pub(crate) fn block(&self) -> Option<&str> {
         match self {

@@ -230,14 +230,18 @@ impl AcrossSearch {
         }
     }
 
-    /// Takes changes that the builds make to themselves in a guest of these devices.
+    /// Takes pages that the builds change by themselves in a guest of these devices. A field may be garbage where another
+    /// build loads it, which is found out on each way.
     fn learn(&mut self, context: Context<'_>, items: &[Item], changes: OwnChanges) {
         let attribution = Attribution {
             target: context.target,
             catalogue: &self.devices.catalogue,
         };
         for (change, builds) in changes {
-            let name = SectionName::new(change.owner());
+            let Some(block) = change.block() else {
+                continue;
+            };
+            let name = SectionName::new(block);
             let may_own = attribution.may_send([&name]);
             let owners = (0..self.devices.catalogue.candidates.len()).filter(|&item| may_own(item));
             let owners: BTreeSet<Item> = owners.collect();

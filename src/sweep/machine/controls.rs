@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::culprit::{Item, Search, Trial, Verdict};
 use crate::migration::calibration::{OwnChanges, are_unlike, explains};
 use crate::migration::case::{AGAIN, blamed, controls_of_death};
+use crate::migration::checks::changes::LoadChange;
 use crate::model::Route;
 use crate::report::Outcome;
 use crate::sweep::machine::across::AcrossSearch;
@@ -183,8 +184,18 @@ impl Controls {
             earlier: earlier.collect(),
             across,
         };
+        let mut controls = controls;
         let mut tasks = controls.tasks(trials);
         tasks.extend(more);
+        let verdicts = controls.across.search.verdicts().iter();
+        let broken = verdicts.filter_map(|(&(route, item), verdict)| match verdict {
+            Verdict::Culprit(run) => Some((route, item, Arc::clone(run))),
+            _ => None,
+        });
+        let broken: Vec<(Route, Item, Arc<Run>)> = broken.collect();
+        for (route, item, run) in broken {
+            tasks.extend(controls.refill_back(route, item, &run));
+        }
         (controls, tasks)
     }
 
@@ -333,21 +344,26 @@ impl Controls {
             let types = self.across.types(context, &[item]);
             evidence.add(direction, &[item], 1, types, &run, Some(stream));
         }
+        self.refill_back(route, item, &run)
+    }
+
+    /// Moves a device, of which a load leaves garbage on a route, on the way back with other contents of uninitialised
+    /// memory, if it came through there.
+    fn refill_back(&mut self, route: Route, item: Item, run: &Run) -> Vec<Task> {
         let back = route.reversed();
-        let passed_back = matches!(
-            self.across.search.verdict(back, item),
-            Some(Verdict::Passed(_))
-        );
-        match run.attempt.outcome == Outcome::Broken && passed_back {
-            true => self.refill(back, item),
-            false => Vec::new(),
+        let verdict = self.across.search.verdict(back, item);
+        let passed_back = matches!(verdict, Some(Verdict::Passed(_)));
+        let is_broken = run.attempt.outcome == Outcome::Broken && passed_back;
+        match run.attempt.only_changes().filter(|_| is_broken) {
+            Some(changes) => self.refill(back, item, changes),
+            None => Vec::new(),
         }
     }
 
-    /// Moves a device with other contents of uninitialised memory, once.
-    fn refill(&mut self, route: Route, item: Item) -> Vec<Task> {
+    /// Moves a device with other contents of uninitialised memory, once: one of these may be garbage.
+    fn refill(&mut self, route: Route, item: Item, changes: BTreeSet<LoadChange>) -> Vec<Task> {
         let task = self.refilled.insert((route, item)).then(|| Task {
-            purpose: Purpose::Refill(item),
+            purpose: Purpose::Refill(item, changes),
             guest: self.across.guest(route, &[item]),
         });
         task.into_iter().collect()
@@ -363,15 +379,15 @@ impl Controls {
     pub(crate) fn record_repeat(&mut self, item: Item, route: Route, run: Arc<Run>) -> Vec<Task> {
         let first = self.across.search.verdict(route, item);
         let differs = match first {
-            Some(Verdict::Culprit(first)) if may_be_calibrated(first) => {
-                are_unlike(&first.attempt, &run.attempt)
-            }
-            _ => false,
+            Some(Verdict::Culprit(first)) => first.attempt.only_changes().filter(|_| {
+                first.attempt.outcome == Outcome::Lost && are_unlike(&first.attempt, &run.attempt)
+            }),
+            _ => None,
         };
         self.repeats.entry((route, item)).or_default().push(run);
         match differs {
-            true => self.refill(route, item),
-            false => Vec::new(),
+            Some(changes) => self.refill(route, item, changes),
+            None => Vec::new(),
         }
     }
 
@@ -394,7 +410,8 @@ impl Controls {
         };
         let mut again = self.again.get(&(route, item)).into_iter().flatten();
         let died = again.find(|run| run.attempt.outcome == Outcome::Crash);
-        Some(died.filter(|_| first.passed()).unwrap_or(first))
+        let first_died = first.attempt.outcome == Outcome::Crash;
+        Some(died.filter(|_| !first_died).unwrap_or(first))
     }
 
     /// Returns the control of a group, by its place in the search's list.

@@ -13,7 +13,7 @@ use crate::culprit::{Item, Trial};
 use crate::devices::{Device, DeviceSet};
 use crate::migration::calibration::{OwnChanges, calibrate, garbage_of_load, summary};
 use crate::migration::case::milliseconds;
-use crate::migration::checks::changes::LoadChanges;
+use crate::migration::checks::changes::{LoadChange, LoadChanges};
 use crate::migration::coverage::SentSection;
 use crate::migration::diagnosis::explain::explain_refusal;
 use crate::migration::diagnosis::property_diff::Snapshots;
@@ -84,8 +84,9 @@ pub(crate) enum Purpose {
         /// What each build changes in it, where both controls were its own.
         controls: Option<OwnChanges>,
     },
-    /// Move a device, of which a load is suspected to leave garbage, with other contents of uninitialised memory.
-    Refill(Item),
+    /// Move a device, of which a load is suspected to leave garbage in one of these, with other contents of uninitialised
+    /// memory.
+    Refill(Item, BTreeSet<LoadChange>),
     /// Move the devices that fail only together, by their place in the list, from a build to itself.
     ControlGroup(usize),
     /// Move once more a device of which a build died, from a build to itself.
@@ -159,7 +160,7 @@ impl Task {
     pub(crate) fn moves_guest(&self) -> bool {
         !matches!(
             self.purpose,
-            Purpose::Explain { .. } | Purpose::Calibrate { .. } | Purpose::Refill(_)
+            Purpose::Explain { .. } | Purpose::Calibrate { .. } | Purpose::Refill(..)
         )
     }
 }
@@ -224,8 +225,8 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
         explain_refusal(config, &mut run.attempt, &launch, &endpoints, expected).await;
         return TaskResult::Explained(Arc::new(run));
     }
-    if let Purpose::Refill(_) = &task.purpose {
-        let found = garbage_of_load(config, &launch, &endpoints, direction).await;
+    if let Purpose::Refill(_, among) = &task.purpose {
+        let found = garbage_of_load(config, &launch, &endpoints, direction, among).await;
         let run = found.map(|attempt| Run {
             elapsed_ms: milliseconds(begun),
             ..Run::of(attempt)

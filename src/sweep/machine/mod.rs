@@ -236,7 +236,7 @@ impl<'t> MachineSweep<'t> {
             }
             TaskResult::Refilled(found) => {
                 self.cost.guests += MallocFill::BOTH.len();
-                if let (Phase::Controls(controls), Purpose::Refill(item), Some(run)) =
+                if let (Phase::Controls(controls), Purpose::Refill(item, _), Some(run)) =
                     (&mut self.phase, &task.purpose, found)
                 {
                     controls.record_explained(*item, task.guest.route, run);

@@ -26,7 +26,7 @@ pub(crate) struct Run {
     pub elapsed_ms: u64,
     /// The device types that shared it, where it was moved for several.
     pub shared_by: Vec<Item>,
-    /// The changes that did not arrive, and do not within a build either.
+    /// The changes that were not counted: the builds make them to themselves.
     pub changed_by_load: Vec<ChangedByLoad>,
     /// The time at which it is calibrated.
     pub calibration: Calibration,
