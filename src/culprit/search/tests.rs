@@ -298,6 +298,35 @@ fn what_one_device_alone_has_lost_says_nothing_against_the_others() {
 }
 
 #[test]
+fn chance_blames_no_device_that_only_the_first_failure_pointed_at() {
+    let failed = |suspect| Answer::Failed {
+        evidence: "died",
+        suspect,
+        alike: BTreeSet::new(),
+    };
+    for again in [None, Some(2)] {
+        let (search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
+        let mut search = search.with_chance(|_| true);
+        let parts = search.record(&trials[0], failed(Some(1)));
+        for part in &parts[..1] {
+            assert!(search.record(part, Answer::passed("well")).is_empty());
+        }
+        let whole = search.record(&parts[1], Answer::passed("well"));
+        let mut next = search.record(&whole[0], failed(again));
+        for _ in 0..SUSPECTED {
+            assert_eq!(next[0].items, [1]);
+            next = search.record(&next[0], Answer::passed("well"));
+        }
+        let verdict = search.verdict(FORWARD, 1);
+        assert_eq!(verdict, Some(&Verdict::Passed("well")), "{again:?}");
+        assert!(
+            !next.is_empty(),
+            "the fewest that fail together are looked for"
+        );
+    }
+}
+
+#[test]
 fn what_a_load_left_with_garbage_is_tried_again_alone_and_not_the_others() {
     let (search, trials) = Search::of_packs(&packs(4, 4), &[FORWARD]);
     let mut search = search.with_chance(|failure| *failure == "garbage");
