@@ -118,10 +118,11 @@ pub(crate) async fn calibrate(
         // Of other fields nothing is known yet where the first one gave itself away.
         let is_settled = is_filled || !has_fields(&steady);
         if is_settled {
-            let builds = |change| (LoadChange::clone(change), own.get(change).cloned());
-            let steady = steady.iter().map(builds);
-            let steady = steady.map(|(change, builds)| (change, builds.unwrap_or_default()));
-            calibrated.known.extend(steady);
+            let with_builds = |change| {
+                let builds = own.get(&change).cloned().unwrap_or_default();
+                (change, builds)
+            };
+            calibrated.known.extend(steady.into_iter().map(with_builds));
         }
         if let Some(cause) = unsteady.cause(&own) {
             if is_settled {
@@ -155,10 +156,7 @@ impl Calibrated {
             let route = vec![endpoint; legs + 1];
             let control = run::run(config, &route, &self.launch, direction, &|_| {}).await;
             self.guests += 1;
-            for change in control.only_changes().into_iter().flatten() {
-                let labels = within.entry(change).or_default();
-                labels.insert(endpoint.build.label().to_owned());
-            }
+            add_own(&mut within, endpoint, &control);
         }
         within
     }
@@ -168,6 +166,14 @@ impl Calibrated {
         self.run.outcome = Outcome::Broken;
         self.run.cause = Some(cause);
         self
+    }
+}
+
+/// Adds what a build changed in a control, from itself to itself.
+pub(crate) fn add_own(own: &mut OwnChanges, build: &Endpoint, control: &RunResult) {
+    for change in control.only_changes().into_iter().flatten() {
+        let labels = own.entry(change).or_default();
+        labels.insert(build.build.label().to_owned());
     }
 }
 

@@ -11,7 +11,7 @@ use crate::migration::calibration::OwnChanges;
 use crate::migration::checks::changes::LoadChange;
 use crate::migration::diagnosis::properties::may_drop_features;
 use crate::migration::endpoint::buses::Buses;
-use crate::model::{Direction, Route, SectionName};
+use crate::model::{Direction, Route};
 use crate::report::Outcome;
 use crate::sweep::case_id::State;
 use crate::sweep::machine::attribution::{Attribution, accounts_for, without};
@@ -241,10 +241,7 @@ impl AcrossSearch {
             let Some(block) = change.block() else {
                 continue;
             };
-            let name = SectionName::new(block);
-            let may_own = attribution.may_send([&name]);
-            let owners = (0..self.devices.catalogue.candidates.len()).filter(|&item| may_own(item));
-            let owners: BTreeSet<Item> = owners.collect();
+            let owners = attribution.senders_of([block].into());
             let mut in_guest = items.iter().filter(|item| owners.contains(item));
             if let (Some(&owner), None) = (in_guest.next(), in_guest.next()) {
                 self.known.push(KnownChange {

@@ -170,8 +170,9 @@ impl Attribution<'_> {
         self.senders_of(sections)
     }
 
-    /// Returns the items, of all that are tried, that may send one of these sections.
-    fn senders_of(&self, sections: BTreeSet<&str>) -> BTreeSet<Item> {
+    /// Returns the items, of all that are tried, that may send one of these sections, or own a block of memory of such a
+    /// name.
+    pub(super) fn senders_of(&self, sections: BTreeSet<&str>) -> BTreeSet<Item> {
         let sections: Vec<SectionName> = sections.into_iter().map(SectionName::from).collect();
         let may_send = self.may_send(&sections);
         let items = 0..self.catalogue.candidates.len();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::culprit::{Item, Search, Trial, Verdict};
-use crate::migration::calibration::{OwnChanges, are_unlike, explains};
+use crate::migration::calibration::{OwnChanges, add_own, are_unlike, explains};
 use crate::migration::case::{AGAIN, blamed, controls_of_death};
 use crate::migration::checks::changes::LoadChange;
 use crate::model::Route;
@@ -29,8 +29,6 @@ pub(crate) struct Controls {
     /// Controls that were tried again: a cause that sometimes kills a build need not do so the
     /// first time.
     again: BTreeMap<(Route, Item), Vec<Arc<Run>>>,
-    /// The number of times that controls were asked to be tried again.
-    asked_again: BTreeMap<(Route, Item), usize>,
     /// Cases in which a build died, with the route of the build's control.
     died: Vec<(Route, Item, Route)>,
     /// Culprits that others stand for.
@@ -170,12 +168,11 @@ impl Controls {
             let failed = across.earlier_failure(route, item)?;
             Some(((route, item), Arc::clone(failed)))
         });
-        let controls = Controls {
+        let mut controls = Controls {
             search: search.with_likeness(accounts_for),
             groups: BTreeMap::new(),
             repeats: BTreeMap::new(),
             again: BTreeMap::new(),
-            asked_again: BTreeMap::new(),
             died: culprits.died,
             unpredicted: culprits.unpredicted,
             represented,
@@ -184,7 +181,6 @@ impl Controls {
             earlier: earlier.collect(),
             across,
         };
-        let mut controls = controls;
         let mut tasks = controls.tasks(trials);
         tasks.extend(more);
         let verdicts = controls.across.search.verdicts().iter();
@@ -237,32 +233,30 @@ impl Controls {
     pub(crate) fn last_tasks(&mut self, context: Context<'_>) -> Vec<Task> {
         // What fails only together is the control of nothing: one control may have to do.
         let mut tasks = self.calibrations(context, |_| true);
-        tasks.extend(self.more_controls(AGAIN));
+        tasks.extend(self.more_controls());
         tasks
     }
 
-    /// Returns more controls of what killed a build, so many at once. As long as it never died by itself it is asked
-    /// again, and more often where it does not die each time of what the other build sends: what kills it in every
-    /// third load must not pass for a break of the pair.
-    fn more_controls(&mut self, at_once: usize) -> Vec<Task> {
+    /// Returns more controls of what killed a build. As long as it never died by itself it is asked again, and more
+    /// often where it does not die each time of what the other build sends: what kills it in every third load must
+    /// not pass for a break of the pair.
+    fn more_controls(&self) -> Vec<Task> {
         let mut tasks = Vec::new();
+        let mut asked = BTreeSet::new();
         for &(route, item, control) in &self.died {
             let tried = self.again.get(&(control, item)).map_or(0, Vec::len);
             let others = self.other_runs(route, item);
             let most = controls_of_death(others.iter().any(|run| run.passed()));
             let of_item = self.of_item(control, item);
             let never_died = of_item.is_some_and(|run| run.attempt.outcome != Outcome::Crash);
-            let asked = self.asked_again.entry((control, item)).or_default();
-            if *asked > tried || tried >= most || !never_died {
-                continue;
+            if never_died && tried < most && asked.insert((control, item)) {
+                let company = self.across.company(route, item);
+                let task = || Task {
+                    purpose: Purpose::ControlAgain(item),
+                    guest: self.across.guest(control, &company),
+                };
+                tasks.extend(std::iter::repeat_with(task).take(AGAIN));
             }
-            *asked += at_once;
-            let company = self.across.company(route, item);
-            let task = || Task {
-                purpose: Purpose::ControlAgain(item),
-                guest: self.across.guest(control, &company),
-            };
-            tasks.extend(std::iter::repeat_with(task).take(at_once));
         }
         tasks
     }
@@ -391,10 +385,9 @@ impl Controls {
         }
     }
 
-    /// Takes another run of a control; returns the next ones.
-    pub(crate) fn record_again(&mut self, item: Item, route: Route, run: Arc<Run>) -> Vec<Task> {
+    /// Takes another run of a control.
+    pub(crate) fn record_again(&mut self, item: Item, route: Route, run: Arc<Run>) {
         self.again.entry((route, item)).or_default().push(run);
-        self.more_controls(1)
     }
 
     /// Returns the device that stands for a culprit of the same kind, if one does.
@@ -438,10 +431,7 @@ fn own_changes(context: Context<'_>, controls: &[(Route, &Run)]) -> OwnChanges {
     let mut own = OwnChanges::new();
     for &(route, control) in controls {
         let [build, _] = endpoints(context.target, route);
-        for change in control.attempt.only_changes().into_iter().flatten() {
-            let labels = own.entry(change).or_default();
-            labels.insert(build.build.label().to_owned());
-        }
+        add_own(&mut own, build, &control.attempt);
     }
     own
 }

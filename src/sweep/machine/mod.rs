@@ -273,7 +273,8 @@ impl<'t> MachineSweep<'t> {
                 Vec::new()
             }
             (Phase::Controls(controls), Purpose::ControlAgain(item)) => {
-                controls.record_again(item, route, moved.run)
+                controls.record_again(item, route, moved.run);
+                Vec::new()
             }
             (Phase::Controls(controls), Purpose::Repeat(item)) => {
                 controls.record_repeat(item, route, moved.run)
