@@ -227,15 +227,22 @@ fn a_subsection_that_only_a_driver_brings_about_is_refused_with_linux_alone() {
     assert_eq!(unpoisoned.outcomes(), ["pass"], "{}", unpoisoned.said());
 }
 
+/// A case of one device, so that nobody has to be looked for, with a destination that `first` changes.
+fn alone(device: &str, first: &str) -> Run {
+    let folder = tempfile::tempdir().unwrap();
+    let changed = changed(folder.path(), NEW, first);
+    let args = words!("live {OLD} {changed} -M q35 --device {device} --workload linux");
+    Run::new(&[&args[..], &words!("--direction forward --retries 0")].concat())
+}
+
 /// A disk that is another one on the other side: nothing in the stream shows it, the guest does.
 #[apply(test)]
 #[needs(Builds)]
 fn a_disk_that_lost_what_was_written_is_found_by_the_guest() {
-    let folder = tempfile::tempdir().unwrap();
     let first = r#"case "$*" in *-incoming*)
 for arg; do
     shift
-    case "$arg" in file,node-name=blk0-node,*)
+    case "$arg" in file,node-name=*)
         disk=${arg#*filename=}
         disk=${disk%%,*}
         truncate -s 67108864 "$disk.other"
@@ -244,9 +251,7 @@ for arg; do
     set -- "$@" "$arg"
 done
 esac"#;
-    let forgets = changed(folder.path(), NEW, first);
-    let more = words!("--workload linux --direction forward --retries 0");
-    let run = run(OLD, &forgets, &set(folder.path()), &more);
+    let run = alone("virtio-blk-pci", first);
     let case = run.case(0);
     // The build forgets what it wrote itself, too.
     assert_eq!(case["outcome"], "broken", "{}", run.said());
@@ -263,20 +268,17 @@ esac"#;
 #[apply(test)]
 #[needs(Builds)]
 fn a_disk_that_takes_nothing_more_is_found_by_the_guest() {
-    let folder = tempfile::tempdir().unwrap();
     let first = r#"case "$*" in *-incoming*)
 for arg; do
     shift
-    case "$arg" in file,node-name=blk0-node,*)
+    case "$arg" in file,node-name=*)
         fails=inject-error.0.event=none,inject-error.0.iotype=write,inject-error.0.errno=5
         arg=$(echo "$arg" | sed "s/^file,/blkdebug,$fails,image.driver=file,/; s/,\(filename\|locking\)=/,image.\1=/g")
     esac
     set -- "$@" "$arg"
 done
 esac"#;
-    let full = changed(folder.path(), NEW, first);
-    let more = words!("--workload linux --direction forward --retries 0");
-    let run = run(OLD, &full, &set(folder.path()), &more);
+    let run = alone("virtio-blk-pci", first);
     let message = run.case(0)["cause"]["message"].as_str().unwrap().to_owned();
     assert!(
         message.contains("disk vda write") || message.contains("I/O error, dev vda"),
@@ -289,7 +291,6 @@ esac"#;
 #[apply(test)]
 #[needs(Builds)]
 fn a_network_that_answers_no_more_is_found_by_the_guest() {
-    let folder = tempfile::tempdir().unwrap();
     let first = r#"case "$*" in *-incoming*)
 for arg; do
     shift
@@ -297,9 +298,7 @@ for arg; do
     set -- "$@" "$arg"
 done
 esac"#;
-    let mute = changed(folder.path(), NEW, first);
-    let more = words!("--workload linux --direction forward --retries 0");
-    let run = run(OLD, &mute, &set(folder.path()), &more);
+    let run = alone("virtio-net-pci", first);
     let message = run.case(0)["cause"]["message"].as_str().unwrap().to_owned();
     assert!(
         message.contains("the guest's check failed: net eth0 reply"),
