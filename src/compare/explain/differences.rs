@@ -65,13 +65,7 @@ impl Layouts<'_> {
         }
         let named = |new: bool| {
             let item = finding.items.first();
-            let name = item.and_then(|item| {
-                if new {
-                    item.new.clone()
-                } else {
-                    item.old.clone()
-                }
-            });
+            let name = item.and_then(|item| if new { &item.new } else { &item.old }.clone());
             let mut path = path.to_vec();
             match (path.last_mut(), name) {
                 (Some(last), Some(name)) => *last = name,
@@ -89,11 +83,9 @@ impl Layouts<'_> {
         let theirs = at(named(!backward), expected);
         // An item that one side lacks would come after the items that both have before it.
         let behind = |at: usize, from: &[Leaf], to: &[Leaf]| {
-            let before = from.get(..at)?.iter().rev();
-            before
-                .filter_map(|leaf| to.iter().rposition(|other| other.path == leaf.path))
-                .next()
-                .map_or(Some(0), |last| Some(last + 1))
+            let mut before = from.get(..at)?.iter().rev();
+            let last = before.find_map(|leaf| to.iter().rposition(|other| other.path == leaf.path));
+            Some(last.map_or(0, |last| last + 1))
         };
         let (ours, theirs) = match (ours, theirs) {
             (Some(i), None) => (Some(i), behind(i, sent, expected)),

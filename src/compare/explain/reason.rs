@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::compare::explain::Objection;
 use crate::compare::explain::pci_config::ConfigPart;
 use crate::compare::streams::Leaf;
-use crate::model::{Rule, SectionName};
+use crate::model::Rule;
 use crate::stream::tree::Kind;
 
 /// The certainty of an explanation, surest first.
@@ -32,7 +32,7 @@ pub(crate) enum Reason {
     Section {
         version_id: u32,
         /// The only section that it sends and the source does not.
-        instead: Option<Instance>,
+        instead: Option<String>,
         /// Set if the dump of the destination's build has the description.
         described: bool,
     },
@@ -108,13 +108,6 @@ pub(crate) enum Reason {
         /// Fields that have other values in a machine of the destination's build that never ran.
         differing: Vec<String>,
     },
-}
-
-/// A section by its name and instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Instance {
-    pub section: SectionName,
-    pub instance_id: u32,
 }
 
 /// The versions of a section that a build takes.

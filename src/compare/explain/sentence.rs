@@ -5,7 +5,7 @@ use std::fmt;
 use crate::compare::explain::Objection;
 use crate::compare::explain::explanation::Explanation;
 use crate::compare::explain::reason::{
-    FieldValue, Instance, Lacking, OwnSubsection, Reason, Register, Spot, Takes, Weight,
+    FieldValue, Lacking, OwnSubsection, Reason, Register, Spot, Takes, Weight,
 };
 use crate::stream::text::text_of;
 use crate::stream::tree::Leaf;
@@ -85,9 +85,9 @@ const END: &str = "the end of the section";
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let section = Instance {
-            section: self.section.clone(),
-            instance_id: self.instance_id,
+        let section = match self.instance_id {
+            0 => self.section.to_string(),
+            instance => format!("{} {instance}", self.section),
         };
         match &self.reason {
             Reason::Subsection { difference, .. } => {
@@ -130,7 +130,7 @@ impl fmt::Display for Explanation {
 }
 
 impl Explanation {
-    fn place(&self, section: &Instance, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn place(&self, section: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "{section}, {}",
@@ -178,7 +178,7 @@ fn layout(
 }
 
 /// Words a reason that is about the section as a whole, or contains its own place.
-fn whole(reason: &Reason, section: &Instance) -> String {
+fn whole(reason: &Reason, section: &str) -> String {
     match reason {
         Reason::Section {
             instead, described, ..
@@ -306,15 +306,6 @@ fn whole(reason: &Reason, section: &Instance) -> String {
         // These are named with their place.
         Reason::Subsection { difference, .. } | Reason::Layout { difference, .. } => {
             difference.clone()
-        }
-    }
-}
-
-impl fmt::Display for Instance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.instance_id {
-            0 => write!(f, "{}", self.section),
-            instance => write!(f, "{} {instance}", self.section),
         }
     }
 }

@@ -27,27 +27,17 @@ fn dump(name: &str) -> Dump {
     crate::vmstate::read::read_dump(format!("{folder}/{name}.json.zst").as_ref()).expect("there")
 }
 
-/// The kinds of what stands against a load.
-#[derive(Debug)]
-enum ExplanationKind {
-    Section,
-    Memory,
-    Version,
-    Subsection,
-    Layout,
-    ValueCheck,
-}
-
-fn kind(reason: &Reason) -> ExplanationKind {
+/// The kind of what stands against a load.
+fn kind(reason: &Reason) -> &'static str {
     match reason {
-        Reason::Section { .. } => ExplanationKind::Section,
-        Reason::Version { .. } => ExplanationKind::Version,
-        Reason::Memory { .. } => ExplanationKind::Memory,
-        Reason::Subsection { .. } => ExplanationKind::Subsection,
+        Reason::Section { .. } => "Section",
+        Reason::Version { .. } => "Version",
+        Reason::Memory { .. } => "Memory",
+        Reason::Subsection { .. } => "Subsection",
         Reason::Layout {
             weight: Weight::Given | Weight::Test,
             ..
-        } => ExplanationKind::Layout,
+        } => "Layout",
         Reason::Several { first, .. } => kind(first),
         // The load ends at the length's value.
         Reason::Layout { .. }
@@ -56,7 +46,7 @@ fn kind(reason: &Reason) -> ExplanationKind {
         | Reason::LacksRegisters { .. }
         | Reason::OtherRegisters { .. }
         | Reason::PciConfig { .. }
-        | Reason::SameLayout { .. } => ExplanationKind::ValueCheck,
+        | Reason::SameLayout { .. } => "ValueCheck",
     }
 }
 
@@ -67,7 +57,7 @@ fn line(explanation: Option<Explanation>) -> String {
     };
     let or = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     format!(
-        "{:?} {} {} | {} @ {} | sent {} | expected {} | {}",
+        "{} {} {} | {} @ {} | sent {} | expected {} | {}",
         kind(&e.reason),
         e.section,
         e.instance_id,

@@ -145,6 +145,15 @@ fn field(
     }
 }
 
+/// Returns the body of another section that one of these corresponds to. Two subsections may have one
+/// name: the first ones of a name belong together, and so on.
+pub(crate) fn counterpart<'b>(bodies: &[Body], at: usize, others: &'b [Body]) -> Option<&'b Body> {
+    let (before, from) = bodies.split_at_checked(at)?;
+    let key = &from.first()?.key;
+    let nth = before.iter().filter(|body| body.key == *key).count();
+    others.iter().filter(|other| other.key == *key).nth(nth)
+}
+
 /// The field of a body in which the byte at `at` lies.
 pub(crate) fn holder(body: &Body, at: usize) -> Option<&Leaf> {
     let after = body.leaves.partition_point(|leaf| leaf.at <= at);

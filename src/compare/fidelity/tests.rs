@@ -498,7 +498,7 @@ fn a_real_stream_equals_itself_by_both_comparisons() {
                 let Some(back) = actual.section(section.name.as_str(), section.instance_id) else {
                     continue;
                 };
-                let short = alike::alike(section, back);
+                let short = are_alike(section, back);
                 assert!(short || name != other, "{name}: {}", section.name);
                 if !short {
                     continue;

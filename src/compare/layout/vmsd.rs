@@ -107,26 +107,15 @@ impl<'d> Walk<'_, 'd> {
         let mut subsections: Vec<_> = description.subsections.iter().collect();
         subsections.sort_by_key(|subsection| subsection.name.as_str());
         subsections.dedup_by_key(|subsection| subsection.name.as_str());
-        for subsection in subsections {
-            let place = self.interner.place(around.place, &subsection.name);
-            let (path, leaf) = self.interner.path(ROOT, &subsection.name);
+        for vmsd in subsections {
+            let layout = Layout::Dumped(Dumped {
+                vmsd,
+                states_lengths: self.states_lengths,
+            });
             items.push(Item {
-                place,
-                path,
-                leaf,
-                name: &subsection.name,
-                description: &description.name,
-                size: 0,
-                size_is: SizeIs::InMemory,
-                num: None,
-                conditional: true,
                 present: around.present,
-                gate: 0,
                 loose: around.loose,
-                kind: Kind::Subsection(Layout::Dumped(Dumped {
-                    vmsd: subsection,
-                    states_lengths: self.states_lengths,
-                })),
+                ..Item::subsection(self.interner, layout, &description.name, around.place)
             });
         }
     }
