@@ -394,7 +394,7 @@ fn unseen(sent: &Section, expected: &Section) -> Vec<String> {
     let empty = empty_in(sent, expected);
     let mut names: Vec<String> = leaves(sent)
         .iter()
-        .filter(|leaf| leaf.kind == Kind::Bytes && !BYTES.contains(&leaf.type_name))
+        .filter(|leaf| leaf.kind == Kind::Bytes && !BYTES.contains(&&*leaf.type_name))
         .filter_map(|leaf| leaf.path.last().cloned())
         .chain(empty.iter().map(|(_, field)| (*field).to_owned()))
         .collect();

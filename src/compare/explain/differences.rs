@@ -48,12 +48,12 @@ impl Layouts<'_> {
     }
 
     /// Finds the place where a finding shows in what was sent, and the destination's item there.
-    fn place<'l, 's>(
+    fn place<'l>(
         &self,
         finding: &Finding,
         section: &Section,
-        (sent, expected): &'l (Vec<Leaf<'s>>, Vec<Leaf<'s>>),
-    ) -> Place<'l, 's> {
+        (sent, expected): &'l (Vec<Leaf>, Vec<Leaf>),
+    ) -> Place<'l> {
         let path = finding.path.get(1..).unwrap_or_default();
         if is_subsection(finding) {
             let structure = section.content.structure();
@@ -150,7 +150,7 @@ impl Layouts<'_> {
             (true, true) => Lacking::Neither,
             (false, false) => Lacking::Unknown,
         };
-        let spot = |leaf: Option<&Leaf>| leaf.map_or(Spot::End, |leaf| Spot::Field(leaf.into()));
+        let spot = |leaf: Option<&Leaf>| leaf.map_or(Spot::End, |leaf| Spot::Field(leaf.clone()));
         Reason::Layout {
             sent: place.offset.map(|_| spot(place.sent)),
             expected: place.offset.map(|_| spot(place.expected)),
@@ -175,10 +175,10 @@ fn at_proof(difference: Difference) -> Finding {
 }
 
 /// The place where a difference shows.
-struct Place<'l, 's> {
+struct Place<'l> {
     offset: Option<u64>,
-    sent: Option<&'l Leaf<'s>>,
-    expected: Option<&'l Leaf<'s>>,
+    sent: Option<&'l Leaf>,
+    expected: Option<&'l Leaf>,
 }
 
 fn is_subsection(finding: &Finding) -> bool {

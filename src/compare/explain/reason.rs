@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::compare::explain::Objection;
 use crate::compare::explain::pci_config::ConfigPart;
 use crate::compare::streams::Leaf;
 use crate::model::Rule;
-use crate::stream::tree::Kind;
 
 /// The certainty of an explanation, surest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,11 +68,11 @@ pub(crate) enum Reason {
         places: Vec<Parting>,
     },
     /// A field must have the value of the destination's own device.
-    Unequal { sent: FieldValue, own: FieldValue },
+    Unequal { sent: Leaf, own: Leaf },
     /// A length is more than the destination's own array has.
     TooMany {
-        sent: FieldValue,
-        own: FieldValue,
+        sent: Leaf,
+        own: Leaf,
         length: i64,
         most: i64,
     },
@@ -133,32 +130,8 @@ pub(crate) enum OwnSubsection {
 /// A place in a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Spot {
-    Field(FieldValue),
+    Field(Leaf),
     End,
-}
-
-/// A field with its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FieldValue {
-    /// Names with the indices of elements.
-    pub label: String,
-    pub type_name: String,
-    pub kind: Kind,
-    /// Values in it.
-    pub count: usize,
-    pub bytes: Bytes,
-}
-
-impl From<&Leaf<'_>> for FieldValue {
-    fn from(leaf: &Leaf) -> Self {
-        FieldValue {
-            label: leaf.label.clone(),
-            type_name: leaf.type_name.to_owned(),
-            kind: leaf.kind,
-            count: leaf.count,
-            bytes: leaf.bytes.clone(),
-        }
-    }
 }
 
 /// The side that lacks the fields in question.

@@ -31,8 +31,8 @@ fn unequal(section: &Section, sent: &Leaf, own: &Leaf) -> Option<(Grade, Explana
         return None;
     }
     let reason = Reason::Unequal {
-        sent: sent.into(),
-        own: own.into(),
+        sent: sent.clone(),
+        own: own.clone(),
     };
     Some((
         Grade::Certain,
@@ -43,10 +43,10 @@ fn unequal(section: &Section, sent: &Leaf, own: &Leaf) -> Option<(Grade, Explana
 /// A length may be at most that of the device's own array (`get_int32_le()` in
 /// `migration/vmstate-types.c`).
 fn too_many(section: &Section, sent: &Leaf, own: &Leaf) -> Option<(Grade, Explanation)> {
-    if own.type_name != "int32 le" {
+    if *own.type_name != *"int32 le" {
         return None;
     }
-    let number = |leaf: &Leaf| match leaf.kind.leaf(leaf.bytes) {
+    let number = |leaf: &Leaf| match leaf.kind.leaf(&leaf.bytes) {
         Held::Signed(number) => Some(number),
         _ => None,
     };
@@ -55,8 +55,8 @@ fn too_many(section: &Section, sent: &Leaf, own: &Leaf) -> Option<(Grade, Explan
         return None;
     }
     let reason = Reason::TooMany {
-        sent: sent.into(),
-        own: own.into(),
+        sent: sent.clone(),
+        own: own.clone(),
         length,
         most,
     };
@@ -151,17 +151,17 @@ fn registers(section: &Section, sent: &[Leaf], own: &[Leaf]) -> Option<(Grade, E
 }
 
 fn other_config(section: &Section, sent: &Leaf, own: &Leaf) -> Option<(Grade, Explanation)> {
-    if sent.type_name != "pci config" {
+    if *sent.type_name != *"pci config" {
         return None;
     }
-    let byte_at = fixed_config(sent.bytes, own.bytes)?;
+    let byte_at = fixed_config(&sent.bytes, &own.bytes)?;
     let byte = |bytes: &[u8]| bytes.get(byte_at).copied().unwrap_or(0);
     let reason = Reason::PciConfig {
         field: sent.label.clone(),
         at: byte_at,
-        part: ConfigPart::of(byte_at, sent.bytes),
-        sent: byte(sent.bytes),
-        own: byte(own.bytes),
+        part: ConfigPart::of(byte_at, &sent.bytes),
+        sent: byte(&sent.bytes),
+        own: byte(&own.bytes),
     };
     let offset = sent.offset + byte_at as u64;
     Some((Grade::Likely, at(section, &sent.label, offset, reason)))
@@ -173,8 +173,8 @@ const PCI_IN_VIRTIO: [u8; 4] = [0, 0, 0, 2];
 
 /// Returns the configuration spaces of a section: the bytes, and the field that they are in with their place in
 /// it.
-fn config_spaces<'l, 's>(leaves: &'l [Leaf<'s>]) -> impl Iterator<Item = (&'l Leaf<'s>, usize)> {
-    leaves.iter().filter_map(|leaf| match leaf.type_name {
+fn config_spaces(leaves: &[Leaf]) -> impl Iterator<Item = (&Leaf, usize)> {
+    leaves.iter().filter_map(|leaf| match &*leaf.type_name {
         "pci config" => Some((leaf, 0)),
         "virtio" if leaf.bytes.starts_with(&PCI_IN_VIRTIO) => Some((leaf, PCI_IN_VIRTIO.len())),
         _ => None,

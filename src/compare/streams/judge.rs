@@ -274,7 +274,7 @@ impl Pair<'_> {
 
 /// Returns the number that a field is, where it is one that can be a length.
 fn number(leaf: &Leaf) -> Option<usize> {
-    match leaf.kind.leaf(leaf.bytes) {
+    match leaf.kind.leaf(&leaf.bytes) {
         tree::Leaf::Unsigned(number) => usize::try_from(number).ok(),
         tree::Leaf::Signed(number) => usize::try_from(number).ok(),
         _ => None,
