@@ -403,17 +403,29 @@ impl Node {
         })
     }
 
+    /// Returns the structures of an array or a list, each with its index.
+    pub(crate) fn elements(&self) -> impl Iterator<Item = (usize, &Structure)> {
+        let (array, list) = match &self.value {
+            Value::Structs(elements) => (elements.as_slice(), &[][..]),
+            Value::List(elements) => (&[][..], elements.as_slice()),
+            _ => (&[][..], &[][..]),
+        };
+        let all = array
+            .iter()
+            .map(Option::as_ref)
+            .chain(list.iter().map(Some));
+        all.enumerate()
+            .filter_map(|(index, element)| Some((index, element?)))
+    }
+
     /// The structures inside it.
     pub(crate) fn nested(&self) -> impl Iterator<Item = &Structure> {
-        let (one, some, all) = match &self.value {
-            Value::Struct(structure) => (Some(structure), None, None),
-            Value::Structs(elements) => (None, Some(elements.iter().flatten()), None),
-            Value::List(elements) => (None, None, Some(elements.iter())),
-            Value::Leaf(_) | Value::Leaves { .. } => (None, None, None),
+        let one = match &self.value {
+            Value::Struct(structure) => Some(structure),
+            _ => None,
         };
-        one.into_iter()
-            .chain(some.into_iter().flatten())
-            .chain(all.into_iter().flatten())
+        let elements = self.elements().map(|(_, element)| element);
+        one.into_iter().chain(elements)
     }
 
     fn is_alike(&self, other: &Node) -> bool {

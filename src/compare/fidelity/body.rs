@@ -130,15 +130,8 @@ fn field(
             body.length += node.bytes.len();
         }
         Value::Struct(structure) => collect(structure, &place, body, bodies),
-        Value::Structs(elements) => {
-            for (index, element) in elements.iter().enumerate() {
-                if let Some(structure) = element {
-                    collect(structure, &place.clone().element(index), body, bodies);
-                }
-            }
-        }
-        Value::List(elements) => {
-            for (index, structure) in elements.iter().enumerate() {
+        Value::Structs(_) | Value::List(_) => {
+            for (index, structure) in node.elements() {
                 collect(structure, &place.clone().element(index), body, bodies);
             }
         }
