@@ -26,22 +26,39 @@ fn main() -> Result<(), Box<dyn Error>> {
     let lists = serde_json::to_string(&known_issues()?)?;
     fs::write(out.join("known-issues.json"), lists)?;
     convert(Path::new("device-sets/machines.toml"), &out)?;
-    for folder in ["rules", "rules/code"] {
-        println!("cargo::rerun-if-changed={folder}");
-        for file in fs::read_dir(folder)? {
-            let file = file?.path();
-            if file.extension().is_some_and(|suffix| suffix == "toml") {
-                convert(&file, &out)?;
-            }
+    for file in files("rules")? {
+        convert(&file, &out)?;
+    }
+    let mut code = BTreeMap::new();
+    for file in files("rules/code")? {
+        let name = file.file_stem().unwrap_or_default().display().to_string();
+        code.insert(name, table(&file)?);
+    }
+    fs::write(out.join("code.json"), serde_json::to_string(&code)?)?;
+    Ok(())
+}
+
+/// Returns the files with data in a folder.
+fn files(folder: &str) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={folder}");
+    let mut files = Vec::new();
+    for file in fs::read_dir(folder)? {
+        let file = file?.path();
+        if file.extension().is_some_and(|suffix| suffix == "toml") {
+            files.push(file);
         }
     }
-    Ok(())
+    Ok(files)
+}
+
+fn table(file: &Path) -> Result<toml::Table, Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={}", file.display());
+    read(file, &fs::read_to_string(file)?)
 }
 
 /// Makes a file into one of the same name with JSON.
 fn convert(file: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed={}", file.display());
-    let table: toml::Table = read(file, &fs::read_to_string(file)?)?;
+    let table = table(file)?;
     let json = out.join(file.with_extension("json"));
     fs::create_dir_all(json.parent().unwrap_or(out))?;
     fs::write(json, serde_json::to_string(&table)?)?;

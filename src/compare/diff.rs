@@ -13,7 +13,7 @@ use crate::model::SectionName;
 use crate::rules::known_issues::Scope;
 use crate::stream::show;
 use crate::stream::text::text_of;
-use crate::stream::tree::{Node, Section, SectionKind, Stream, Structure, Value};
+use crate::stream::tree::{Node, Section, SectionKind, Stream, Structure, Subsection, Value};
 
 /// A section that is not the same in both streams.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -95,51 +95,44 @@ pub fn diff(
             }],
         });
     }
-    let key = |section: &Section| (section.name.clone(), section.instance_id);
-    let names: FxHashMap<_, _> = (0..).zip(&new.sections).map(|(i, s)| (key(s), i)).collect();
+    let names: FxHashMap<_, _> = new.sections.iter().map(Section::key).zip(0..).collect();
     let mut taken = vec![false; new.sections.len()];
     for section in old.sections.iter().filter(|s| wanted(s)) {
-        let partner = names.get(&key(section)).copied().or_else(|| {
-            new.sections.iter().enumerate().position(|(i, other)| {
-                !taken[i]
+        let partner = names.get(&section.key()).copied().or_else(|| {
+            new.sections.iter().zip(&taken).position(|(other, taken)| {
+                !taken
                     && other.instance_id == section.instance_id
                     && renamed(scope, &section.name, &other.name)
             })
         });
         let Some(at) = partner else {
-            diffs.push(alone(section, Difference::OnlyOld));
+            diffs.push(section_diff(section, Difference::OnlyOld, Vec::new()));
             continue;
         };
         taken[at] = true;
         let changes = sections(old, new, section, &new.sections[at], scope);
         if !changes.is_empty() {
-            let harmless = changes.iter().all(|c| c.kind == ChangeKind::Renamed);
-            diffs.push(SectionDiff {
-                section: section.name.clone(),
-                instance_id: section.instance_id,
-                difference: if harmless {
-                    Difference::Renamed
-                } else {
-                    Difference::Differs
-                },
-                changes,
-            });
+            let difference = match changes.iter().all(|c| c.kind == ChangeKind::Renamed) {
+                true => Difference::Renamed,
+                false => Difference::Differs,
+            };
+            diffs.push(section_diff(section, difference, changes));
         }
     }
     for (section, taken) in new.sections.iter().zip(taken) {
         if !taken && wanted(section) {
-            diffs.push(alone(section, Difference::OnlyNew));
+            diffs.push(section_diff(section, Difference::OnlyNew, Vec::new()));
         }
     }
     diffs
 }
 
-fn alone(section: &Section, difference: Difference) -> SectionDiff {
+fn section_diff(section: &Section, difference: Difference, changes: Vec<Change>) -> SectionDiff {
     SectionDiff {
         section: section.name.clone(),
         instance_id: section.instance_id,
         difference,
-        changes: Vec::new(),
+        changes,
     }
 }
 
@@ -171,12 +164,9 @@ fn sections(
         changes: Vec::new(),
     };
     if old.name != new.name {
-        walk.note(
-            ChangeKind::Renamed,
-            Some(text_side(old.name.as_str())),
-            Some(text_side(new.name.as_str())),
-            Some("the lists know the new name".to_owned()),
-        );
+        let [was, is] = [old, new].map(|section| Some(text_side(section.name.as_str())));
+        let note = "the lists know the new name".to_owned();
+        walk.note(ChangeKind::Renamed, was, is, Some(note));
     }
     walk.version(old.version_id, new.version_id);
     match (old.content.structure(), new.content.structure()) {
@@ -189,34 +179,25 @@ fn sections(
             };
             let (old, new) = (blocks(old_stream), blocks(new_stream));
             if old != new {
-                walk.note(
-                    ChangeKind::Layout,
-                    Some(text_side(&old)),
-                    Some(text_side(&new)),
-                    None,
-                );
+                let [old, new] = [old, new].map(|blocks| Some(text_side(&blocks)));
+                walk.note(ChangeKind::Layout, old, new, None);
             }
         }
         _ if old.payload != new.payload => {
             let (before, after) = bytes(&old.payload, &new.payload);
-            let side = |section: &Section, value| {
+            let side = |section: &Section, value: &str| {
                 Some(Side {
                     offset: Some(section.payload_offset),
                     size: Some(section.size),
-                    type_name: None,
-                    value,
+                    ..text_side(value)
                 })
             };
-            walk.note(
-                if old.size == new.size {
-                    ChangeKind::Value
-                } else {
-                    ChangeKind::Layout
-                },
-                side(old, before),
-                side(new, after),
-                Some("not described in both streams: compared as bytes".to_owned()),
-            );
+            let kind = match old.size == new.size {
+                true => ChangeKind::Value,
+                false => ChangeKind::Layout,
+            };
+            let note = "not described in both streams: compared as bytes".to_owned();
+            walk.note(kind, side(old, &before), side(new, &after), Some(note));
         }
         _ => {}
     }
@@ -288,43 +269,30 @@ impl Walk<'_> {
         }
         let mut taken = vec![false; new.subsections.len()];
         for subsection in &old.subsections {
-            let named = |name: &str| name == &*subsection.name;
-            let partner = new
-                .subsections
-                .iter()
-                .enumerate()
-                .position(|(i, s)| !taken[i] && named(&s.name));
-            let side = |s: &crate::stream::Subsection| {
-                Some(Side {
-                    offset: Some(s.offset),
-                    size: None,
-                    type_name: Some("subsection".to_owned()),
-                    value: format!("version {}", s.version_id),
-                })
-            };
-            self.within(subsection.name.to_string(), |walk| match partner {
-                Some(at) => {
+            let mut others = new.subsections.iter().zip(&taken);
+            let partner = others.position(|(s, taken)| !taken && s.name == subsection.name);
+            let name = subsection.name.to_string();
+            match partner {
+                Some(at) => self.within(name, |walk| {
                     taken[at] = true;
                     let other = &new.subsections[at];
                     walk.version(subsection.version_id, other.version_id);
                     walk.structures(&subsection.structure, &other.structure);
-                }
-                None => walk.note(ChangeKind::Layout, side(subsection), None, None),
-            });
+                }),
+                None => self.layout(name, Some(subsection_side(subsection)), None, None),
+            }
         }
         for (subsection, taken) in new.subsections.iter().zip(taken) {
             if !taken {
-                let side = Side {
-                    offset: Some(subsection.offset),
-                    size: None,
-                    type_name: Some("subsection".to_owned()),
-                    value: format!("version {}", subsection.version_id),
-                };
-                self.within(subsection.name.to_string(), |walk| {
-                    walk.note(ChangeKind::Layout, None, Some(side), None);
-                });
+                let side = subsection_side(subsection);
+                self.layout(subsection.name.to_string(), None, Some(side), None);
             }
         }
+    }
+
+    /// Notes that what has this name is not laid out alike.
+    fn layout(&mut self, name: String, old: Option<Side>, new: Option<Side>, note: Option<String>) {
+        self.within(name, |walk| walk.note(ChangeKind::Layout, old, new, note));
     }
 
     /// Fields between two equal ones that have no partner of their name.
@@ -333,72 +301,53 @@ impl Walk<'_> {
         for node in old {
             let pairing = |other: &Node| self.pairing(description, node, other);
             let Some(at) = left.clone().position(|other| pairing(other).is_some()) else {
-                self.within(node.label(), |walk| {
-                    walk.note(ChangeKind::Layout, Some(side(node)), None, None);
-                });
+                self.layout(node.label(), Some(side(node)), None, None);
                 continue;
             };
             for skipped in left.by_ref().take(at) {
-                self.within(skipped.label(), |walk| {
-                    walk.note(ChangeKind::Layout, None, Some(side(skipped)), None);
-                });
+                self.layout(skipped.label(), None, Some(side(skipped)), None);
             }
             let Some(other) = left.next() else { continue };
             match self.pairing(description, node, other) {
                 Some(Pairing::Renamed(reason)) => {
+                    let names = [node, other].map(|node| Some(text_side(&node.label())));
                     self.within(node.label(), |walk| {
-                        walk.note(
-                            ChangeKind::Renamed,
-                            Some(text_side(&node.label())),
-                            Some(text_side(&other.label())),
-                            Some(reason),
-                        );
+                        let [old, new] = names;
+                        walk.note(ChangeKind::Renamed, old, new, Some(reason));
                     });
                     self.values(node, other);
                 }
-                _ => self.within(node.label(), |walk| {
-                    walk.note(
-                        ChangeKind::Layout,
+                _ => {
+                    let note = format!("padding of the same size: {}", other.label());
+                    self.layout(
+                        node.label(),
                         Some(side(node)),
                         Some(side(other)),
-                        Some(format!("padding of the same size: {}", other.label())),
+                        Some(note),
                     );
-                }),
+                }
             }
         }
         for node in left {
-            self.within(node.label(), |walk| {
-                walk.note(ChangeKind::Layout, None, Some(side(node)), None);
-            });
+            self.layout(node.label(), None, Some(side(node)), None);
         }
     }
 
     /// Returns the reason why two fields of different names stand for one another.
     fn pairing(&self, description: &str, old: &Node, new: &Node) -> Option<Pairing> {
-        let found = self
-            .scope
-            .field_on_wire(description, &plain(old), &plain(new));
-        match found {
-            Some(found) => Some(Pairing::Renamed(found.reason)),
-            None => {
-                let is_padding = |node: &Node| &*node.type_name == "unused_buffer";
-                (old.bytes.len() == new.bytes.len() && is_padding(old) != is_padding(new))
-                    .then_some(Pairing::Padding)
-            }
+        let (was, is) = (plain(old), plain(new));
+        if let Some(found) = self.scope.field_on_wire(description, &was, &is) {
+            return Some(Pairing::Renamed(found.reason));
         }
+        let is_padding = |node: &Node| &*node.type_name == "unused_buffer";
+        let is_skipped = old.bytes.len() == new.bytes.len() && is_padding(old) != is_padding(new);
+        is_skipped.then_some(Pairing::Padding)
     }
 
     fn nodes(&mut self, old: &Node, new: &Node) {
         if old.type_name != new.type_name && old.bytes.len() == new.bytes.len() {
-            self.within(old.label(), |walk| {
-                walk.note(
-                    ChangeKind::Layout,
-                    Some(side(old)),
-                    Some(side(new)),
-                    Some("another type of the same size".to_owned()),
-                );
-            });
-            return;
+            let note = Some("another type of the same size".to_owned());
+            return self.layout(old.label(), Some(side(old)), Some(side(new)), note);
         }
         self.values(old, new);
     }
@@ -408,22 +357,18 @@ impl Walk<'_> {
             (Value::Struct(old), Value::Struct(new)) => walk.structures(old, new),
             (Value::Structs(a), Value::Structs(b)) if a.len() == b.len() => {
                 for (i, pair) in a.iter().zip(b).enumerate() {
-                    walk.within(format!("[{i}]"), |walk| match pair {
-                        (Some(old), Some(new)) => walk.structures(old, new),
+                    let side = |element: &Option<Structure>| {
+                        let is_there = element.is_some();
+                        Some(text_side(if is_there { "a structure" } else { "null" }))
+                    };
+                    let name = format!("[{i}]");
+                    match pair {
+                        (Some(old), Some(new)) => {
+                            walk.within(name, |walk| walk.structures(old, new));
+                        }
                         (None, None) => {}
-                        (Some(_), None) => walk.note(
-                            ChangeKind::Layout,
-                            Some(text_side("a structure")),
-                            Some(text_side("null")),
-                            None,
-                        ),
-                        (None, Some(_)) => walk.note(
-                            ChangeKind::Layout,
-                            Some(text_side("null")),
-                            Some(text_side("a structure")),
-                            None,
-                        ),
-                    });
+                        (old, new) => walk.layout(name, side(old), side(new), None),
+                    }
                 }
             }
             (Value::List(a), Value::List(b)) if a.len() == b.len() => {
@@ -447,8 +392,8 @@ impl Walk<'_> {
                 ..side(node)
             })
         };
-        let array = matches!(old.value, Value::Leaves { .. });
-        if array && matches!(new.value, Value::Leaves { .. }) {
+        let is_array = |node: &Node| matches!(node.value, Value::Leaves { .. });
+        if is_array(old) && is_array(new) {
             let pairs = || {
                 let pairs = old.leaves().zip(new.leaves()).enumerate();
                 pairs.filter(|(_, (old, new))| !show::same_leaf(*old, *new))
@@ -472,6 +417,14 @@ impl Walk<'_> {
         } else {
             self.note(ChangeKind::Value, Some(side(old)), Some(side(new)), None);
         }
+    }
+}
+
+fn subsection_side(subsection: &Subsection) -> Side {
+    Side {
+        offset: Some(subsection.offset),
+        type_name: Some("subsection".to_owned()),
+        ..text_side(&format!("version {}", subsection.version_id))
     }
 }
 

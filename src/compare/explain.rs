@@ -20,17 +20,18 @@ use std::collections::HashMap;
 
 use crate::compare::layout::empty_in;
 use crate::compare::renames::Renames;
+use crate::compare::sections::lone_rule;
 use crate::compare::streams;
 use crate::compare::streams::{Leaf, Side, leaves};
 use crate::model::{Direction, Rule};
-use crate::stream::tree::{Kind, Node, Section, SectionKind, Stream, Structure};
+use crate::stream::tree::{Kind, Section, SectionKind, Stream, Structure};
 
 use differences::Layouts;
 pub(crate) use explanation::Explanation;
 use memory::memory;
 use reason::Grade;
 pub(crate) use reason::Reason;
-use reason::{Instance, Parting, Takes};
+use reason::{Parting, Takes};
 use values::values;
 
 /// The complaint of a build that refused a stream.
@@ -76,13 +77,9 @@ pub(crate) fn explain<'s>(
     direction: Direction,
 ) -> Option<Explanation> {
     let case = Case {
-        sent,
-        expected: expected.into(),
         minimum: blamed.and_then(|blamed| blamed.minimum),
-        refused_at: None,
         objection: blamed.and_then(|blamed| blamed.objection),
-        renames,
-        direction,
+        ..Case::of(sent, expected.into(), renames, direction)
     };
     let Some(blamed) = blamed else {
         return case.unnamed();
@@ -99,7 +96,7 @@ pub(crate) fn explain<'s>(
             let expected = case.twin(section);
             let refused = match blamed.objection {
                 Some(Objection::ConfigByte { at, sent, own }) => {
-                    values::refused_config(section, expected, at, sent, own)
+                    values::refused_config(section, expected, (at, sent, own))
                 }
                 _ => None,
             };
@@ -120,15 +117,7 @@ pub(crate) fn likely_refused<'s>(
     renames: &dyn Renames,
     direction: Direction,
 ) -> Vec<&'s Section> {
-    let case = Case {
-        sent,
-        expected: expected.into(),
-        minimum: None,
-        refused_at: None,
-        objection: None,
-        renames,
-        direction,
-    };
+    let case = Case::of(sent, expected.into(), renames, direction);
     let speaks_against = |section: &&Section| {
         let best = case.best(section);
         // A length that depends on state speaks against hardly anything.
@@ -145,8 +134,12 @@ fn find<'s>(sent: &'s Stream, name: &str, instance: Option<u32>) -> Option<&'s S
     }
     let called = |section: &&Section| section.name.ends_in(name);
     let holds = |section: &&Section| {
-        let structure = section.content.structure();
-        structure.is_some_and(|structure| has_description(structure, name))
+        let mut all = section
+            .content
+            .structure()
+            .into_iter()
+            .flat_map(Structure::all);
+        all.any(|structure| *structure.vmsd_name == *name)
     };
     let of_instance =
         |section: &&Section| instance.is_none_or(|instance| section.instance_id == instance);
@@ -155,16 +148,6 @@ fn find<'s>(sent: &'s Stream, name: &str, instance: Option<u32>) -> Option<&'s S
         .find(|s| s.name == name && of_instance(s))
         .or_else(|| all().find(|s| called(s) && of_instance(s)))
         .or_else(|| all().find(|s| holds(s) && of_instance(s)))
-}
-
-fn has_description(structure: &Structure, name: &str) -> bool {
-    *structure.vmsd_name == *name
-        || structure
-            .fields
-            .iter()
-            .flat_map(Node::nested)
-            .chain(structure.subsections.iter().map(|s| &s.structure))
-            .any(|inner| has_description(inner, name))
 }
 
 /// The sections of one stream, with those that are expected.
@@ -199,6 +182,26 @@ impl<'f> RefusedAt<'f> {
             field,
             end: ends.max()?,
         })
+    }
+}
+
+impl<'c> Case<'c> {
+    /// A case of which no message is known.
+    fn of(
+        sent: &'c Stream,
+        expected: Side<'c>,
+        renames: &'c dyn Renames,
+        direction: Direction,
+    ) -> Case<'c> {
+        Case {
+            sent,
+            expected,
+            minimum: None,
+            refused_at: None,
+            objection: None,
+            renames,
+            direction,
+        }
     }
 }
 
@@ -253,10 +256,6 @@ impl Case<'_> {
     }
 
     fn unknown(&self, section: &Section) -> Explanation {
-        let rule = match self.direction {
-            Direction::Forward => Rule::SectionRemoved,
-            Direction::Backward => Rule::SectionAdded,
-        };
         let described = self.expected.dump.is_some_and(|dump| {
             let name = section.name.vmsd_name();
             dump.sections.iter().any(|s| s.description.name == name)
@@ -267,10 +266,7 @@ impl Case<'_> {
             ours.is_none()
         });
         let instead = match (others.next(), others.next()) {
-            (Some(other), None) => Some(Instance {
-                section: other.name.clone(),
-                instance_id: other.instance_id,
-            }),
+            (Some(other), None) => Some(other.label()),
             _ => None,
         };
         let reason = Reason::Section {
@@ -280,7 +276,7 @@ impl Case<'_> {
         };
         Explanation {
             offset: Some(section.offset),
-            rule: Some(rule),
+            rule: Some(lone_rule(self.direction)),
             ..Explanation::of(section, reason)
         }
     }
@@ -349,17 +345,10 @@ impl Case<'_> {
     fn value_check(&self, section: &Section) -> Option<Explanation> {
         let expected = self.twin(section)?;
         // Where a section could not be read, its layout is not known to agree.
-        section.content.structure()?;
-        expected.content.structure()?;
-        if section
-            .content
-            .error()
-            .or(expected.content.error())
-            .is_some()
-        {
-            return None;
-        }
-        if streams::is_undescribed(section) || streams::is_undescribed(expected) {
+        let is_whole = |section: &Section| {
+            section.content.error().is_none() && !streams::is_undescribed(section)
+        };
+        if !is_whole(section) || !is_whole(expected) {
             return None;
         }
         // The layouts may part behind the field that was refused.
@@ -402,19 +391,14 @@ fn differing(sent: &Section, expected: &Section, unseen: &[String]) -> Vec<Strin
 fn unseen(sent: &Section, expected: &Section) -> Vec<String> {
     // Plain bytes, and those that a loader compares with the device's own one by one.
     const BYTES: [&str; 3] = ["buffer", "bitmap", "pci config"];
+    let empty = empty_in(sent, expected);
     let mut names: Vec<String> = leaves(sent)
         .iter()
-        .filter(|leaf| leaf.kind == Kind::Bytes && !BYTES.contains(&leaf.type_name))
+        .filter(|leaf| leaf.kind == Kind::Bytes && !BYTES.contains(&&*leaf.type_name))
         .filter_map(|leaf| leaf.path.last().cloned())
-        .chain(lists_not_seen(sent, expected))
+        .chain(empty.iter().map(|(_, field)| (*field).to_owned()))
         .collect();
     names.sort();
     names.dedup();
     names
-}
-
-/// Returns the names of the lists that have no elements in one or the other section.
-fn lists_not_seen(sent: &Section, expected: &Section) -> Vec<String> {
-    let lists = empty_in(sent, expected);
-    lists.iter().map(|(_, field)| (*field).to_owned()).collect()
 }

@@ -3,13 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
-use crate::model::Direction;
+use crate::model::{Direction, from_word, serialize_as_text};
 
 /// The name of a case: `q35/am53c974/unix/forward`, `q35/default/unix+multifd/backward/paused`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CaseName {
     text: String,
     subject: String,
@@ -60,43 +57,21 @@ impl FromStr for CaseName {
         // How the guest spent its time is said last.
         parts.next_if(|part| ["paused", "driven", "linux"].contains(part));
         let direction = parts.next().ok_or_else(bad)?;
-        let direction = direction
+        let way = direction
             .split_once("-loop")
             .map_or(direction, |(way, _)| way);
-        let mut known = Direction::BOTH.into_iter();
-        let direction = known
-            .find(|known| known.to_string() == direction)
-            .ok_or_else(bad)?;
-        let (transport, subject) = (parts.next(), parts.next());
-        let machine = parts.next();
-        match (machine, subject, transport) {
-            (Some(machine), Some(subject), Some(transport))
-                if ![machine, subject, transport].contains(&"") =>
-            {
-                Ok(CaseName {
-                    text: text.to_owned(),
-                    subject: subject.to_owned(),
-                    direction,
-                })
-            }
-            _ => Err(bad()),
-        }
+        let direction = from_word(way).ok_or_else(bad)?;
+        let mut next = || parts.next().filter(|part| !part.is_empty()).ok_or_else(bad);
+        let (_transport, subject, _machine) = (next()?, next()?, next()?);
+        Ok(CaseName {
+            text: text.to_owned(),
+            subject: subject.to_owned(),
+            direction,
+        })
     }
 }
 
-impl TryFrom<String> for CaseName {
-    type Error = BadCaseName;
-
-    fn try_from(text: String) -> Result<CaseName, BadCaseName> {
-        text.parse()
-    }
-}
-
-impl From<CaseName> for String {
-    fn from(name: CaseName) -> String {
-        name.text
-    }
-}
+serialize_as_text!(CaseName);
 
 impl fmt::Display for CaseName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The name of a section as the stream has it (QEMU's `idstr`): the vmsd name, and before it, where
 /// the device's bus gives one, the path of the device. Blocks of guest memory are named alike.
@@ -19,7 +19,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 ///
 /// Two names are equal when the stream's are, and compare, sort and hash like it. It is serialised as
 /// that string.
-#[derive(Clone)]
+#[derive(Clone, Deserialize)]
+#[serde(from = "String")]
 pub struct SectionName {
     idstr: Arc<str>,
     /// The offset at which the vmsd name begins.
@@ -221,12 +222,6 @@ impl Hash for SectionName {
 impl Serialize for SectionName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for SectionName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(SectionName::from)
     }
 }
 

@@ -7,23 +7,14 @@
 use std::borrow::Cow;
 use std::str::Chars;
 
-/// The line breaks in a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Breaks {
-    /// There is nothing to break: the text is a name or a sentence.
-    Shown,
-    /// The text has lines.
-    Kept,
-}
-
 /// Returns a name or a sentence in which every character is seen, as `\n` or `\u{202e}` if need be.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
-    escape(text, Breaks::Shown)
+    escape(text, is_hidden, escaped)
 }
 
 /// Returns a text of several lines in which every other character is seen, as [`visible`] does.
 pub(crate) fn visible_lines(text: &str) -> Cow<'_, str> {
-    escape(text, Breaks::Kept)
+    escape(text, |c| is_hidden(c) && !matches!(c, '\n' | '\t'), escaped)
 }
 
 /// Returns the output of a command in which every character is seen, colours aside, as it is about to be
@@ -63,20 +54,11 @@ pub(crate) fn visible_output(text: &str) -> Cow<'_, str> {
 /// for each.
 pub(crate) fn visible_json(text: &str) -> Cow<'_, str> {
     let to_escape = |c: char| is_hidden(c) && !matches!(c, '\n' | '\t' | '\r');
-    if !text.contains(to_escape) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 64);
-    for character in text.chars() {
-        if !to_escape(character) {
-            shown.push(character);
-            continue;
-        }
+    escape(text, to_escape, |character, shown| {
         for unit in character.encode_utf16(&mut [0; 2]) {
             shown.push_str(&format!("\\u{unit:04x}"));
         }
-    }
-    Cow::Owned(shown)
+    })
 }
 
 /// Finds the first line of a TOML file, counted from 1, with a character that a reader does not see, as it
@@ -137,21 +119,30 @@ pub(crate) fn is_hidden(character: char) -> bool {
         || u32::from(character) & 0xfffe == 0xfffe
 }
 
-fn escape(text: &str, breaks: Breaks) -> Cow<'_, str> {
-    let to_escape = |c: char| is_hidden(c) && !(breaks == Breaks::Kept && matches!(c, '\n' | '\t'));
+fn escape(
+    text: &str,
+    to_escape: impl Fn(char) -> bool,
+    write: impl Fn(char, &mut String),
+) -> Cow<'_, str> {
     // Nearly every text is like that.
-    if text.bytes().all(|byte| (b' '..0x7f).contains(&byte)) || !text.contains(to_escape) {
+    if text.bytes().all(|byte| (b' '..0x7f).contains(&byte)) || !text.contains(&to_escape) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 8);
     for character in text.chars() {
-        match character {
-            c if !to_escape(c) => shown.push(c),
-            '\n' | '\r' | '\t' => shown.extend(character.escape_debug()),
-            c => shown.extend(c.escape_unicode()),
+        match to_escape(character) {
+            true => write(character, &mut shown),
+            false => shown.push(character),
         }
     }
     Cow::Owned(shown)
+}
+
+fn escaped(character: char, shown: &mut String) {
+    match character {
+        '\n' | '\r' | '\t' => shown.extend(character.escape_debug()),
+        _ => shown.extend(character.escape_unicode()),
+    }
 }
 
 /// Tells whether every byte of a JSON text stands for itself and is seen. All that QEMU writes is like that.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::model::Version;
-use crate::rules::known_issues::{Break, Condition, Holds, KnownIssues, Place, Rename, Renamed};
+use crate::rules::known_issues::{Break, Holds, KnownIssues, Place, Rename, Renamed};
 
 /// A defect of an entry; sorted by its place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -172,7 +172,7 @@ fn is_like(one: &Break, other: &Break) -> bool {
 pub(crate) fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> Outcome {
     let mut outcome = Outcome::default();
     let mut judge =
-        |place: &Place, by: Version, text: String, concerns: &dyn Fn(&Comparison<'_>) -> bool| {
+        |place: &Place, by: Version, what: String, concerns: &dyn Fn(&Comparison<'_>) -> bool| {
             let put_to_test = comparisons.iter().any(|made| {
                 Holds::of(by, Some(made.old), Some(made.new)) == Holds::InOrder && concerns(made)
             });
@@ -184,28 +184,28 @@ pub(crate) fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> 
                 outcome.stale.push(Defect {
                     place: place.clone(),
                     kind: DefectKind::Stale,
-                    text,
+                    text: format!("{what} matched nothing between builds on both sides of {by}"),
                 });
             } else {
                 outcome.untried += 1;
             }
         };
     for r in &lists.renames {
-        judge(&r.place, r.by, rename_text(r), &|made| {
+        let what = format!("`{}` to `{}`", r.old, r.new);
+        judge(&r.place, r.by, what, &|made| {
             rename_concerns(r, &made.names)
         });
     }
     for c in &lists.conditions {
-        judge(&c.place, c.by, condition_text(c), &|made| {
+        let what = format!("{} of `{}`", c.items.join(", "), c.description);
+        judge(&c.place, c.by, what, &|made| {
             let names = &made.names;
-            names.descriptions.contains(&c.description)
-                && c.section
-                    .as_ref()
-                    .is_none_or(|s| names.sections.contains(s))
+            names.descriptions.contains(&c.description) && has(&names.sections, &c.section)
         });
     }
     for b in &lists.breaks {
-        judge(&b.place, b.by, break_text(b), &|made| {
+        let what = format!("{} in `{}`", b.rule, b.section);
+        judge(&b.place, b.by, what, &|made| {
             // A section may break several times: where a comparison spans them all, one entry serves.
             let mut others = lists.breaks.iter().filter(|other| is_like(b, other));
             made.names.sections.contains(&b.section)
@@ -222,35 +222,10 @@ fn rename_concerns(rename: &Rename, names: &Names) -> bool {
     if rename.what == Renamed::Section {
         return names.sections.contains(&rename.old) && names.sections.contains(&rename.new);
     }
-    rename
-        .section
-        .as_ref()
-        .is_none_or(|s| names.sections.contains(s))
-        && rename
-            .description
-            .as_ref()
-            .is_none_or(|d| names.descriptions.contains(d))
+    has(&names.sections, &rename.section) && has(&names.descriptions, &rename.description)
 }
 
-fn rename_text(rename: &Rename) -> String {
-    format!(
-        "`{}` to `{}` matched nothing between builds on both sides of {}",
-        rename.old, rename.new, rename.by
-    )
-}
-
-fn condition_text(condition: &Condition) -> String {
-    format!(
-        "{} of `{}` matched nothing between builds on both sides of {}",
-        condition.items.join(", "),
-        condition.description,
-        condition.by
-    )
-}
-
-fn break_text(entry: &Break) -> String {
-    format!(
-        "{} in `{}` matched nothing between builds on both sides of {}",
-        entry.rule, entry.section, entry.by
-    )
+/// Tells whether builds have the one that an entry is limited to, if it is.
+fn has(names: &BTreeSet<String>, limit: &Option<String>) -> bool {
+    limit.as_ref().is_none_or(|name| names.contains(name))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use crate::model::{Rule, Version};
-use crate::report::{AD_HOC, Case, Changed, Finding, Level, Report};
+use crate::report::{AD_HOC, Case, Changed, Finding, Level, Report, Shape};
 use crate::rules::known_issues::FILL_IN;
 
 /// Writes a TOML stanza for each finding that is not allowed and not a note, and for each case that
@@ -69,7 +69,7 @@ fn stanza(
     report: &Report,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    writeln!(out, "# {}: {}", finding.direction, finding.message)?;
+    let mut lines = vec![format!("# {}: {}", finding.direction, finding.message)];
     let rule = finding.rule;
     // A break names its commit where there is one; the others name their source.
     let needs_source = match (rule, finding.items.as_slice()) {
@@ -85,20 +85,18 @@ fn stanza(
                 Rule::ConditionAdded | Rule::ConditionRemoved => "always",
                 _ => "never",
             };
-            let names: Vec<String> = items
+            let names = items
                 .iter()
-                .filter_map(|i| i.new.as_ref().or(i.old.as_ref()))
-                .map(|name| quote(name))
-                .collect();
-            writeln!(
-                out,
-                "# if a compat property decides so for every machine type that both builds know:"
-            )?;
-            writeln!(out, "[[condition]]")?;
-            writeln!(out, "section = {}", quote(section))?;
-            writeln!(out, "description = {}", quote(&first.description))?;
-            writeln!(out, "items = [{}]", names.join(", "))?;
-            writeln!(out, "sent = {}", quote(sent))?;
+                .filter_map(|i| i.new.as_ref().or(i.old.as_ref()));
+            let why =
+                "if a compat property decides so for every machine type that both builds know";
+            lines.extend([
+                format!("# {why}:\n[[condition]]"),
+                key("section", section),
+                key("description", &first.description),
+                keys("items", names),
+                key("sent", sent),
+            ]);
             true
         }
         (
@@ -112,53 +110,43 @@ fn stanza(
                 },
             ],
         ) => {
-            writeln!(out, "# if the bytes on the wire are the same:")?;
-            writeln!(out, "[[field]]")?;
-            writeln!(out, "section = {}", quote(section))?;
-            writeln!(out, "description = {}", quote(description))?;
-            writeln!(out, "old = {}", quote(old))?;
-            writeln!(out, "new = {}", quote(new))?;
+            lines.extend([
+                "# if the bytes on the wire are the same:\n[[field]]".to_owned(),
+                key("section", section),
+                key("description", description),
+                key("old", old),
+                key("new", new),
+            ]);
             if old == new {
-                let size = |shape: &Option<crate::report::Shape>| {
-                    shape.as_ref().and_then(|s| s.size).unwrap_or_default()
-                };
+                let size =
+                    |shape: &Option<Shape>| shape.as_ref().and_then(|s| s.size).unwrap_or_default();
                 let change = format!("old {}, new {}", size(&finding.old), size(&finding.new));
-                writeln!(out, "size_change = {}", quote(&change))?;
+                lines.push(key("size_change", &change));
             }
             true
         }
         _ => {
-            writeln!(out, "# if the break is meant:")?;
-            writeln!(out, "[[break]]")?;
-            writeln!(out, "section = {}", quote(section))?;
-            writeln!(out, "rule = {}", quote(rule.id()))?;
-            match path {
-                Some(path) => {
-                    let path: Vec<String> = path.iter().map(|part| quote(part)).collect();
-                    writeln!(out, "path = [{}]", path.join(", "))?;
-                }
-                // A report that was read does not have it.
-                None => writeln!(
-                    out,
-                    "path = [{}]  # from the section's vmsd name down",
-                    quote(FILL_IN)
-                )?,
-            }
-            writeln!(out, "direction = {}", quote(&finding.direction.to_string()))?;
-            writeln!(
-                out,
-                "machines = [{}]",
-                quote(report.machine.as_deref().unwrap_or(FILL_IN))
-            )?;
+            let fill_in = [FILL_IN.to_owned()];
+            lines.extend([
+                "# if the break is meant:\n[[break]]".to_owned(),
+                key("section", section),
+                key("rule", rule.id()),
+                match path {
+                    Some(path) => keys("path", path),
+                    // A report that was read does not have it.
+                    None => keys("path", &fill_in) + "  # from the section's vmsd name down",
+                },
+                key("direction", &finding.direction.to_string()),
+                keys("machines", [report.machine.as_ref().unwrap_or(&fill_in[0])]),
+            ]);
             false
         }
     };
-    version("after", report.old.version, out)?;
-    version("by", report.new.version, out)?;
-    if needs_source {
-        writeln!(out, "source = {}", quote(FILL_IN))?;
-    }
-    writeln!(out, "reason = {}\n", quote(FILL_IN))
+    lines.push(version("after", report.old.version));
+    lines.push(version("by", report.new.version));
+    lines.extend(needs_source.then(|| key("source", FILL_IN)));
+    lines.push(key("reason", FILL_IN));
+    writeln!(out, "{}\n", lines.join("\n"))
 }
 
 /// Returns the stanza that excuses the failure of a case for a time.
@@ -180,41 +168,41 @@ fn failure(case: &Case, report: &Report) -> String {
     let mut lines = vec![
         "# until it is mended:".to_owned(),
         "[[failure]]".to_owned(),
-        format!("outcomes = [{}]", quote(&case.outcome.to_string())),
-        format!("devices = [{}]", quote(device)),
+        keys("outcomes", [&case.outcome.to_string()]),
+        keys("devices", [device]),
     ];
     if let Some(cause) = &case.cause {
         let section = cause.section_or_memory();
-        let section = section.map(|section| format!("section = {}", quote(section.vmsd_name())));
-        lines.extend(section);
+        lines.extend(section.map(|section| key("section", section.vmsd_name())));
     }
-    lines.push(format!("machines = [{}]", quote(&case.machine)));
-    lines.push(format!("direction = {}", quote(&direction.to_string())));
+    lines.push(keys("machines", [&case.machine]));
+    lines.push(key("direction", &direction.to_string()));
     if let (Some(after), Some(by)) = (after, by)
         && after != by
     {
         lines.push(format!("after = \"{}.{}\"", after.0, after.1));
         lines.push(format!("by = \"{}.{}\"", by.0, by.1));
     }
-    for key in ["reason", "owner", "link"] {
-        lines.push(format!("{key} = {}", quote(FILL_IN)));
-    }
-    lines.push(format!(
-        "expires = {}  # the last day, or the release in which it has to be mended\n",
-        quote(FILL_IN)
-    ));
+    lines.extend(["reason", "owner", "link"].map(|name| key(name, FILL_IN)));
+    let expires = key("expires", FILL_IN);
+    lines.push(expires + "  # the last day, or the release in which it has to be mended\n");
     lines.join("\n")
 }
 
-fn version(key: &str, version: Option<Version>, out: &mut dyn Write) -> io::Result<()> {
+fn version(name: &str, version: Option<Version>) -> String {
     match version {
-        Some(v) => writeln!(out, "{key} = \"{}.{}\"", v.major, v.minor),
-        None => writeln!(
-            out,
-            "{key} = {}  # a dump does not say its version",
-            quote(FILL_IN)
-        ),
+        Some(v) => format!("{name} = \"{}.{}\"", v.major, v.minor),
+        None => key(name, FILL_IN) + "  # a dump does not say its version",
     }
+}
+
+fn key(name: &str, value: &str) -> String {
+    format!("{name} = {}", quote(value))
+}
+
+fn keys<'t>(name: &str, values: impl IntoIterator<Item = &'t String>) -> String {
+    let values: Vec<String> = values.into_iter().map(|value| quote(value)).collect();
+    format!("{name} = [{}]", values.join(", "))
 }
 
 fn quote(text: &str) -> String {

@@ -186,48 +186,24 @@ impl RamReader {
                 self.current = None;
                 self.unnamed = address;
             }
-            ZERO => {
-                let block = self.name(flags, cut)?;
-                let fill = cut.u8()?;
-                self.page(block, address, ram, cut)?;
-                ram.fills += 1;
-                visitor.page(&ram.blocks[block].name, address, Page::Filled(fill));
-            }
-            PAGE => {
-                let block = self.name(flags, cut)?;
-                if self.page_size.is_none() {
-                    self.page_size = Some(guess_page_size(cut)?);
+            form @ (ZERO | PAGE | XBZRLE | COMPRESS_PAGE) => {
+                let at = self.name(flags, cut)?;
+                let page = self.page(form, cut)?;
+                let block = &ram.blocks[at];
+                if address >= block.length {
+                    return Err(cut.fail_start(StreamErrorKind::RamAddress {
+                        name: block.name.to_string(),
+                        address,
+                        length: block.length,
+                    }));
                 }
-                let bytes = cut.take(self.page_size() as usize)?;
-                self.page(block, address, ram, cut)?;
-                ram.pages += 1;
-                visitor.page(&ram.blocks[block].name, address, Page::Bytes(bytes));
-            }
-            XBZRLE => {
-                let block = self.name(flags, cut)?;
-                let encoding = cut.u8()?;
-                if encoding != 1 {
-                    return Err(cut.fail_back(
-                        1,
-                        StreamErrorKind::Record {
-                            expected: "the XBZRLE encoding 0x01",
-                            found: encoding,
-                        },
-                    ));
+                self.current = Some(at);
+                match page {
+                    Page::Filled(_) => ram.fills += 1,
+                    Page::Bytes(_) | Page::Packed(_) => ram.pages += 1,
+                    Page::Delta(_) => ram.deltas += 1,
                 }
-                let length = cut.u16()?;
-                let bytes = self.packed(cut, length.into(), "an XBZRLE page")?;
-                self.page(block, address, ram, cut)?;
-                ram.deltas += 1;
-                visitor.page(&ram.blocks[block].name, address, Page::Delta(bytes));
-            }
-            COMPRESS_PAGE => {
-                let block = self.name(flags, cut)?;
-                let length = cut.u32()?;
-                let bytes = self.packed(cut, length.into(), "a packed page")?;
-                self.page(block, address, ram, cut)?;
-                ram.pages += 1;
-                visitor.page(&ram.blocks[block].name, address, Page::Packed(bytes));
+                visitor.page(&block.name, address, page);
             }
             MULTIFD_FLUSH => ram.multifd = true,
             EOS => return Ok(RamStep::End),
@@ -301,18 +277,31 @@ impl RamReader {
         }
     }
 
-    /// Accepts a page whose record is complete.
-    fn page(&mut self, block: usize, address: u64, ram: &Ram, cut: &Cut<'_>) -> Result<(), Stop> {
-        let known = &ram.blocks[block];
-        if address >= known.length {
-            return Err(cut.fail_start(StreamErrorKind::RamAddress {
-                name: known.name.to_string(),
-                address,
-                length: known.length,
-            }));
-        }
-        self.current = Some(block);
-        Ok(())
+    /// Reads a page that is sent in this form.
+    #[inline]
+    fn page<'a>(&mut self, form: u64, cut: &mut Cut<'a>) -> Result<Page<'a>, Stop> {
+        Ok(match form {
+            ZERO => Page::Filled(cut.u8()?),
+            PAGE => {
+                if self.page_size.is_none() {
+                    self.page_size = Some(guess_page_size(cut)?);
+                }
+                Page::Bytes(cut.take(self.page_size() as usize)?)
+            }
+            XBZRLE => {
+                let found = cut.u8()?;
+                if found != 1 {
+                    let expected = "the XBZRLE encoding 0x01";
+                    return Err(cut.fail_back(1, StreamErrorKind::Record { expected, found }));
+                }
+                let length = cut.u16()?;
+                Page::Delta(self.packed(cut, length.into(), "an XBZRLE page")?)
+            }
+            _ => {
+                let length = cut.u32()?;
+                Page::Packed(self.packed(cut, length.into(), "a packed page")?)
+            }
+        })
     }
 
     fn packed<'a>(

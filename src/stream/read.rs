@@ -111,6 +111,8 @@ pub struct Parser<V = ()> {
     state: State,
     ram: RamReader,
     footers: Footers,
+    /// The section whose body is read.
+    current: usize,
     /// Sections by id, for parts and footers.
     ids: FxHashMap<u32, usize>,
     /// The start of a record that is not complete.
@@ -133,16 +135,16 @@ enum Footers {
 enum State {
     Header,
     Record,
-    Ram(usize),
+    Ram,
     /// The pages of a RAM block at their fixed place, then on with the list.
-    MappedPages(usize, MappedPages),
-    Iterative(usize, Iterative),
+    MappedPages(MappedPages),
+    Iterative(Iterative),
     /// Bytes to pass over, then on as before.
-    Skip(usize, Iterative, u64),
-    Device(usize, Vec<u8>),
-    Footer(usize),
+    Skip(Iterative, u64),
+    Device(Vec<u8>),
+    Footer,
     /// No footers: all that follows is kept.
-    Tail(usize, Vec<u8>),
+    Tail(Vec<u8>),
     AfterEof,
     Description {
         size: usize,
@@ -165,6 +167,7 @@ impl<V: RamVisitor> Parser<V> {
             state: State::Header,
             ram,
             footers: Footers::Unknown,
+            current: 0,
             ids: FxHashMap::default(),
             pending: Vec::new(),
             done: 0,
@@ -234,10 +237,8 @@ impl<V: RamVisitor> Parser<V> {
             self.last_steps();
         }
         // What a cut-off section had is worth keeping.
-        if let State::Device(index, bytes) = std::mem::replace(&mut self.state, State::Done) {
-            let section = &mut self.stream.sections[index];
-            section.size = bytes.len() as u64;
-            section.payload = bytes.into();
+        if let State::Device(bytes) = std::mem::replace(&mut self.state, State::Done) {
+            self.stream.sections[self.current].set_payload(bytes.into());
         }
         self.stream.page_size = self.ram.page_size();
         Reading {
@@ -267,34 +268,42 @@ impl<V: RamVisitor> Parser<V> {
             State::AfterEof if rest.is_empty() => {
                 self.stream.description = DescriptionState::Absent;
             }
-            State::Tail(index, bytes) => self.finish_tail(index, bytes),
+            State::Tail(bytes) => self.finish_tail(bytes),
             // A first device without a footer in sight: perhaps there are none at all.
-            State::Device(index, bytes) if self.footers == Footers::Unknown => {
-                let mut bytes = bytes;
+            State::Device(mut bytes) if self.footers == Footers::Unknown => {
                 bytes.extend_from_slice(rest);
-                self.finish_tail(index, bytes);
+                self.finish_tail(bytes);
             }
             state => {
-                let reading = self.reading(&state, rest);
-                if let State::Device(index, mut bytes) = state {
+                self.ends(self.reading(&state, rest));
+                if let State::Device(mut bytes) = state {
                     bytes.extend_from_slice(rest);
-                    self.state = State::Device(index, bytes);
+                    self.state = State::Device(bytes);
                 }
-                let offset = self.stream.length;
-                self.failed = Some(StreamError {
-                    offset,
-                    kind: StreamErrorKind::Ends { reading },
-                });
             }
         }
     }
 
+    /// Takes note that the bytes end too early.
+    fn ends(&mut self, reading: String) {
+        self.failed = Some(StreamError {
+            offset: self.stream.length,
+            kind: StreamErrorKind::Ends { reading },
+        });
+    }
+
+    /// Names the section whose body is read, for people.
+    fn section_here(&self) -> String {
+        let section = &self.stream.sections[self.current];
+        format!("section {} {}", section.name, section.instance_id)
+    }
+
+    fn footer_here(&self) -> [u8; 5] {
+        footer(self.stream.sections[self.current].id)
+    }
+
     /// Names what the end of the bytes cut short, for people.
     fn reading(&self, state: &State, rest: &[u8]) -> String {
-        let section = |index: &usize| {
-            let section = &self.stream.sections[*index];
-            format!("section {} {}", section.name, section.instance_id)
-        };
         match state {
             State::Header => "the header".to_owned(),
             State::Record if rest.is_empty() => {
@@ -305,13 +314,13 @@ impl<V: RamVisitor> Parser<V> {
                 Some(&COMMAND) => "a command".to_owned(),
                 _ => "the header of a section".to_owned(),
             },
-            State::Ram(index)
-            | State::MappedPages(index, _)
-            | State::Iterative(index, _)
-            | State::Skip(index, _, _)
-            | State::Device(index, _)
-            | State::Tail(index, _) => section(index),
-            State::Footer(index) => format!("the footer of {}", section(index)),
+            State::Ram
+            | State::MappedPages(_)
+            | State::Iterative(_)
+            | State::Skip(..)
+            | State::Device(_)
+            | State::Tail(_) => self.section_here(),
+            State::Footer => format!("the footer of {}", self.section_here()),
             State::Description { size, json } => {
                 format!("the description ({} of {size} bytes are there)", json.len())
             }
@@ -342,124 +351,100 @@ impl<V: RamVisitor> Parser<V> {
     /// One record, or a piece of one. The bytes that it used are not kept.
     fn step(&mut self, bytes: &[u8], last: bool) -> Result<usize, Stop> {
         let mut cut = Cut::new(bytes, last);
+        let in_parts = matches!(
+            self.state,
+            State::Ram | State::MappedPages(_) | State::Iterative(_) | State::Skip(..)
+        );
         match &mut self.state {
             State::Header => {
                 header(&mut cut)?;
                 self.state = State::Record;
             }
             State::Record => self.record(&mut cut)?,
-            State::Ram(index) => {
-                let index = *index;
-                // Many records at once: the state need not be looked at for every page.
-                loop {
-                    match self
-                        .ram
-                        .step(&mut cut, &mut self.stream.ram, &mut self.visitor)
-                    {
-                        Ok(RamStep::More) => cut.mark(),
-                        Ok(RamStep::End) => {
-                            self.state = State::Footer(index);
-                            break;
-                        }
-                        Ok(RamStep::Mapped(block)) => {
-                            let here = self.options.before + self.done + cut.used() as u64;
-                            let pages = block.pages_after(here).ok_or_else(|| {
-                                cut.fail_start(StreamErrorKind::Unsupported {
-                                    what: "the header of a mapped RAM block",
-                                    why: "it names a place before its own; does the stream begin where it did in \
-                                          the file that was saved?",
-                                })
-                            })?;
-                            self.state = State::MappedPages(index, pages);
-                            break;
-                        }
-                        Err(Stop::Need(_)) if cut.start() > 0 => {
-                            cut.reset();
-                            break;
-                        }
-                        Err(stop) => return Err(stop),
+            // Many records at once: the state need not be looked at for every page.
+            State::Ram => loop {
+                match self
+                    .ram
+                    .step(&mut cut, &mut self.stream.ram, &mut self.visitor)
+                {
+                    Ok(RamStep::More) => cut.mark(),
+                    Ok(RamStep::End) => {
+                        self.state = State::Footer;
+                        break;
                     }
+                    Ok(RamStep::Mapped(block)) => {
+                        let here = self.options.before + self.done + cut.used() as u64;
+                        let pages = block.pages_after(here).ok_or_else(|| {
+                            cut.fail_start(StreamErrorKind::Unsupported {
+                                what: "the header of a mapped RAM block",
+                                why: "it names a place before its own; does the stream begin where it did in \
+                                      the file that was saved?",
+                            })
+                        })?;
+                        self.state = State::MappedPages(pages);
+                        break;
+                    }
+                    Err(Stop::Need(_)) if cut.start() > 0 => {
+                        cut.reset();
+                        break;
+                    }
+                    Err(stop) => return Err(stop),
                 }
-                self.stream.sections[index].size += cut.used() as u64;
-            }
-            State::MappedPages(index, pages) => {
-                let index = *index;
+            },
+            State::MappedPages(pages) => {
                 let used = pages.pass(&mut cut, &mut self.stream.ram);
                 if pages.is_over() {
-                    self.state = State::Ram(index);
+                    self.state = State::Ram;
                 } else if used == 0 {
                     return Err(Stop::Need(1));
                 }
-                self.stream.sections[index].size += used as u64;
             }
-            State::Iterative(index, Iterative::Unknown) => {
-                let index = *index;
-                let (used, found) =
-                    find_footer(&cut, footer(self.stream.sections[index].id), &self.ids)?;
+            State::Iterative(Iterative::Unknown) => {
+                let (used, found) = find_footer(&cut, self.footer_here(), &self.ids)?;
                 cut.take_up_to(used);
-                self.stream.sections[index].size += used as u64;
                 if found {
-                    self.state = State::Footer(index);
+                    self.state = State::Footer;
                 }
             }
-            State::Iterative(index, iterative) => {
-                let (index, iterative) = (*index, *iterative);
-                let wanted = footer(self.stream.sections[index].id);
-                self.state = match iterative.step(&mut cut, wanted)? {
-                    IterativeStep::Next(next) => State::Iterative(index, next),
-                    IterativeStep::Skip(next, size) => State::Skip(index, next, size),
-                    IterativeStep::End => State::Footer(index),
+            State::Iterative(iterative) => {
+                let iterative = *iterative;
+                self.state = match iterative.step(&mut cut, self.footer_here())? {
+                    IterativeStep::Next(next) => State::Iterative(next),
+                    IterativeStep::Skip(next, size) => State::Skip(next, size),
+                    IterativeStep::End => State::Footer,
                 };
-                self.stream.sections[index].size += cut.used() as u64;
             }
-            State::Skip(index, next, size) => {
-                let used = cut
-                    .take_up_to(usize::try_from(*size).unwrap_or(usize::MAX))
-                    .len();
-                let (index, next, left) = (*index, *next, *size - used as u64);
-                self.stream.sections[index].size += used as u64;
-                if left == 0 {
-                    self.state = State::Iterative(index, next);
+            State::Skip(next, left) => {
+                let most = usize::try_from(*left).unwrap_or(usize::MAX);
+                let used = cut.take_up_to(most).len();
+                *left -= used as u64;
+                if *left == 0 {
+                    self.state = State::Iterative(*next);
                 } else if used == 0 {
                     return Err(Stop::Need(1));
-                } else {
-                    self.state = State::Skip(index, next, left);
                 }
             }
-            State::Device(index, kept) => {
-                let index = *index;
-                let (used, found) =
-                    find_footer(&cut, footer(self.stream.sections[index].id), &self.ids)?;
-                self.kept += used as u64;
-                if self.kept > self.options.limit {
-                    let limit = self.options.limit;
-                    return Err(cut.fail(StreamErrorKind::TooLarge { limit }));
-                }
+            State::Device(kept) => {
+                let section = &mut self.stream.sections[self.current];
+                let (used, found) = find_footer(&cut, footer(section.id), &self.ids)?;
+                keep(&mut self.kept, used, self.options.limit, &cut)?;
                 kept.extend_from_slice(cut.take_up_to(used));
                 if found {
-                    let payload = Bytes::from(std::mem::take(kept));
-                    let section = &mut self.stream.sections[index];
-                    section.size = payload.len() as u64;
-                    section.payload = payload;
-                    self.state = State::Footer(index);
+                    section.set_payload(std::mem::take(kept).into());
+                    self.state = State::Footer;
                 }
             }
-            State::Footer(index) => {
-                let index = *index;
-                self.footer(index, &mut cut)?;
+            State::Footer => {
+                self.footer(&mut cut)?;
                 self.state = State::Record;
             }
-            State::Tail(_, kept) => {
+            State::Tail(tail) => {
                 let piece = cut.take_up_to(usize::MAX);
                 if piece.is_empty() {
                     return Err(Stop::Need(1));
                 }
-                self.kept += piece.len() as u64;
-                if self.kept > self.options.limit {
-                    let limit = self.options.limit;
-                    return Err(cut.fail(StreamErrorKind::TooLarge { limit }));
-                }
-                kept.extend_from_slice(piece);
+                keep(&mut self.kept, piece.len(), self.options.limit, &cut)?;
+                tail.extend_from_slice(piece);
             }
             State::AfterEof => {
                 if cut.peek(1)? == [VMDESCRIPTION] {
@@ -487,10 +472,10 @@ impl<V: RamVisitor> Parser<V> {
                     return Err(Stop::Need(1));
                 }
             }
-            State::Done => {
-                let trailing = cut.take_up_to(usize::MAX).len();
-                self.stream.trailing += trailing as u64;
-            }
+            State::Done => self.stream.trailing += cut.take_up_to(usize::MAX).len() as u64,
+        }
+        if in_parts {
+            self.stream.sections[self.current].size += cut.used() as u64;
         }
         self.done += cut.used() as u64;
         Ok(cut.used())
@@ -585,19 +570,18 @@ impl<V: RamVisitor> Parser<V> {
 
     /// Goes on with the body of a section, or of a part of one.
     fn open(&mut self, index: usize) {
+        self.current = index;
         let section = &self.stream.sections[index];
         self.state = match section.kind {
-            SectionKind::Ram => State::Ram(index),
-            SectionKind::Iterative => State::Iterative(index, Iterative::of(section.name.as_str())),
-            SectionKind::Device if self.footers == Footers::NotSent => {
-                State::Tail(index, Vec::new())
-            }
-            SectionKind::Device => State::Device(index, Vec::new()),
+            SectionKind::Ram => State::Ram,
+            SectionKind::Iterative => State::Iterative(Iterative::of(section.name.as_str())),
+            SectionKind::Device if self.footers == Footers::NotSent => State::Tail(Vec::new()),
+            SectionKind::Device => State::Device(Vec::new()),
         };
     }
 
-    fn footer(&mut self, index: usize, cut: &mut Cut<'_>) -> Result<(), Stop> {
-        let section = &self.stream.sections[index];
+    fn footer(&mut self, cut: &mut Cut<'_>) -> Result<(), Stop> {
+        let section = &self.stream.sections[self.current];
         if self.footers == Footers::Unknown {
             self.footers = if cut.peek(1)? == [FOOTER] {
                 Footers::Sent
@@ -640,36 +624,37 @@ impl<V: RamVisitor> Parser<V> {
     }
 
     /// A stream without footers: the description says where each section ends.
-    fn finish_tail(&mut self, index: usize, bytes: Vec<u8>) {
+    fn finish_tail(&mut self, bytes: Vec<u8>) {
         let bytes = Bytes::from(bytes);
         let Some(found) = tail::description(&bytes) else {
-            let section = &mut self.stream.sections[index];
-            section.size = bytes.len() as u64;
-            section.payload = bytes;
-            let reading = format!(
-                "section {} {}, and neither footers nor a description say where it ends",
-                section.name, section.instance_id
-            );
-            self.failed = Some(StreamError {
-                offset: self.stream.length,
-                kind: StreamErrorKind::Ends { reading },
-            });
-            return;
+            self.stream.sections[self.current].set_payload(bytes);
+            let section = self.section_here();
+            return self.ends(format!(
+                "{section}, and neither footers nor a description say where it ends"
+            ));
         };
         let start = self.stream.length - bytes.len() as u64;
         // The end mark, the type and the length stand before the JSON.
         let json = start + found.offset as u64 + 6;
         let result = parse_description(found.json, json).and_then(|vmdesc| {
             let sections = bytes.slice(..found.offset);
-            tail::split(&mut self.stream, index, &sections, &vmdesc).map_err(|(at, kind)| {
-                StreamError {
-                    offset: start + at as u64,
-                    kind,
-                }
+            let split = tail::split(&mut self.stream, self.current, &sections, &vmdesc);
+            split.map_err(|(at, kind)| StreamError {
+                offset: start + at as u64,
+                kind,
             })?;
             self.apply(vmdesc, json)
         });
         self.failed = result.err();
+    }
+}
+
+/// Counts bytes that are kept.
+fn keep(kept: &mut u64, more: usize, limit: u64, cut: &Cut<'_>) -> Result<(), Stop> {
+    *kept += more as u64;
+    match *kept > limit {
+        true => Err(cut.fail(StreamErrorKind::TooLarge { limit })),
+        false => Ok(()),
     }
 }
 

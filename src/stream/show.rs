@@ -4,13 +4,15 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::json;
 
 use crate::stream::error::StreamError;
-use crate::stream::text::text_of;
+use crate::stream::text::{hex, text_of};
 use crate::stream::tree::{
-    Configuration, Content, DescriptionState, Kind, Leaf, Node, Section, SectionKind, Stream,
-    Structure, Subsection, Value,
+    Configuration, Content, DescriptionState, Kind, Leaf, Node, Ram, Section, SectionKind, Stream,
+    Structure, Value, are_alike,
 };
 
 const HEADING: Style = Style::new().bold();
@@ -145,19 +147,15 @@ fn structure_text(structure: &Structure, depth: usize, out: &mut dyn Write) -> i
         node_text(node, same, depth, out)?;
     }
     for subsection in &structure.subsections {
-        subsection_text(subsection, depth, out)?;
+        indent(depth, out)?;
+        writeln!(
+            out,
+            "{DIM}{:#x}{DIM:#} subsection {HEADING}{}{HEADING:#} version {}",
+            subsection.offset, subsection.name, subsection.version_id
+        )?;
+        structure_text(&subsection.structure, depth + 1, out)?;
     }
     Ok(())
-}
-
-fn subsection_text(subsection: &Subsection, depth: usize, out: &mut dyn Write) -> io::Result<()> {
-    indent(depth, out)?;
-    writeln!(
-        out,
-        "{DIM}{:#x}{DIM:#} subsection {HEADING}{}{HEADING:#} version {}",
-        subsection.offset, subsection.name, subsection.version_id
-    )?;
-    structure_text(&subsection.structure, depth + 1, out)
 }
 
 fn node_text(node: &Node, same: Option<u64>, depth: usize, out: &mut dyn Write) -> io::Result<()> {
@@ -212,7 +210,7 @@ fn elements_text(
     while let Some(element) = elements.get(at) {
         let run = elements[at..]
             .iter()
-            .take_while(|other| same_values(element.as_ref(), other.as_ref()))
+            .take_while(|other| are_alike(element, other))
             .count();
         indent(depth, out)?;
         match run {
@@ -229,25 +227,6 @@ fn elements_text(
         at += run;
     }
     Ok(())
-}
-
-/// Tells whether two structures have the same contents, at whatever offsets.
-fn same_values(a: Option<&Structure>, b: Option<&Structure>) -> bool {
-    match (a, b) {
-        (None, None) => true,
-        (Some(a), Some(b)) => {
-            a.fields.len() == b.fields.len()
-                && a.subsections.len() == b.subsections.len()
-                && a.fields
-                    .iter()
-                    .zip(&b.fields)
-                    .all(|(a, b)| a.name == b.name && a.bytes == b.bytes)
-                && a.subsections.iter().zip(&b.subsections).all(|(a, b)| {
-                    a.name == b.name && same_values(Some(&a.structure), Some(&b.structure))
-                })
-        }
-        _ => false,
-    }
 }
 
 /// The value of a leaf, or those of an array with equal neighbours folded.
@@ -310,13 +289,6 @@ impl fmt::Display for Leaf<'_> {
     }
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 /// A buffer as text, if it is one, else as hex: its start, or the one value that fills it.
 pub(crate) fn short(bytes: &[u8]) -> String {
     match bytes {
@@ -346,185 +318,96 @@ pub fn json(
     wanted: impl Fn(&Section) -> bool,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    struct Sections<'s, F>(&'s Stream, F);
-
-    impl<F: Fn(&Section) -> bool> Serialize for Sections<'_, F> {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let sections = self.0.sections.iter().filter(|s| (self.1)(s));
-            serializer.collect_seq(sections.map(SectionJson))
-        }
-    }
-
-    struct Top<'s, F>(&'s Stream, Option<&'s StreamError>, Sections<'s, F>);
-
-    impl<F: Fn(&Section) -> bool> Serialize for Top<'_, F> {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let Top(stream, error, sections) = self;
-            let mut map = serializer.serialize_map(None)?;
-            map.serialize_entry("schema", "migcompat-stream-1")?;
-            map.serialize_entry("machine", &stream.machine())?;
-            map.serialize_entry("page_size", &stream.page_size)?;
-            map.serialize_entry("length", &stream.length)?;
-            map.serialize_entry("trailing", &stream.trailing)?;
-            let description = match stream.description {
-                DescriptionState::NotReached => "not reached",
-                DescriptionState::Absent => "absent",
-                DescriptionState::Present(_) => "present",
-            };
-            map.serialize_entry("description", description)?;
-            let configuration = stream.configuration.as_ref().map(ConfigurationJson);
-            map.serialize_entry("configuration", &configuration)?;
-            let blocks = stream.ram.blocks.iter();
-            let blocks: Vec<_> = blocks
-                .map(|b| serde_json::json!({"name": &*b.name, "length": b.length}))
-                .collect();
-            map.serialize_entry(
-                "ram",
-                &serde_json::json!({
-                    "blocks": blocks,
-                    "pages": stream.ram.pages,
-                    "fills": stream.ram.fills,
-                    "deltas": stream.ram.deltas,
-                    "multifd": stream.ram.multifd,
-                }),
-            )?;
-            let commands = stream.commands.iter();
-            let commands: Vec<_> = commands
-                .map(|c| {
-                    serde_json::json!({"offset": c.offset, "number": c.number, "name": c.name()})
-                })
-                .collect();
-            map.serialize_entry("commands", &commands)?;
-            map.serialize_entry("sections", sections)?;
-            let error = error
-                .map(|e| serde_json::json!({"offset": e.offset, "message": e.kind.to_string()}));
-            map.serialize_entry("error", &error)?;
-            map.end()
-        }
-    }
-
-    let top = Top(stream, error, Sections(stream, wanted));
+    let commands = stream.commands.iter();
+    let top = Top {
+        schema: "migcompat-stream-1",
+        machine: stream.machine(),
+        page_size: stream.page_size,
+        length: stream.length,
+        trailing: stream.trailing,
+        description: match stream.description {
+            DescriptionState::NotReached => "not reached",
+            DescriptionState::Absent => "absent",
+            DescriptionState::Present(_) => "present",
+        },
+        configuration: stream.configuration.as_ref(),
+        ram: &stream.ram,
+        commands: commands
+            .map(|c| json!({"offset": c.offset, "number": c.number, "name": c.name()}))
+            .collect(),
+        sections: List(stream.sections.iter().filter(|s| wanted(s))),
+        error: error.map(|e| json!({"offset": e.offset, "message": e.kind.to_string()})),
+    };
     serde_json::to_writer(&mut *out, &top)?;
     writeln!(out)
 }
 
-struct ConfigurationJson<'s>(&'s Configuration);
-
-impl Serialize for ConfigurationJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let configuration = self.0;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("offset", &configuration.offset)?;
-        map.serialize_entry("machine", &configuration.machine)?;
-        map.serialize_entry("target_page_bits", &configuration.target_page_bits)?;
-        map.serialize_entry("capabilities", &configuration.capabilities)?;
-        map.serialize_entry("uuid", &configuration.uuid.map(|uuid| hex(&uuid)))?;
-        map.end()
-    }
+#[derive(Serialize)]
+struct Top<'s, S> {
+    schema: &'static str,
+    machine: Option<&'s str>,
+    page_size: u32,
+    length: u64,
+    trailing: u64,
+    description: &'static str,
+    configuration: Option<&'s Configuration>,
+    ram: &'s Ram,
+    commands: Vec<serde_json::Value>,
+    sections: S,
+    error: Option<serde_json::Value>,
 }
 
-struct SectionJson<'s>(&'s Section);
-
-impl Serialize for SectionJson<'_> {
+impl Serialize for Section {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let section = self.0;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("name", &section.name)?;
-        map.serialize_entry("instance_id", &section.instance_id)?;
-        map.serialize_entry("version_id", &section.version_id)?;
-        map.serialize_entry("id", &section.id)?;
-        let kind = match section.kind {
-            SectionKind::Ram => "ram",
-            SectionKind::Iterative => "iterative",
-            SectionKind::Device => "device",
-        };
-        map.serialize_entry("kind", kind)?;
-        map.serialize_entry("offset", &section.offset)?;
-        map.serialize_entry("payload_offset", &section.payload_offset)?;
-        map.serialize_entry("size", &section.size)?;
-        let structure = section.content.structure();
-        map.serialize_entry("struct", &structure.map(StructureJson))?;
-        let bytes = structure.is_none().then(|| hex(&section.payload));
+        map.serialize_entry("name", &self.name)?;
+        map.serialize_entry("instance_id", &self.instance_id)?;
+        map.serialize_entry("version_id", &self.version_id)?;
+        map.serialize_entry("id", &self.id)?;
+        map.serialize_entry("kind", &self.kind)?;
+        map.serialize_entry("offset", &self.offset)?;
+        map.serialize_entry("payload_offset", &self.payload_offset)?;
+        map.serialize_entry("size", &self.size)?;
+        let structure = self.content.structure();
+        map.serialize_entry("struct", &structure)?;
+        let bytes = structure.is_none().then(|| hex(&self.payload));
         map.serialize_entry("bytes", &bytes)?;
-        let error = section.content.error();
+        let error = self.content.error();
         map.serialize_entry("error", &error.map(ToString::to_string))?;
         map.end()
     }
 }
 
-struct StructureJson<'s>(&'s Structure);
-
-impl Serialize for StructureJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let structure = self.0;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("vmsd_name", &*structure.vmsd_name)?;
-        map.serialize_entry("version", &structure.version)?;
-        map.serialize_entry("fields", &List(structure.fields.iter().map(NodeJson)))?;
-        let subsections = structure.subsections.iter().map(SubsectionJson);
-        map.serialize_entry("subsections", &List(subsections))?;
-        map.end()
-    }
-}
-
-struct SubsectionJson<'s>(&'s Subsection);
-
-impl Serialize for SubsectionJson<'_> {
+impl Serialize for Node {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("name", &*self.0.name)?;
-        map.serialize_entry("version_id", &self.0.version_id)?;
-        map.serialize_entry("offset", &self.0.offset)?;
-        map.serialize_entry("struct", &StructureJson(&self.0.structure))?;
-        map.end()
-    }
-}
-
-struct NodeJson<'s>(&'s Node);
-
-impl Serialize for NodeJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let node = self.0;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("name", &*node.name)?;
-        map.serialize_entry("type", &*node.type_name)?;
-        if let Some(index) = node.index {
+        map.serialize_entry("name", &*self.name)?;
+        map.serialize_entry("type", &*self.type_name)?;
+        if let Some(index) = self.index {
             map.serialize_entry("index", &index)?;
         }
-        map.serialize_entry("offset", &node.offset)?;
-        map.serialize_entry("size", &node.bytes.len())?;
-        match &node.value {
-            Value::Leaf(_) => {
-                if let Some(leaf) = node.leaf() {
-                    map.serialize_entry("value", &LeafJson(leaf))?;
-                    if let Leaf::Float(value) = leaf {
-                        map.serialize_entry("bits", &format!("{:#018x}", value.to_bits()))?;
-                    }
+        map.serialize_entry("offset", &self.offset)?;
+        map.serialize_entry("size", &self.bytes.len())?;
+        match &self.value {
+            Value::Leaf(kind) => {
+                let leaf = kind.leaf(&self.bytes);
+                map.serialize_entry("value", &leaf)?;
+                if let Leaf::Float(value) = leaf {
+                    map.serialize_entry("bits", &format!("{:#018x}", value.to_bits()))?;
                 }
             }
-            Value::Leaves { .. } => {
-                map.serialize_entry("value", &List(node.leaves().map(LeafJson)))?;
-            }
-            Value::Struct(structure) => {
-                map.serialize_entry("struct", &StructureJson(structure))?;
-            }
-            Value::Structs(elements) => {
-                let elements = elements.iter().map(|e| e.as_ref().map(StructureJson));
-                map.serialize_entry("elements", &List(elements))?;
-            }
-            Value::List(elements) => {
-                map.serialize_entry("elements", &List(elements.iter().map(StructureJson)))?;
-            }
+            Value::Leaves { .. } => map.serialize_entry("value", &List(self.leaves()))?,
+            Value::Struct(structure) => map.serialize_entry("struct", structure)?,
+            Value::Structs(elements) => map.serialize_entry("elements", elements)?,
+            Value::List(elements) => map.serialize_entry("elements", elements)?,
         }
         map.end()
     }
 }
 
-struct LeafJson<'n>(Leaf<'n>);
-
-impl Serialize for LeafJson<'_> {
+impl Serialize for Leaf<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
+        match *self {
             Leaf::Bool(value) => serializer.serialize_bool(value),
             Leaf::Signed(value) => serializer.serialize_i64(value),
             Leaf::Unsigned(value) => serializer.serialize_u64(value),

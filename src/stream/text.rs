@@ -1,4 +1,6 @@
-//! Buffers that are text, for people to read.
+//! Buffers for people to read: as text, if they are one, or as digits.
+
+use std::fmt::Write;
 
 /// Returns a buffer as quoted text, if it is one: printable characters, then zeros up to its end.
 pub(crate) fn text_of(bytes: &[u8]) -> Option<String> {
@@ -14,6 +16,15 @@ pub(crate) fn text_of(bytes: &[u8]) -> Option<String> {
     // One byte again and again is said shorter.
     let is_filled = text.iter().all(|byte| Some(byte) == text.first());
     (is_text && !is_filled).then(|| format!("{:?}", String::from_utf8_lossy(text)))
+}
+
+/// Returns a buffer as digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! The decoded contents of a stream.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Serialize, Serializer};
 
 use crate::model::SectionName;
 use crate::stream::error::DecodeError;
+use crate::stream::text::hex;
 use crate::stream::vmdesc::VmDesc;
 
 /// A migration stream, as far as it was read.
@@ -39,17 +42,20 @@ pub enum DescriptionState {
 }
 
 /// The configuration section: what both sides must have in common.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Configuration {
     pub offset: u64,
     /// The bytes behind the type byte.
+    #[serde(skip)]
     pub payload: Bytes,
     pub machine: String,
     /// Present where the machine may have several page sizes and does not use the smallest.
     pub target_page_bits: Option<u32>,
     pub capabilities: Vec<String>,
+    #[serde(serialize_with = "digits")]
     pub uuid: Option<[u8; 16]>,
     /// The fields, where the description covers this section (from QEMU 8.1 on).
+    #[serde(skip)]
     pub structure: Option<Structure>,
 }
 
@@ -72,7 +78,8 @@ pub struct Section {
     pub content: Content,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SectionKind {
     /// Guest memory.
     Ram,
@@ -111,24 +118,25 @@ impl Content {
 }
 
 /// Guest memory as the stream announces and sends it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Ram {
     pub blocks: Vec<RamBlock>,
-    /// Pages with contents of their own, in full or packed.
-    pub pages: u64,
-    /// Pages of one repeated byte, which is nearly always zero.
-    pub fills: u64,
     /// Pages sent as the changes since they were last sent (XBZRLE).
     pub deltas: u64,
+    /// Pages of one repeated byte, which is nearly always zero.
+    pub fills: u64,
     /// The pages went over other channels (multifd).
     pub multifd: bool,
+    /// Pages with contents of their own, in full or packed.
+    pub pages: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RamBlock {
-    pub name: Arc<str>,
     /// Bytes.
     pub length: u64,
+    #[serde(serialize_with = "text")]
+    pub name: Arc<str>,
 }
 
 /// A message to the destination between sections.
@@ -165,24 +173,35 @@ impl Command {
 }
 
 /// Fields in the order of the wire, then subsections.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Structure {
     /// Empty for a legacy section, which is saved by SaveVMHandlers.
+    #[serde(serialize_with = "text")]
     pub vmsd_name: Arc<str>,
     pub version: Option<u32>,
     pub fields: Vec<Node>,
     pub subsections: Vec<Subsection>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Subsection {
-    /// The offset of its marker byte.
-    pub offset: u64,
     /// The name as sent; the same as `structure.vmsd_name`.
+    #[serde(serialize_with = "text")]
     pub name: Arc<str>,
     /// The version as sent.
     pub version_id: u32,
+    /// The offset of its marker byte.
+    pub offset: u64,
+    #[serde(rename = "struct")]
     pub structure: Structure,
+}
+
+fn text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
+fn digits<S: Serializer>(bytes: &Option<[u8; 16]>, serializer: S) -> Result<S::Ok, S::Error> {
+    bytes.map(|bytes| hex(&bytes)).serialize(serializer)
 }
 
 /// A field.
@@ -250,8 +269,65 @@ pub enum Leaf<'a> {
 impl Section {
     /// Tells whether both are of one device: QEMU finds a section by its name and instance.
     pub(crate) fn is_same(&self, other: &Section) -> bool {
-        (&self.name, self.instance_id) == (&other.name, other.instance_id)
+        self.key() == other.key()
     }
+
+    /// Returns what tells it from the others of a stream.
+    pub(crate) fn key(&self) -> SectionKey<'_> {
+        (&self.name, self.instance_id)
+    }
+
+    /// Returns the name with the instance, where it is not the first of that name.
+    pub(crate) fn label(&self) -> String {
+        match self.instance_id {
+            0 => self.name.to_string(),
+            instance => format!("{} {instance}", self.name),
+        }
+    }
+
+    /// Sets the bytes of a section that is kept.
+    pub(super) fn set_payload(&mut self, payload: Bytes) {
+        self.size = payload.len() as u64;
+        self.payload = payload;
+    }
+}
+
+/// The name and the instance of a section.
+pub(crate) type SectionKey<'s> = (&'s SectionName, u32);
+
+impl Structure {
+    /// Returns it and all structures inside it, those of subsections included.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Structure> {
+        let mut left = vec![self];
+        std::iter::from_fn(move || {
+            let next = left.pop()?;
+            left.extend(next.fields.iter().flat_map(Node::nested));
+            left.extend(next.subsections.iter().map(|s| &s.structure));
+            Some(next)
+        })
+    }
+
+    /// Tells whether both have the same fields in the same order with the same bytes, at whatever
+    /// offsets.
+    pub(crate) fn is_alike(&self, other: &Structure) -> bool {
+        self.vmsd_name == other.vmsd_name
+            && all(&self.fields, &other.fields, Node::is_alike)
+            && all(&self.subsections, &other.subsections, |a, b| {
+                a.name == b.name && a.structure.is_alike(&b.structure)
+            })
+    }
+}
+
+/// Tells whether two elements of an array, or two null pointers, are alike.
+pub(crate) fn are_alike(one: &Option<Structure>, other: &Option<Structure>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.is_alike(other),
+        (one, other) => one.is_none() && other.is_none(),
+    }
+}
+
+fn all<T>(ones: &[T], others: &[T], same: impl Fn(&T, &T) -> bool) -> bool {
+    ones.len() == others.len() && ones.iter().zip(others).all(|(a, b)| same(a, b))
 }
 
 impl Stream {
@@ -275,9 +351,13 @@ impl Stream {
     }
 
     pub fn section(&self, name: &str, instance_id: u32) -> Option<&Section> {
-        self.sections
-            .iter()
-            .find(|s| s.name == *name && s.instance_id == instance_id)
+        let mut sections = self.sections.iter();
+        sections.find(|s| s.name == *name && s.instance_id == instance_id)
+    }
+
+    /// Returns the sections of [`Stream::devices`] by their names; of those of one name the last.
+    pub(crate) fn devices_by_name(&self) -> HashMap<SectionKey<'_>, &Section> {
+        self.devices().map(|s| (s.key(), s)).collect()
     }
 
     /// The sections whose bytes do not follow their description.
@@ -323,17 +403,43 @@ impl Node {
         })
     }
 
+    /// Returns the structures of an array or a list, each with its index.
+    pub(crate) fn elements(&self) -> impl Iterator<Item = (usize, &Structure)> {
+        let (array, list) = match &self.value {
+            Value::Structs(elements) => (elements.as_slice(), &[][..]),
+            Value::List(elements) => (&[][..], elements.as_slice()),
+            _ => (&[][..], &[][..]),
+        };
+        let all = array
+            .iter()
+            .map(Option::as_ref)
+            .chain(list.iter().map(Some));
+        all.enumerate()
+            .filter_map(|(index, element)| Some((index, element?)))
+    }
+
     /// The structures inside it.
     pub(crate) fn nested(&self) -> impl Iterator<Item = &Structure> {
-        let (one, some, all) = match &self.value {
-            Value::Struct(structure) => (Some(structure), None, None),
-            Value::Structs(elements) => (None, Some(elements.iter().flatten()), None),
-            Value::List(elements) => (None, None, Some(elements.iter())),
-            Value::Leaf(_) | Value::Leaves { .. } => (None, None, None),
+        let one = match &self.value {
+            Value::Struct(structure) => Some(structure),
+            _ => None,
         };
-        one.into_iter()
-            .chain(some.into_iter().flatten())
-            .chain(all.into_iter().flatten())
+        let elements = self.elements().map(|(_, element)| element);
+        one.into_iter().chain(elements)
+    }
+
+    fn is_alike(&self, other: &Node) -> bool {
+        self.name == other.name
+            && self.index == other.index
+            && self.bytes == other.bytes
+            && match (&self.value, &other.value) {
+                (Value::Leaf(a), Value::Leaf(b)) => a == b,
+                (Value::Leaves { kind: a, .. }, Value::Leaves { kind: b, .. }) => a == b,
+                (Value::Struct(a), Value::Struct(b)) => a.is_alike(b),
+                (Value::Structs(a), Value::Structs(b)) => all(a, b, are_alike),
+                (Value::List(a), Value::List(b)) => all(a, b, Structure::is_alike),
+                _ => false,
+            }
     }
 
     /// The value of a leaf that is no array.

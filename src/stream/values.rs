@@ -110,6 +110,11 @@ impl Decoder<'_> {
         }
     }
 
+    fn number(&mut self) -> Result<u32, DecodeError> {
+        let bytes = self.take(4)?;
+        Ok(bytes.iter().fold(0, |n, &byte| n << 8 | u32::from(byte)))
+    }
+
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
@@ -223,14 +228,11 @@ impl Decoder<'_> {
     fn value(&mut self, field: &FieldDesc, node: &mut Node) -> Result<(), DecodeError> {
         match (&*field.type_name, field.nested.as_slice(), field.occurs) {
             ("struct", [description], Occurs::Array(count)) => {
-                node.value = Value::Structs(Vec::new());
-                let Value::Structs(elements) = &mut node.value else {
-                    return Ok(());
-                };
-                for _ in 0..count {
-                    self.element(field, description, elements)?;
-                }
-                Ok(())
+                let mut elements = Vec::new();
+                let read =
+                    (0..count).try_for_each(|_| self.element(field, description, &mut elements));
+                node.value = Value::Structs(elements);
+                read
             }
             ("struct", [description], _) => {
                 if self.is_null(field, description) {
@@ -238,11 +240,9 @@ impl Decoder<'_> {
                     node.value = Value::Leaf(Kind::Null);
                     return Ok(());
                 }
-                node.value = Value::Struct(Structure::default());
-                let Value::Struct(structure) = &mut node.value else {
-                    return Ok(());
-                };
-                self.sized(field, |decoder| decoder.structure(description, structure))
+                let (structure, read) = self.sized_structure(field, description);
+                node.value = Value::Struct(structure);
+                read
             }
             ("qtailq" | "qlist", elements, Occurs::Once | Occurs::Element(_)) => {
                 self.list(field, node, |decoder, list| decoder.queue(elements, list))
@@ -254,10 +254,7 @@ impl Decoder<'_> {
                 // A type that saves through a description of its own, `tmp` for the most part.
                 // Whether it writes something else besides is not known, but shows in the size.
                 let start = self.at;
-                let mut structure = Structure::default();
-                let described = self.sized(field, |decoder| {
-                    decoder.structure(description, &mut structure)
-                });
+                let (structure, described) = self.sized_structure(field, description);
                 if described.is_ok() {
                     node.value = Value::Struct(structure);
                     return Ok(());
@@ -312,6 +309,19 @@ impl Decoder<'_> {
         result
     }
 
+    /// Reads a structure, as far as it goes, of the size that the field states.
+    fn sized_structure(
+        &mut self,
+        field: &FieldDesc,
+        description: &StructDesc,
+    ) -> (Structure, Result<(), DecodeError>) {
+        let mut structure = Structure::default();
+        let result = self.sized(field, |decoder| {
+            decoder.structure(description, &mut structure)
+        });
+        (structure, result)
+    }
+
     /// Recognises a null pointer in an array, which was described as a struct without fields before
     /// 9.2.
     fn is_null(&self, field: &FieldDesc, description: &StructDesc) -> bool {
@@ -336,10 +346,7 @@ impl Decoder<'_> {
         if description.vmsd_name.is_none() && description.fields.is_empty() && field.size == 1 {
             return Err(self.error(DecodeErrorKind::PointersUnknown));
         }
-        let mut structure = Structure::default();
-        let result = self.sized(field, |decoder| {
-            decoder.structure(description, &mut structure)
-        });
+        let (structure, result) = self.sized_structure(field, description);
         elements.push(Some(structure));
         result
     }
@@ -376,10 +383,7 @@ impl Decoder<'_> {
         list: &mut Vec<Structure>,
     ) -> Result<(), DecodeError> {
         let start = self.at;
-        let count = self
-            .take(4)?
-            .iter()
-            .fold(0usize, |number, &byte| number << 8 | usize::from(byte));
+        let count = self.number()? as usize;
         let structured = match elements.len() {
             n if n == count => false,
             n if Some(n) == count.checked_mul(2) => true,
@@ -454,10 +458,7 @@ impl Decoder<'_> {
             self.at = start;
             return Err(differs(self, found));
         }
-        let version_id = self
-            .take(4)?
-            .iter()
-            .fold(0u32, |number, &byte| number << 8 | u32::from(byte));
+        let version_id = self.number()?;
         let mut structure = Structure::default();
         let result = self.structure(description, &mut structure);
         into.subsections.push(Subsection {

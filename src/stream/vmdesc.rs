@@ -16,12 +16,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::value::Error as Malformed;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use crate::model::is_plain_json;
 
 /// The description that a stream carries of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct VmDesc {
     /// Bytes of a page in the RAM section.
     pub page_size: Option<u64>,
@@ -31,7 +32,8 @@ pub struct VmDesc {
     pub devices: Vec<DeviceDesc>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Object")]
 pub struct DeviceDesc {
     /// The name of the section: the device path and the vmsd name.
     pub name: Arc<str>,
@@ -40,7 +42,8 @@ pub struct DeviceDesc {
 }
 
 /// A description as it was sent: of a section, of a nested structure or of a subsection.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(from = "Object")]
 pub struct StructDesc {
     /// Absent for a legacy section, which is saved by SaveVMHandlers.
     pub vmsd_name: Option<Arc<str>>,
@@ -49,7 +52,8 @@ pub struct StructDesc {
     pub subsections: Vec<StructDesc>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Object")]
 pub struct FieldDesc {
     pub name: Arc<str>,
     /// The name of the type as QEMU's `VMStateInfo` has it, or `struct`.
@@ -108,52 +112,32 @@ impl StructDesc {
     }
 }
 
-impl<'de> Deserialize<'de> for VmDesc {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Top {
-            page_size: Option<u64>,
-            configuration: Option<Object>,
-            devices: Vec<Object>,
-        }
-        let top = Top::deserialize(deserializer)?;
-        let devices = top.devices.into_iter().map(|object| {
-            let name = object.name.ok_or_else(|| D::Error::missing_field("name"))?;
-            let instance_id = object
-                .instance_id
-                .ok_or_else(|| D::Error::missing_field("instance_id"))?;
-            Ok(DeviceDesc {
-                name,
-                instance_id,
-                description: object.descriptions.into_iter().next().unwrap_or_default(),
-            })
-        });
-        Ok(VmDesc {
-            page_size: top.page_size,
-            configuration: top
-                .configuration
-                .and_then(|object| object.descriptions.into_iter().next()),
-            devices: devices.collect::<Result<_, D::Error>>()?,
+impl TryFrom<Object> for DeviceDesc {
+    type Error = Malformed;
+
+    fn try_from(object: Object) -> Result<Self, Malformed> {
+        Ok(DeviceDesc {
+            name: needed(object.name, "name")?,
+            instance_id: needed(object.instance_id, "instance_id")?,
+            description: object.descriptions.into_iter().next().unwrap_or_default(),
         })
     }
 }
 
-impl<'de> Deserialize<'de> for StructDesc {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let object = Object::deserialize(deserializer)?;
-        Ok(object.descriptions.into_iter().next().unwrap_or_default())
+impl From<Object> for StructDesc {
+    fn from(object: Object) -> Self {
+        object.descriptions.into_iter().next().unwrap_or_default()
     }
 }
 
-impl<'de> Deserialize<'de> for FieldDesc {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let object = Object::deserialize(deserializer)?;
+impl TryFrom<Object> for FieldDesc {
+    type Error = Malformed;
+
+    fn try_from(object: Object) -> Result<Self, Malformed> {
         Ok(FieldDesc {
-            name: object.name.ok_or_else(|| D::Error::missing_field("name"))?,
-            type_name: object
-                .type_name
-                .ok_or_else(|| D::Error::missing_field("type"))?,
-            size: object.size.ok_or_else(|| D::Error::missing_field("size"))?,
+            name: needed(object.name, "name")?,
+            type_name: needed(object.type_name, "type")?,
+            size: needed(object.size, "size")?,
             occurs: match (object.array_len, object.index) {
                 (Some(n), _) => Occurs::Array(n),
                 (None, Some(i)) => Occurs::Element(i),
@@ -162,6 +146,10 @@ impl<'de> Deserialize<'de> for FieldDesc {
             nested: object.descriptions,
         })
     }
+}
+
+fn needed<T>(value: Option<T>, key: &'static str) -> Result<T, Malformed> {
+    value.ok_or_else(|| Malformed::missing_field(key))
 }
 
 /// Any object of the description. Devices, fields, structs and subsections share their keys, and

@@ -65,13 +65,8 @@ impl Section {
                     let field = field.name.clone();
                     return Err(Oddity::Size { field });
                 }
-                if let Some(description) = &field.description {
-                    walk(description, left)?;
-                }
             }
-            vmsd.subsections
-                .iter()
-                .try_for_each(|inner| walk(inner, left))
+            vmsd.nested().try_for_each(|inner| walk(inner, left))
         }
         let mut left = MOST_ITEMS;
         walk(&self.description, &mut left).err()
@@ -96,6 +91,15 @@ pub struct Vmsd {
 impl Vmsd {
     pub fn fields(&self) -> &[VmsdField] {
         self.fields.as_deref().unwrap_or_default()
+    }
+
+    /// Returns the descriptions in it: those of its fields, and its subsections.
+    pub(crate) fn nested(&self) -> impl Iterator<Item = &Vmsd> {
+        let of_fields = self
+            .fields()
+            .iter()
+            .filter_map(|field| field.description.as_deref());
+        of_fields.chain(&self.subsections)
     }
 }
 
@@ -123,11 +127,8 @@ impl Dump {
     /// It is seen from the dump itself: any real one has arrays.
     pub fn states_array_lengths(&self) -> bool {
         fn states(description: &Vmsd) -> bool {
-            description
-                .fields()
-                .iter()
-                .any(|f| f.num.is_some() || f.description.as_deref().is_some_and(states))
-                || description.subsections.iter().any(states)
+            let mut fields = description.fields().iter();
+            fields.any(|field| field.num.is_some()) || description.nested().any(states)
         }
         self.sections.iter().any(|s| states(&s.description))
     }

@@ -8,7 +8,8 @@ use std::process::Stdio;
 
 use macro_rules_attribute::apply;
 use migcompat::internals::stream::{
-    Content, Leaf, Node, Options, Parser, SectionKind, Structure, Value, open, parse,
+    Content, DescriptionState, Leaf, Node, Options, Parser, SectionKind, Structure, Value, open,
+    parse,
 };
 use proptest::prelude::*;
 use serde_json::Value as Json;
@@ -186,8 +187,12 @@ fn compare_one(value: &Shown<'_>, expected: &Json, path: &str) -> usize {
 fn every_value_is_what_an_independent_reader_prints() {
     let mut record = String::new();
     for name in names() {
-        let reading = parse(&unpacked(&format!("{name}.stream.zst")));
+        let bytes = unpacked(&format!("{name}.stream.zst"));
+        let reading = parse(&bytes);
         assert!(reading.error.is_none(), "{name}: {:?}", reading.error);
+        let (length, trailing) = (reading.stream.length, reading.stream.trailing);
+        assert_eq!((length, trailing), (bytes.len() as u64, 0), "{name}");
+        assert!(reading.stream.vmdesc().is_some(), "{name}");
         let expected: Json =
             serde_json::from_slice(&unpacked(&format!("{name}.values.json.zst"))).expect("JSON");
         let expected = expected.as_object().expect("sections by name");
@@ -262,8 +267,11 @@ fn a_stream_cut_at_any_byte_ends_there() {
         let error = reading.error.unwrap_or_else(|| panic!("{cut}: no error"));
         assert_eq!(error.offset, cut as u64, "{error}");
         assert!(error.kind.is_end(), "{error}");
+        let description = &reading.stream.description;
+        assert!(matches!(description, DescriptionState::NotReached), "{cut}");
         for (cut, whole) in reading.stream.sections.iter().zip(&whole.sections) {
             assert_eq!(cut.name, whole.name);
+            assert_eq!(cut.content, Content::Undescribed);
             // Part of a footer may still be data.
             let from = whole.payload_offset as usize;
             assert!(bytes[from..].starts_with(&cut.payload));

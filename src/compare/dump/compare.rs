@@ -5,7 +5,7 @@ use crate::compare::dump::pair::{Pair, pair_sections};
 use crate::compare::layout::{Dumped, Interner, Layout};
 use crate::compare::renames::Renames;
 use crate::compare::sections;
-use crate::compare::sections::{Subject, Wording};
+use crate::compare::sections::{Subject, Wording, lone_rule};
 use crate::model::Direction;
 use crate::model::Rule;
 use crate::model::Side as Build;
@@ -115,13 +115,7 @@ pub(crate) fn names(dumps: &[&Dump]) -> check::Names {
         if !names.descriptions.contains(&description.name) {
             names.descriptions.insert(description.name.clone());
         }
-        let nested = description
-            .fields()
-            .iter()
-            .filter_map(|f| f.description.as_deref());
-        for inner in nested.chain(&description.subsections) {
-            walk(inner, names);
-        }
+        description.nested().for_each(|inner| walk(inner, names));
     }
     let mut names = check::Names::default();
     for section in dumps.iter().flat_map(|dump| &dump.sections) {
@@ -133,13 +127,10 @@ pub(crate) fn names(dumps: &[&Dump]) -> check::Names {
 
 /// A type that one build lacks concerns the direction in which a guest that has it would leave.
 fn lone_section(section: &Section, has: Build, direction: Direction) -> Option<Finding> {
-    let (rule, affected) = match has {
-        Build::Old => (Rule::SectionRemoved, Direction::Forward),
-        _ => (Rule::SectionAdded, Direction::Backward),
-    };
-    if direction != affected {
+    if direction.source_destination(Build::Old, Build::New).0 != has {
         return None;
     }
+    let rule = lone_rule(direction);
     let shape = Some(Shape {
         name: Some(section.type_name.clone()),
         ..Shape::default()

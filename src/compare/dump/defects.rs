@@ -147,11 +147,6 @@ impl<'d> Search<'d> {
         search.found
     }
 
-    /// Returns where the walk is, as a finding has it.
-    fn path(&self) -> Vec<String> {
-        self.path.iter().map(|&name| name.to_owned()).collect()
-    }
-
     fn description(&mut self, description: &'d Vmsd) {
         for field in description.fields() {
             let inner = field.description.as_deref();
@@ -182,58 +177,55 @@ impl<'d> Search<'d> {
     }
 
     fn never_sent(&mut self, description: &Vmsd, field: &VmsdField) {
-        let key = FieldKey {
+        let kind = Kind::NeverSent {
+            description: description.name.clone(),
+            version: description.version_id,
+        };
+        let shape = Shape {
+            size: Some(field.size),
+            num: field.num,
+            version_id: Some(field.version_id),
+            ..Shape::default()
+        };
+        let key = vec![FieldKey {
             description: description.name.clone(),
             name: field.name.clone(),
             size: field.size,
             num: field.num,
-        };
-        self.found.push(Defect {
-            kind: Kind::NeverSent {
-                description: description.name.clone(),
-                version: description.version_id,
-            },
-            path: self.path(),
-            shape: Shape {
-                size: Some(field.size),
-                num: field.num,
-                version_id: Some(field.version_id),
-                ..Shape::default()
-            },
-            change: ChangeKey::Fields {
-                old: vec![key.clone()],
-                new: vec![key],
-            },
-        });
+        }];
+        let (old, new) = (key.clone(), key);
+        self.push(kind, shape, ChangeKey::Fields { old, new });
     }
 
     fn ambiguous(&mut self, first: &Vmsd, second: &Vmsd) {
+        let same_content = first == second;
         let fields = second.fields().iter().map(|field| field.name.clone());
-        self.found.push(Defect {
-            kind: Kind::Ambiguous {
-                same_content: first == second,
-            },
-            path: self.path(),
-            shape: Shape {
-                version_id: Some(second.version_id),
-                fields: fields.collect(),
-                ..Shape::default()
-            },
-            change: ChangeKey::Subsection(second.name.clone()),
-        });
+        let shape = Shape {
+            version_id: Some(second.version_id),
+            fields: fields.collect(),
+            ..Shape::default()
+        };
+        let change = ChangeKey::Subsection(second.name.clone());
+        self.push(Kind::Ambiguous { same_content }, shape, change);
     }
 
     fn unreachable(&mut self, description: &Vmsd, subsection: &Vmsd) {
+        let description = description.name.clone();
+        let shape = Shape {
+            name: Some(description.clone()),
+            ..Shape::default()
+        };
+        let change = ChangeKey::Subsection(subsection.name.clone());
+        self.push(Kind::Unreachable { description }, shape, change);
+    }
+
+    /// Notes a defect where the walk is.
+    fn push(&mut self, kind: Kind, shape: Shape, change: ChangeKey) {
         self.found.push(Defect {
-            kind: Kind::Unreachable {
-                description: description.name.clone(),
-            },
-            path: self.path(),
-            shape: Shape {
-                name: Some(description.name.clone()),
-                ..Shape::default()
-            },
-            change: ChangeKey::Subsection(subsection.name.clone()),
+            kind,
+            path: self.path.iter().map(|&name| name.to_owned()).collect(),
+            shape,
+            change,
         });
     }
 }

@@ -36,25 +36,18 @@ pub(crate) fn pair_sections<'d>(
     let mut types: Vec<&str> = old_types.keys().chain(new_types.keys()).copied().collect();
     types.sort_unstable();
     types.dedup();
+    types.retain(|name| !old.has_unreadable(name) && !new.has_unreadable(name));
 
     // vmsd name → the types that only one build has, in order of name.
     let mut lone: BTreeMap<&str, (Vec<&Section>, Vec<&Section>)> = BTreeMap::new();
     for name in &types {
-        if old.has_unreadable(name) || new.has_unreadable(name) {
-            continue;
-        }
-        match (old_types.get(name), new_types.get(name)) {
-            (Some(section), None) => lone
-                .entry(&section.description.name)
-                .or_default()
-                .0
-                .push(section),
-            (None, Some(section)) => lone
-                .entry(&section.description.name)
-                .or_default()
-                .1
-                .push(section),
-            _ => {}
+        let (old, new) = (old_types.get(name), new_types.get(name));
+        if old.is_some() != new.is_some()
+            && let Some(section) = old.or(new)
+        {
+            let (olds, news) = lone.entry(&section.description.name).or_default();
+            olds.extend(old.copied());
+            news.extend(new.copied());
         }
     }
     let mut renamed: BTreeMap<&str, (&Section, Option<String>)> = BTreeMap::new();
@@ -77,7 +70,6 @@ pub(crate) fn pair_sections<'d>(
 
     types
         .into_iter()
-        .filter(|name| !old.has_unreadable(name) && !new.has_unreadable(name))
         .filter_map(|name| match (old_types.get(name), new_types.get(name)) {
             (Some(&old), Some(&new)) => Some(Pair::Both {
                 old,

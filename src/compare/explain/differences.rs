@@ -48,12 +48,12 @@ impl Layouts<'_> {
     }
 
     /// Finds the place where a finding shows in what was sent, and the destination's item there.
-    fn place<'l, 's>(
+    fn place<'l>(
         &self,
         finding: &Finding,
         section: &Section,
-        (sent, expected): &'l (Vec<Leaf<'s>>, Vec<Leaf<'s>>),
-    ) -> Place<'l, 's> {
+        (sent, expected): &'l (Vec<Leaf>, Vec<Leaf>),
+    ) -> Place<'l> {
         let path = finding.path.get(1..).unwrap_or_default();
         if is_subsection(finding) {
             let structure = section.content.structure();
@@ -65,13 +65,7 @@ impl Layouts<'_> {
         }
         let named = |new: bool| {
             let item = finding.items.first();
-            let name = item.and_then(|item| {
-                if new {
-                    item.new.clone()
-                } else {
-                    item.old.clone()
-                }
-            });
+            let name = item.and_then(|item| if new { &item.new } else { &item.old }.clone());
             let mut path = path.to_vec();
             match (path.last_mut(), name) {
                 (Some(last), Some(name)) => *last = name,
@@ -89,11 +83,9 @@ impl Layouts<'_> {
         let theirs = at(named(!backward), expected);
         // An item that one side lacks would come after the items that both have before it.
         let behind = |at: usize, from: &[Leaf], to: &[Leaf]| {
-            let before = from.get(..at)?.iter().rev();
-            before
-                .filter_map(|leaf| to.iter().rposition(|other| other.path == leaf.path))
-                .next()
-                .map_or(Some(0), |last| Some(last + 1))
+            let mut before = from.get(..at)?.iter().rev();
+            let last = before.find_map(|leaf| to.iter().rposition(|other| other.path == leaf.path));
+            Some(last.map_or(0, |last| last + 1))
         };
         let (ours, theirs) = match (ours, theirs) {
             (Some(i), None) => (Some(i), behind(i, sent, expected)),
@@ -158,7 +150,7 @@ impl Layouts<'_> {
             (true, true) => Lacking::Neither,
             (false, false) => Lacking::Unknown,
         };
-        let spot = |leaf: Option<&Leaf>| leaf.map_or(Spot::End, |leaf| Spot::Field(leaf.into()));
+        let spot = |leaf: Option<&Leaf>| leaf.map_or(Spot::End, |leaf| Spot::Field(leaf.clone()));
         Reason::Layout {
             sent: place.offset.map(|_| spot(place.sent)),
             expected: place.offset.map(|_| spot(place.expected)),
@@ -183,10 +175,10 @@ fn at_proof(difference: Difference) -> Finding {
 }
 
 /// The place where a difference shows.
-struct Place<'l, 's> {
+struct Place<'l> {
     offset: Option<u64>,
-    sent: Option<&'l Leaf<'s>>,
-    expected: Option<&'l Leaf<'s>>,
+    sent: Option<&'l Leaf>,
+    expected: Option<&'l Leaf>,
 }
 
 fn is_subsection(finding: &Finding) -> bool {

@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::compare::explain::Objection;
 use crate::compare::explain::pci_config::ConfigPart;
 use crate::compare::streams::Leaf;
-use crate::model::{Rule, SectionName};
-use crate::stream::tree::Kind;
+use crate::model::Rule;
 
 /// The certainty of an explanation, surest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +29,7 @@ pub(crate) enum Reason {
     Section {
         version_id: u32,
         /// The only section that it sends and the source does not.
-        instead: Option<Instance>,
+        instead: Option<String>,
         /// Set if the dump of the destination's build has the description.
         described: bool,
     },
@@ -71,11 +68,11 @@ pub(crate) enum Reason {
         places: Vec<Parting>,
     },
     /// A field must have the value of the destination's own device.
-    Unequal { sent: FieldValue, own: FieldValue },
+    Unequal { sent: Leaf, own: Leaf },
     /// A length is more than the destination's own array has.
     TooMany {
-        sent: FieldValue,
-        own: FieldValue,
+        sent: Leaf,
+        own: Leaf,
         length: i64,
         most: i64,
     },
@@ -110,13 +107,6 @@ pub(crate) enum Reason {
     },
 }
 
-/// A section by its name and instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Instance {
-    pub section: SectionName,
-    pub instance_id: u32,
-}
-
 /// The versions of a section that a build takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Takes {
@@ -140,32 +130,8 @@ pub(crate) enum OwnSubsection {
 /// A place in a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Spot {
-    Field(FieldValue),
+    Field(Leaf),
     End,
-}
-
-/// A field with its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FieldValue {
-    /// Names with the indices of elements.
-    pub label: String,
-    pub type_name: String,
-    pub kind: Kind,
-    /// Values in it.
-    pub count: usize,
-    pub bytes: Bytes,
-}
-
-impl From<&Leaf<'_>> for FieldValue {
-    fn from(leaf: &Leaf) -> Self {
-        FieldValue {
-            label: leaf.label.clone(),
-            type_name: leaf.type_name.to_owned(),
-            kind: leaf.kind,
-            count: leaf.count,
-            bytes: leaf.bytes.clone(),
-        }
-    }
 }
 
 /// The side that lacks the fields in question.

@@ -5,10 +5,11 @@ use std::fmt;
 use crate::compare::explain::Objection;
 use crate::compare::explain::explanation::Explanation;
 use crate::compare::explain::reason::{
-    FieldValue, Instance, Lacking, OwnSubsection, Reason, Register, Spot, Takes, Weight,
+    Lacking, OwnSubsection, Reason, Register, Spot, Takes, Weight,
 };
+use crate::compare::streams::Leaf;
 use crate::stream::text::text_of;
-use crate::stream::tree::Leaf;
+use crate::stream::tree::Leaf as Held;
 
 impl Explanation {
     /// Returns what stands at the place in what was sent: name, type, size and value.
@@ -85,9 +86,9 @@ const END: &str = "the end of the section";
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let section = Instance {
-            section: self.section.clone(),
-            instance_id: self.instance_id,
+        let section = match self.instance_id {
+            0 => self.section.to_string(),
+            instance => format!("{} {instance}", self.section),
         };
         match &self.reason {
             Reason::Subsection { difference, .. } => {
@@ -130,7 +131,7 @@ impl fmt::Display for Explanation {
 }
 
 impl Explanation {
-    fn place(&self, section: &Instance, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn place(&self, section: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "{section}, {}",
@@ -178,7 +179,7 @@ fn layout(
 }
 
 /// Words a reason that is about the section as a whole, or contains its own place.
-fn whole(reason: &Reason, section: &Instance) -> String {
+fn whole(reason: &Reason, section: &str) -> String {
     match reason {
         Reason::Section {
             instead, described, ..
@@ -310,15 +311,6 @@ fn whole(reason: &Reason, section: &Instance) -> String {
     }
 }
 
-impl fmt::Display for Instance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.instance_id {
-            0 => write!(f, "{}", self.section),
-            instance => write!(f, "{} {instance}", self.section),
-        }
-    }
-}
-
 impl fmt::Display for Takes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -332,7 +324,7 @@ impl fmt::Display for Takes {
 }
 
 /// Returns name, type and size.
-fn shape(field: &FieldValue) -> String {
+fn shape(field: &Leaf) -> String {
     let size = match field.bytes.len() {
         1 => "1 byte".to_owned(),
         n => format!("{n} bytes"),
@@ -340,20 +332,20 @@ fn shape(field: &FieldValue) -> String {
     format!("{} ({}, {size})", field.label, field.type_name)
 }
 
-fn with_value(field: &FieldValue) -> String {
+fn with_value(field: &Leaf) -> String {
     format!("{} = {}", shape(field), value(field))
 }
 
-fn value(field: &FieldValue) -> String {
+fn value(field: &Leaf) -> String {
     match field.kind.leaf(&field.bytes) {
         _ if field.count != 1 => bytes(&field.bytes),
-        Leaf::Bool(value) => value.to_string(),
-        Leaf::Signed(value) => value.to_string(),
-        Leaf::Unsigned(value) => format!("0x{value:x}"),
-        Leaf::Float(value) => value.to_string(),
-        Leaf::Text(value) => format!("{value:?}"),
-        Leaf::Null => "null".to_owned(),
-        Leaf::Bytes(own) => bytes(own),
+        Held::Bool(value) => value.to_string(),
+        Held::Signed(value) => value.to_string(),
+        Held::Unsigned(value) => format!("0x{value:x}"),
+        Held::Float(value) => value.to_string(),
+        Held::Text(value) => format!("{value:?}"),
+        Held::Null => "null".to_owned(),
+        Held::Bytes(own) => bytes(own),
     }
 }
 

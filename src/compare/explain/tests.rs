@@ -22,32 +22,27 @@ fn blamed(section: &str, instance: Option<u32>) -> Blamed<'_> {
     }
 }
 
+/// Explains a refusal forward, of which `blamed` is the message.
+fn forward(sent: &Stream, own: &Stream, blamed: Option<Blamed<'_>>) -> Option<Explanation> {
+    explain(sent, own, blamed, &NoRenames, Direction::Forward)
+}
+
 fn dump(name: &str) -> Dump {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/dumps");
     crate::vmstate::read::read_dump(format!("{folder}/{name}.json.zst").as_ref()).expect("there")
 }
 
-/// The kinds of what stands against a load.
-#[derive(Debug)]
-enum ExplanationKind {
-    Section,
-    Memory,
-    Version,
-    Subsection,
-    Layout,
-    ValueCheck,
-}
-
-fn kind(reason: &Reason) -> ExplanationKind {
+/// The kind of what stands against a load.
+fn kind(reason: &Reason) -> &'static str {
     match reason {
-        Reason::Section { .. } => ExplanationKind::Section,
-        Reason::Version { .. } => ExplanationKind::Version,
-        Reason::Memory { .. } => ExplanationKind::Memory,
-        Reason::Subsection { .. } => ExplanationKind::Subsection,
+        Reason::Section { .. } => "Section",
+        Reason::Version { .. } => "Version",
+        Reason::Memory { .. } => "Memory",
+        Reason::Subsection { .. } => "Subsection",
         Reason::Layout {
             weight: Weight::Given | Weight::Test,
             ..
-        } => ExplanationKind::Layout,
+        } => "Layout",
         Reason::Several { first, .. } => kind(first),
         // The load ends at the length's value.
         Reason::Layout { .. }
@@ -56,7 +51,7 @@ fn kind(reason: &Reason) -> ExplanationKind {
         | Reason::LacksRegisters { .. }
         | Reason::OtherRegisters { .. }
         | Reason::PciConfig { .. }
-        | Reason::SameLayout { .. } => ExplanationKind::ValueCheck,
+        | Reason::SameLayout { .. } => "ValueCheck",
     }
 }
 
@@ -67,7 +62,7 @@ fn line(explanation: Option<Explanation>) -> String {
     };
     let or = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     format!(
-        "{:?} {} {} | {} @ {} | sent {} | expected {} | {}",
+        "{} {} {} | {} @ {} | sent {} | expected {} | {}",
         kind(&e.reason),
         e.section,
         e.instance_id,
@@ -134,23 +129,17 @@ fn real_failures_are_explained_to_the_field() {
 
 #[test]
 fn without_a_section_to_blame_only_what_is_certain_is_reported() {
-    let forward = Direction::Forward;
-    for name in ["s390x-ccw", "m68k-virt"] {
-        let (sent, own) = (
-            real(&format!("7.2.22/{name}")),
-            real(&format!("10.0.13/{name}")),
-        );
-        let explained = explain(&sent, &own, None, &NoRenames, forward);
-        assert_eq!(explained, None, "{name}");
+    let of = |name: &str| ["7.2.22", "10.0.13"].map(|version| real(&format!("{version}/{name}")));
+    for name in ["s390x-ccw", "m68k-virt", "x86_64-q35"] {
+        let [sent, own] = of(name);
+        assert_eq!(forward(&sent, &own, None), None, "{name}");
     }
-    let (sent, own) = (real("7.2.22/x86_64-q35"), real("10.0.13/x86_64-q35"));
-    assert_eq!(explain(&sent, &own, None, &NoRenames, forward), None);
+    let [sent, own] = of("x86_64-q35");
     let known = dump("10.0.13/x86_64-q35");
-    let explained = explain(&sent, (&own, Some(&known)), None, &NoRenames, forward);
-    assert_eq!(
-        explained.and_then(|e| e.field).as_deref(),
-        Some("esp/drq_state")
-    );
+    let known = (&own, Some(&known));
+    let explained = explain(&sent, known, None, &NoRenames, Direction::Forward);
+    let field = explained.and_then(|e| e.field);
+    assert_eq!(field.as_deref(), Some("esp/drq_state"));
     let (sent, own) = (real("7.2.22/ppc64-pseries"), real("5.2.0/ppc64-pseries"));
     let explained = explain(&sent, &own, None, &NoRenames, Direction::Backward);
     let explained = explained.expect("a version that is refused");
@@ -162,13 +151,7 @@ fn without_a_section_to_blame_only_what_is_certain_is_reported() {
 fn nothing_is_known_of_a_section_that_is_not_in_the_stream_or_is_memory() {
     let (sent, own) = (real("7.2.22/s390x-ccw"), real("10.0.13/s390x-ccw"));
     for name in ["ram", "no-such-device", ""] {
-        let explained = explain(
-            &sent,
-            &own,
-            Some(blamed(name, None)),
-            &NoRenames,
-            Direction::Forward,
-        );
+        let explained = forward(&sent, &own, Some(blamed(name, None)));
         assert_eq!(explained, None, "{name}");
     }
 }
@@ -176,16 +159,11 @@ fn nothing_is_known_of_a_section_that_is_not_in_the_stream_or_is_memory() {
 #[test]
 fn what_a_stream_does_not_describe_is_not_called_the_same() {
     let (sent, own) = (real("7.2.22/s390x-ccw"), real("10.0.13/s390x-ccw"));
-    let explained = |name| {
-        let blamed = Some(blamed(name, None));
-        let explained = explain(&sent, &own, blamed, &NoRenames, Direction::Forward);
-        explained.map(|e| e.to_string())
-    };
+    let explained = |name| forward(&sent, &own, Some(blamed(name, None))).map(|e| e.to_string());
     // A legacy section: bytes without a description.
     assert_eq!(explained("s390-skeys"), None);
     let (sent, own) = (real("10.0.13/x86_64-q35"), real("11.1.3/x86_64-q35"));
-    let blamed = Some(blamed("virtio-net", None));
-    let explained = explain(&sent, &own, blamed, &NoRenames, Direction::Forward);
+    let explained = forward(&sent, &own, Some(blamed("virtio-net", None)));
     assert_eq!(
         explained.map(|e| e.to_string()).as_deref(),
         Some(
@@ -231,8 +209,7 @@ fn a_section_of_the_same_layout_is_explained_by_how_the_build_failed() {
             objection,
             ..blamed("dev", None)
         };
-        let found = explain(sent, &plain, Some(blamed), &NoRenames, Direction::Forward);
-        let found = found.expect("an explanation");
+        let found = forward(sent, &plain, Some(blamed)).expect("an explanation");
         assert_eq!(found.to_string(), format!("{head}{why}{named}"));
         // A guest that ran has values of its own.
         let of_guest = found.after_a_run().to_string();
@@ -332,8 +309,7 @@ fn the_lowest_version_is_what_the_dump_or_else_the_build_says() {
             minimum,
             ..blamed("dev", None)
         };
-        let explained = explain(&of(1), &of(3), Some(dev), &NoRenames, Direction::Forward);
-        explained.and_then(|e| e.expected())
+        forward(&of(1), &of(3), Some(dev)).and_then(|e| e.expected())
     };
     assert_eq!(explained(Some(2)).as_deref(), Some("at least 2"));
     let unknown = "version 3, and which older ones it does not say";
@@ -374,10 +350,8 @@ fn hand_made_devices_are_explained() {
         hand_made(&[section(name, version_id, description).with(values)])
     };
     let dev = "0000:00:02.0/dev";
-    let sentences = |sent: &Stream, own: &Stream| {
-        let blamed = Some(blamed("dev", None));
-        line(explain(sent, own, blamed, &NoRenames, Direction::Forward))
-    };
+    let sentences =
+        |sent: &Stream, own: &Stream| line(forward(sent, own, Some(blamed("dev", None))));
     let plain = of(dev, 2, PLAIN, &[]);
     let more = of(
         dev,
@@ -446,7 +420,7 @@ fn what_follows_the_field_that_was_refused_is_no_reason() {
             field,
             ..blamed("dev", None)
         };
-        explain(&sent, &own, Some(blamed), &NoRenames, Direction::Forward).expect("an explanation")
+        forward(&sent, &own, Some(blamed)).expect("an explanation")
     };
     let found = sentences(None);
     assert_eq!(found.field.as_deref(), Some("timer"), "{found:?}");

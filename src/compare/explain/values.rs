@@ -15,10 +15,7 @@ pub(crate) fn values(section: &Section, expected: &Section) -> Vec<(Grade, Expla
         let Some(twin) = own.iter().find(|other| other.label == leaf.label) else {
             continue;
         };
-        if leaf.bytes == twin.bytes {
-            continue;
-        }
-        if leaf.bytes.len() == twin.bytes.len() {
+        if leaf.bytes != twin.bytes && leaf.bytes.len() == twin.bytes.len() {
             found.extend(unequal(section, leaf, twin));
             found.extend(too_many(section, leaf, twin));
             found.extend(other_config(section, leaf, twin));
@@ -34,19 +31,22 @@ fn unequal(section: &Section, sent: &Leaf, own: &Leaf) -> Option<(Grade, Explana
         return None;
     }
     let reason = Reason::Unequal {
-        sent: sent.into(),
-        own: own.into(),
+        sent: sent.clone(),
+        own: own.clone(),
     };
-    Some((Grade::Certain, at(section, sent, reason)))
+    Some((
+        Grade::Certain,
+        at(section, &sent.label, sent.offset, reason),
+    ))
 }
 
 /// A length may be at most that of the device's own array (`get_int32_le()` in
 /// `migration/vmstate-types.c`).
 fn too_many(section: &Section, sent: &Leaf, own: &Leaf) -> Option<(Grade, Explanation)> {
-    if own.type_name != "int32 le" {
+    if *own.type_name != *"int32 le" {
         return None;
     }
-    let number = |leaf: &Leaf| match leaf.kind.leaf(leaf.bytes) {
+    let number = |leaf: &Leaf| match leaf.kind.leaf(&leaf.bytes) {
         Held::Signed(number) => Some(number),
         _ => None,
     };
@@ -55,19 +55,22 @@ fn too_many(section: &Section, sent: &Leaf, own: &Leaf) -> Option<(Grade, Explan
         return None;
     }
     let reason = Reason::TooMany {
-        sent: sent.into(),
-        own: own.into(),
+        sent: sent.clone(),
+        own: own.clone(),
         length,
         most,
     };
-    Some((Grade::Certain, at(section, sent, reason)))
+    Some((
+        Grade::Certain,
+        at(section, &sent.label, sent.offset, reason),
+    ))
 }
 
-/// An explanation at a field.
-fn at(section: &Section, leaf: &Leaf, reason: Reason) -> Explanation {
+/// An explanation at a field, at this place in the stream.
+fn at(section: &Section, field: &str, offset: u64, reason: Reason) -> Explanation {
     Explanation {
-        field: Some(leaf.label.clone()),
-        offset: Some(leaf.offset),
+        field: Some(field.to_owned()),
+        offset: Some(offset),
         ..Explanation::of(section, reason)
     }
 }
@@ -128,12 +131,8 @@ fn registers(section: &Section, sent: &[Leaf], own: &[Leaf]) -> Option<(Grade, E
             list: NUMBERS,
             registers: lacking.iter().map(|listed| listed.register).collect(),
         };
-        let explanation = Explanation {
-            field: Some(NUMBERS.to_owned()),
-            offset: Some(first.offsets.0),
-            ..Explanation::of(section, reason)
-        };
-        return Some((Grade::Late, explanation));
+        let offset = first.offsets.0;
+        return Some((Grade::Late, at(section, NUMBERS, offset, reason)));
     }
     let pairs = sent
         .iter()
@@ -147,32 +146,25 @@ fn registers(section: &Section, sent: &[Leaf], own: &[Leaf]) -> Option<(Grade, E
         list: VALUES,
         registers: registers.collect(),
     };
-    let explanation = Explanation {
-        field: Some(VALUES.to_owned()),
-        offset: Some(first.offsets.1),
-        ..Explanation::of(section, reason)
-    };
-    Some((Grade::Late, explanation))
+    let offset = first.offsets.1;
+    Some((Grade::Late, at(section, VALUES, offset, reason)))
 }
 
 fn other_config(section: &Section, sent: &Leaf, own: &Leaf) -> Option<(Grade, Explanation)> {
-    if sent.type_name != "pci config" {
+    if *sent.type_name != *"pci config" {
         return None;
     }
-    let byte_at = fixed_config(sent.bytes, own.bytes)?;
+    let byte_at = fixed_config(&sent.bytes, &own.bytes)?;
     let byte = |bytes: &[u8]| bytes.get(byte_at).copied().unwrap_or(0);
     let reason = Reason::PciConfig {
         field: sent.label.clone(),
         at: byte_at,
-        part: ConfigPart::of(byte_at, sent.bytes),
-        sent: byte(sent.bytes),
-        own: byte(own.bytes),
+        part: ConfigPart::of(byte_at, &sent.bytes),
+        sent: byte(&sent.bytes),
+        own: byte(&own.bytes),
     };
-    let explanation = Explanation {
-        offset: Some(sent.offset + byte_at as u64),
-        ..at(section, sent, reason)
-    };
-    Some((Grade::Likely, explanation))
+    let offset = sent.offset + byte_at as u64;
+    Some((Grade::Likely, at(section, &sent.label, offset, reason)))
 }
 
 /// The version of a PCI device, the first number of its state in what a virtio device sends
@@ -181,13 +173,10 @@ const PCI_IN_VIRTIO: [u8; 4] = [0, 0, 0, 2];
 
 /// Returns the configuration spaces of a section: the bytes, and the field that they are in with their place in
 /// it.
-fn config_spaces<'l, 's>(leaves: &'l [Leaf<'s>]) -> impl Iterator<Item = (&'l Leaf<'s>, usize)> {
-    leaves.iter().filter_map(|leaf| match leaf.type_name {
+fn config_spaces(leaves: &[Leaf]) -> impl Iterator<Item = (&Leaf, usize)> {
+    leaves.iter().filter_map(|leaf| match &*leaf.type_name {
         "pci config" => Some((leaf, 0)),
-        "virtio" => leaf
-            .bytes
-            .starts_with(&PCI_IN_VIRTIO)
-            .then_some((leaf, PCI_IN_VIRTIO.len())),
+        "virtio" if leaf.bytes.starts_with(&PCI_IN_VIRTIO) => Some((leaf, PCI_IN_VIRTIO.len())),
         _ => None,
     })
 }
@@ -196,42 +185,36 @@ fn config_spaces<'l, 's>(leaves: &'l [Leaf<'s>]) -> impl Iterator<Item = (&'l Le
 pub(crate) fn refused_config(
     section: &Section,
     expected: Option<&Section>,
-    at: usize,
-    sent: u8,
-    own: u8,
+    (byte_at, sent, own): (usize, u8, u8),
 ) -> Option<Explanation> {
     let sent_leaves = leaves(section);
     let mut spaces = config_spaces(&sent_leaves);
     // The byte at that offset is the one that the message quotes.
     let (leaf, before) =
-        spaces.find(|(leaf, before)| leaf.bytes.get(before + at).copied() == Some(sent))?;
+        spaces.find(|(leaf, before)| leaf.bytes.get(before + byte_at).copied() == Some(sent))?;
     let config = leaf.bytes.get(before..)?;
     // A capability that the destination alone has is in its own configuration space.
     let on_destination = || {
         let own_leaves = leaves(expected?);
         let (leaf, before) = config_spaces(&own_leaves).find(|(own, _)| own.label == leaf.label)?;
-        let part = ConfigPart::of(at, leaf.bytes.get(before..)?);
-        match part {
+        match ConfigPart::of(byte_at, leaf.bytes.get(before..)?) {
             ConfigPart::Capability(name) => Some(ConfigPart::OnDestination(name)),
             _ => None,
         }
     };
-    let part = match ConfigPart::of(at, config) {
+    let part = match ConfigPart::of(byte_at, config) {
         ConfigPart::Unlisted => on_destination().unwrap_or(ConfigPart::Unlisted),
         part => part,
     };
     let reason = Reason::PciConfig {
         field: leaf.label.clone(),
-        at,
+        at: byte_at,
         part,
         sent,
         own,
     };
-    Some(Explanation {
-        field: Some(leaf.label.clone()),
-        offset: Some(leaf.offset + (before + at) as u64),
-        ..Explanation::of(section, reason)
-    })
+    let offset = leaf.offset + (before + byte_at) as u64;
+    Some(at(section, &leaf.label, offset, reason))
 }
 
 /// Returns the first byte of two configuration spaces that differs and is the device's own: the

@@ -130,19 +130,21 @@ fn field(
             body.length += node.bytes.len();
         }
         Value::Struct(structure) => collect(structure, &place, body, bodies),
-        Value::Structs(elements) => {
-            for (index, element) in elements.iter().enumerate() {
-                if let Some(structure) = element {
-                    collect(structure, &place.clone().element(index), body, bodies);
-                }
-            }
-        }
-        Value::List(elements) => {
-            for (index, structure) in elements.iter().enumerate() {
+        Value::Structs(_) | Value::List(_) => {
+            for (index, structure) in node.elements() {
                 collect(structure, &place.clone().element(index), body, bodies);
             }
         }
     }
+}
+
+/// Returns the body of another section that one of these corresponds to. Two subsections may have one
+/// name: the first ones of a name belong together, and so on.
+pub(crate) fn counterpart<'b>(bodies: &[Body], at: usize, others: &'b [Body]) -> Option<&'b Body> {
+    let (before, from) = bodies.split_at_checked(at)?;
+    let key = &from.first()?.key;
+    let nth = before.iter().filter(|body| body.key == *key).count();
+    others.iter().filter(|other| other.key == *key).nth(nth)
 }
 
 /// The field of a body in which the byte at `at` lies.

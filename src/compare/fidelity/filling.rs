@@ -9,16 +9,14 @@
 //! load has worked out is the destination's own. In sections of two versions it is not known where
 //! fields lie.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 
-use crate::compare::fidelity::alike::alike;
-use crate::compare::fidelity::body::{Body, Leaf, bodies, holder, within};
+use crate::compare::fidelity::are_alike;
+use crate::compare::fidelity::body::{Body, Leaf, bodies, counterpart, holder, within};
 use crate::compare::fidelity::resized::as_long;
 use crate::model::SectionName;
 use crate::rules::known_issues::StateNames;
-use crate::stream::tree::{Kind, Section, Stream};
+use crate::stream::tree::{Kind, Stream};
 
 /// A field of the destination whose value is what the source sent as padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,17 +54,14 @@ fn in_padding(
     names: &StateNames,
     wanted: impl Fn(&[u8], &[u8]) -> bool,
 ) -> Vec<Filling> {
-    let mut by_name: HashMap<(&SectionName, u32), &Section> = HashMap::new();
-    for section in actual.devices() {
-        by_name.insert((&section.name, section.instance_id), section);
-    }
+    let by_name = actual.devices_by_name();
     let mut found = Vec::new();
     for section in sent.devices() {
-        let other = by_name.get(&(&section.name, section.instance_id));
+        let other = by_name.get(&section.key());
         let Some(other) = other.filter(|other| other.version_id == section.version_id) else {
             continue;
         };
-        if alike(section, other) {
+        if are_alike(section, other) {
             continue;
         }
         let ours = bodies(section);
@@ -76,13 +71,7 @@ fn in_padding(
         }
         let theirs = bodies(other);
         for (index, actual) in theirs.iter().enumerate() {
-            // Two subsections may have one name: the first ones of a name belong together, and so
-            // on.
-            let nth = theirs[..index]
-                .iter()
-                .filter(|b| b.key == actual.key)
-                .count();
-            let Some(sent) = ours.iter().filter(|b| b.key == actual.key).nth(nth) else {
+            let Some(sent) = counterpart(&theirs, index, &ours) else {
                 continue;
             };
             for leaf in &as_long(sent, actual, names, None).leaves {
@@ -114,9 +103,8 @@ impl Filling {
     /// Returns the value of the field on another machine of the destination's build. `None` where
     /// that does not have it, or not in that place.
     pub(crate) fn on(&self, machine: &Stream) -> Option<Bytes> {
-        let section = machine
-            .devices()
-            .find(|s| s.name == self.section && s.instance_id == self.instance_id)?;
+        let key = (&self.section, self.instance_id);
+        let section = machine.devices().find(|section| section.key() == key)?;
         let bodies = bodies(section);
         let mut leaves = bodies.get(self.body)?.leaves.iter();
         let leaf = leaves.find(|leaf| leaf.at == self.at && leaf.path == self.path)?;

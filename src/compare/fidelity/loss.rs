@@ -26,7 +26,7 @@ pub(crate) struct Loss {
     /// The field that has the bytes now, where it is another.
     pub landed_in: Option<String>,
     /// The description of that field.
-    pub landed_description: Option<String>,
+    landed_description: Option<String>,
 }
 
 impl Loss {

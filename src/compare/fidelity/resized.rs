@@ -19,9 +19,9 @@ pub(crate) struct Lengths(HashMap<(SectionName, u32), HashMap<String, usize>>);
 impl Lengths {
     /// Compares the lengths of fields in two streams.
     pub(crate) fn between(one: &Stream, other: &Stream) -> Lengths {
-        let sections: HashMap<_, &Section> = other.devices().map(|of| (place(of), of)).collect();
+        let sections = other.devices_by_name();
         let differing = one.devices().filter_map(|section| {
-            let there = sections.get(&place(section))?;
+            let there = sections.get(&section.key())?;
             let fields = differing(section, there);
             (!fields.is_empty()).then(|| (place(section), fields))
         });

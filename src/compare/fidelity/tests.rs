@@ -142,12 +142,11 @@ fn what_is_lost_and_what_only_looks_different() {
 #[test]
 fn a_loss_has_both_values_and_the_place_in_what_was_sent() {
     let description = fields("a:1 b:2");
-    let losses = compare(
-        &stream(1, &description, &[1, 2, 3]),
-        &stream(1, &description, &[1, 2, 4]),
-        &StateNames::default(),
-        &Lengths::default(),
+    let (sent, actual) = (
+        (&*description, &[1, 2, 3][..]),
+        (&*description, &[1, 2, 4][..]),
     );
+    let losses = lost(sent, actual, &StateNames::default());
     let [loss] = losses.as_slice() else {
         panic!("{losses:?}");
     };
@@ -498,7 +497,7 @@ fn a_real_stream_equals_itself_by_both_comparisons() {
                 let Some(back) = actual.section(section.name.as_str(), section.instance_id) else {
                     continue;
                 };
-                let short = alike::alike(section, back);
+                let short = are_alike(section, back);
                 assert!(short || name != other, "{name}: {}", section.name);
                 if !short {
                     continue;

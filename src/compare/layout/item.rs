@@ -1,7 +1,7 @@
 //! One thing on the wire.
 
 use crate::compare::layout::Layout;
-use crate::compare::layout::interner::Id;
+use crate::compare::layout::interner::{Id, Interner, ROOT};
 
 /// One thing on the wire.
 #[derive(Debug)]
@@ -51,6 +51,35 @@ pub(crate) enum SizeIs {
 /// In-memory size of a `QEMUTimer`, which is 8 bytes on the wire (`include/qemu/timer.h`,
 /// `vmstate_info_timer`). No buffer in QEMU 5.2 to 11.1 has this size.
 const TIMER_SIZE: u64 = 48;
+
+impl<'d> Item<'d> {
+    /// Returns the place where a subsection of a description follows.
+    pub(super) fn subsection(
+        interner: &mut Interner<'d>,
+        layout: Layout<'d>,
+        description: &'d str,
+        around: Option<Id>,
+    ) -> Item<'d> {
+        let name = layout.name();
+        let place = interner.place(around, name);
+        let (path, leaf) = interner.path(ROOT, name);
+        Item {
+            place,
+            path,
+            leaf,
+            name,
+            description,
+            size: 0,
+            size_is: SizeIs::OnTheWire,
+            num: None,
+            conditional: true,
+            present: true,
+            gate: 0,
+            loose: false,
+            kind: Kind::Subsection(layout),
+        }
+    }
+}
 
 impl Item<'_> {
     pub(crate) fn is_padding(&self) -> bool {

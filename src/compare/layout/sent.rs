@@ -41,24 +41,16 @@ pub(crate) type Lists<'s> = FxHashSet<(&'s str, &'s str)>;
 /// Returns the lists that have no elements in one or the other section.
 pub(crate) fn empty_in<'s>(one: &'s Section, other: &'s Section) -> Lists<'s> {
     let mut empty = Lists::default();
-    for structure in [one, other].iter().filter_map(|s| s.content.structure()) {
-        empty_lists(structure, &mut empty);
+    let sections = [one, other].into_iter();
+    let structures = sections.filter_map(|section| section.content.structure());
+    for structure in structures.flat_map(Structure::all) {
+        for node in &structure.fields {
+            if matches!(&node.value, Value::List(elements) if elements.is_empty()) {
+                empty.insert((&*structure.vmsd_name, &*node.name));
+            }
+        }
     }
     empty
-}
-
-fn empty_lists<'s>(structure: &'s Structure, into: &mut Lists<'s>) {
-    for node in &structure.fields {
-        if matches!(&node.value, Value::List(elements) if elements.is_empty()) {
-            into.insert((&structure.vmsd_name, &node.name));
-        }
-        for inner in node.nested() {
-            empty_lists(inner, into);
-        }
-    }
-    for subsection in &structure.subsections {
-        empty_lists(&subsection.structure, into);
-    }
 }
 
 impl SentLayout {
@@ -211,58 +203,42 @@ fn walk<'d>(
     path: Id,
     items: &mut Vec<Item<'d>>,
 ) {
-    let item = |place: Id, (path, leaf): (Id, Id), name: &'d str, kind: Kind<'d>| Item {
-        place,
-        path,
-        leaf,
-        name,
-        description: &sent.name,
-        size: 0,
-        size_is: SizeIs::OnTheWire,
-        num: None,
-        conditional: false,
-        present: true,
-        gate: 0,
-        loose: false,
-        kind,
-    };
     for field in sent.fields.iter().filter(|field| field.num > 0) {
         let place = interner.place(around, &field.name);
-        let ids = interner.path(path, &field.name);
+        let (path, leaf) = interner.path(path, &field.name);
         let mut kind = match field.padding {
             true => Kind::Padding,
             false => Kind::Field,
         };
         if let Some(inner) = &field.structure {
             if field.num == 1 {
-                walk(interner, inner, Some(place), ids.0, items);
+                walk(interner, inner, Some(place), path, items);
                 continue;
             }
             let mut element = Vec::new();
-            walk(interner, inner, Some(place), ids.0, &mut element);
+            walk(interner, inner, Some(place), path, &mut element);
             kind = Kind::Array(element);
         }
         items.push(Item {
+            place,
+            path,
+            leaf,
+            name: &field.name,
+            description: &sent.name,
             size: field.size,
+            size_is: SizeIs::OnTheWire,
             // A length of one and no length at all are the same bytes.
             num: Some(field.num).filter(|&num| num != 1),
-            ..item(place, ids, &field.name, kind)
+            conditional: false,
+            present: true,
+            gate: 0,
+            loose: false,
+            kind,
         });
     }
     // A loader finds subsections by name, so their order among themselves says nothing.
     let mut subsections: Vec<_> = sent.subsections.iter().collect();
     subsections.sort_by_key(|subsection| &subsection.name);
-    for subsection in subsections {
-        let place = interner.place(around, &subsection.name);
-        let ids = interner.path(ROOT, &subsection.name);
-        items.push(Item {
-            conditional: true,
-            ..item(
-                place,
-                ids,
-                &subsection.name,
-                Kind::Subsection(Layout::Sent(subsection)),
-            )
-        });
-    }
+    let subsections = subsections.into_iter().map(Layout::Sent);
+    items.extend(subsections.map(|layout| Item::subsection(interner, layout, &sent.name, around)));
 }

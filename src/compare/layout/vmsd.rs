@@ -53,23 +53,21 @@ pub(crate) fn is_same_but_for_lengths(stated: &Vmsd, unstated: &Vmsd) -> bool {
                 _ => false,
             }
     };
-    let (fields, others) = (stated.fields(), unstated.fields());
-    let (subsections, other_subsections) = (&stated.subsections, &unstated.subsections);
+    fn all<T>(stated: &[T], unstated: &[T], same: impl Fn(&T, &T) -> bool) -> bool {
+        let mut pairs = stated.iter().zip(unstated);
+        stated.len() == unstated.len() && pairs.all(|(stated, unstated)| same(stated, unstated))
+    }
     stated.name == unstated.name
         && stated.version_id == unstated.version_id
         && stated.minimum_version_id == unstated.minimum_version_id
         && stated.minimum_version_id <= stated.version_id
         && stated.fields.is_some() == unstated.fields.is_some()
-        && fields.len() == others.len()
-        && fields
-            .iter()
-            .zip(others)
-            .all(|(one, other)| field(one, other))
-        && subsections.len() == other_subsections.len()
-        && subsections
-            .iter()
-            .zip(other_subsections)
-            .all(|(one, other)| is_same_but_for_lengths(one, other))
+        && all(stated.fields(), unstated.fields(), field)
+        && all(
+            &stated.subsections,
+            &unstated.subsections,
+            is_same_but_for_lengths,
+        )
 }
 
 /// The structures around a field, and what follows from them.
@@ -107,26 +105,15 @@ impl<'d> Walk<'_, 'd> {
         let mut subsections: Vec<_> = description.subsections.iter().collect();
         subsections.sort_by_key(|subsection| subsection.name.as_str());
         subsections.dedup_by_key(|subsection| subsection.name.as_str());
-        for subsection in subsections {
-            let place = self.interner.place(around.place, &subsection.name);
-            let (path, leaf) = self.interner.path(ROOT, &subsection.name);
+        for vmsd in subsections {
+            let layout = Layout::Dumped(Dumped {
+                vmsd,
+                states_lengths: self.states_lengths,
+            });
             items.push(Item {
-                place,
-                path,
-                leaf,
-                name: &subsection.name,
-                description: &description.name,
-                size: 0,
-                size_is: SizeIs::InMemory,
-                num: None,
-                conditional: true,
                 present: around.present,
-                gate: 0,
                 loose: around.loose,
-                kind: Kind::Subsection(Layout::Dumped(Dumped {
-                    vmsd: subsection,
-                    states_lengths: self.states_lengths,
-                })),
+                ..Item::subsection(self.interner, layout, &description.name, around.place)
             });
         }
     }

@@ -4,6 +4,8 @@
 //! matches is the same name, width and condition; everything else ends up in a gap, for
 //! [`crate::compare::sections::gap`] to explain. After a gap the two sides are in step again.
 
+use std::ops::Range;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
@@ -77,13 +79,9 @@ pub(crate) fn align(old: &[Item], new: &[Item]) -> Vec<Step> {
         let both = 0..old.len();
         return both.map(|at| Step::Match { old: at, new: at }).collect();
     }
-    let fields = |items: &[Item]| -> Vec<usize> {
-        (0..items.len())
-            .filter(|&i| !items[i].is_subsection())
-            .collect()
-    };
     let mut pairs = Vec::new();
-    match_by(old, new, &fields(old), &fields(new), |i| i.path, &mut pairs);
+    let (old_fields, new_fields) = (fields(old, 0..old.len()), fields(new, 0..new.len()));
+    match_by(old, new, &old_fields, &new_fields, |i| i.path, &mut pairs);
     // What the first pass left between two matches may still be the same field in another structure.
     // Subsections come last: one that was moved must not hold its place against the fields.
     let subsection = |items: &[Item], i: usize| items[i].is_subsection();
@@ -120,6 +118,11 @@ pub(crate) fn align(old: &[Item], new: &[Item]) -> Vec<Step> {
     steps
 }
 
+/// Returns the items of a stretch that are no subsections.
+fn fields(items: &[Item], stretch: Range<usize>) -> Vec<usize> {
+    stretch.filter(|&i| !items[i].is_subsection()).collect()
+}
+
 /// Moves pairs that a diff matched one namesake too far. Where names repeat, a diff may match an
 /// item with the wrong one of its namesakes, and then sees something inserted before and as much
 /// deleted behind. If the items in between pair up as well when taken one by one, they do so
@@ -146,11 +149,6 @@ fn slid(
     pairs: &[(usize, usize)],
     from: usize,
 ) -> Option<(usize, Vec<(usize, usize)>)> {
-    let fields = |items: &[Item], start: usize, end: usize| -> Vec<usize> {
-        (start..end)
-            .filter(|&i| !items[i].is_subsection())
-            .collect()
-    };
     // The gap in front of pair `at`, or behind the last pair.
     let gap = |at: usize| {
         let (o, n) = match at.checked_sub(1).map(|before| pairs[before]) {
@@ -158,7 +156,7 @@ fn slid(
             None => (0, 0),
         };
         let (o_end, n_end) = pairs.get(at).copied().unwrap_or((old.len(), new.len()));
-        (fields(old, o, o_end), fields(new, n, n_end))
+        (fields(old, o..o_end), fields(new, n..n_end))
     };
     let front = gap(from);
     if front.0.is_empty() == front.1.is_empty() {
@@ -229,6 +227,7 @@ fn match_by(
     pairs: &mut Vec<(usize, usize)>,
 ) {
     let with_length = states_lengths(old) && states_lengths(new);
+    let agree = |&(o, n): &(usize, usize)| lengths_agree(&old[o], &new[n]);
     let labels = |items: &[Item], indices: &[usize]| -> Vec<Label> {
         indices
             .iter()
@@ -238,11 +237,8 @@ fn match_by(
     let old_labels = labels(old, old_indices);
     let new_labels = labels(new, new_indices);
     if old_labels == new_labels {
-        for (&o, &n) in old_indices.iter().zip(new_indices) {
-            if lengths_agree(&old[o], &new[n]) {
-                pairs.push((o, n));
-            }
-        }
+        let all = old_indices.iter().copied().zip(new_indices.iter().copied());
+        pairs.extend(all.filter(agree));
         return;
     }
     let mut ids: FxHashMap<Label, Id> = FxHashMap::default();
@@ -269,12 +265,8 @@ fn match_by(
             len,
         } = op
         {
-            for k in 0..len {
-                let (o, n) = (old_kept[old_index + k], new_kept[new_index + k]);
-                if lengths_agree(&old[o], &new[n]) {
-                    pairs.push((o, n));
-                }
-            }
+            let same = (0..len).map(|k| (old_kept[old_index + k], new_kept[new_index + k]));
+            pairs.extend(same.filter(agree));
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::compare::renames::Renames;
 use crate::compare::sections::fit::{
     Fit, condition_rule, fit, renamed_pair, same_cuts, sums_to, total, width_conflict, width_rule,
 };
+use crate::compare::sections::run::{LeftOver, Run};
 use crate::model::Rule;
 
 /// A classified difference between items of the old and of the new layout.
@@ -37,17 +38,6 @@ impl Change {
     }
 }
 
-/// The items that a gap leaves for the whole sequence to decide: one that is gone here may stand
-/// elsewhere.
-#[derive(Debug, Default)]
-pub(crate) struct Outcome {
-    pub changes: Vec<Change>,
-    pub removed: Vec<usize>,
-    pub added: Vec<usize>,
-    /// Some choice of the conditional items left over makes the bytes of this gap agree after all.
-    pub conditions_may_balance: bool,
-}
-
 /// The knowledge of the lists about the fields of a section.
 #[derive(Clone, Copy)]
 pub(crate) struct Known<'k> {
@@ -55,90 +45,76 @@ pub(crate) struct Known<'k> {
     pub section: &'k str,
 }
 
-pub(crate) fn explain(
-    old: &[Item],
-    new: &[Item],
-    old_gap: &[usize],
-    new_gap: &[usize],
-    known: Known,
-) -> Outcome {
+/// Judges the items of a gap, which is a step of the run. What has no counterpart in it may stand elsewhere,
+/// which is for the whole sequence to decide.
+pub(super) fn explain<'g>(
+    run: &mut Run<'g, '_>,
+    (step, old_gap, new_gap): (usize, &[usize], &[usize]),
+    known: Known<'g>,
+) {
     let mut gap = Gap {
-        old,
-        new,
+        old: run.old,
+        new: run.new,
         known,
-        outcome: Outcome::default(),
+        step,
+        first: run.changes.len(),
+        run,
     };
     let (mut o, mut n) = (old_gap.to_vec(), new_gap.to_vec());
     gap.set_gated_apart(&mut o, &mut n);
-    gap.set_subsections_apart(&mut o, &mut n);
+    let removed = take(&mut o, |i| gap.old[i].is_subsection());
+    let added = take(&mut n, |j| gap.new[j].is_subsection());
     gap.known_pairs(&mut o, &mut n);
     gap.changed_conditions(&mut o, &mut n);
     if !gap.reshaped(&mut o, &mut n) {
         gap.changed_widths(&mut o, &mut n);
         gap.renamed(&mut o, &mut n);
     }
-    gap.left_over(o, n);
-    gap.outcome
+    gap.left_over([removed, o], [added, n]);
 }
 
-struct Gap<'g, 'd> {
+struct Gap<'g, 'r, 'd> {
     old: &'g [Item<'d>],
     new: &'g [Item<'d>],
     known: Known<'g>,
-    outcome: Outcome,
+    run: &'r mut Run<'g, 'd>,
+    step: usize,
+    /// The first change that is of this gap.
+    first: usize,
 }
 
-impl Gap<'_, '_> {
+impl Gap<'_, '_, '_> {
     fn change(&mut self, rule: Rule, certain: bool, old: Vec<usize>, new: Vec<usize>) {
-        // Neighbours that changed alike are one change. Padding that became a value, and a value that became
-        // padding, did not change alike.
-        if let Some(last) = self.outcome.changes.last_mut()
-            && last.rule == rule
-            && last.certain == certain
-            && last.known.is_none()
-            && follows(&last.old, &old)
-            && follows(&last.new, &new)
-            && mergeable(rule)
-            && all_padding(self.old, &last.old) == all_padding(self.old, &old)
-        {
-            last.old.extend(old);
-            last.new.extend(new);
-            return;
-        }
         let change = Change::new(rule, certain, old, new);
-        self.outcome.changes.push(change);
+        let all = self.old;
+        // Padding that became a value, and a value that became padding, did not change alike.
+        let joins = |last: &Change| {
+            mergeable(rule) && all_padding(all, &last.old) == all_padding(all, &change.old)
+        };
+        let own = self.run.changes.get(self.first..).unwrap_or_default();
+        let joins = own.last().is_some_and(joins);
+        add(&mut self.run.changes, change, joins);
     }
 
     /// A field behind a version gate that is closed is not on the wire. It matters only where the
     /// other side has the field.
     fn set_gated_apart(&mut self, o: &mut Vec<usize>, n: &mut Vec<usize>) {
-        let mut closed_old = take(o, |i| !self.old[i].present);
-        let mut closed_new = take(n, |i| !self.new[i].present);
-        closed_old.retain(|&i| {
-            let twin = n.iter().position(|&j| self.same_leaf(i, j));
-            if let Some(at) = twin {
+        let closed_old = take(o, |i| !self.old[i].present);
+        let closed_new = take(n, |i| !self.new[i].present);
+        for i in closed_old {
+            if let Some(at) = n.iter().position(|&j| self.same_leaf(i, j)) {
                 let j = n.remove(at);
                 let certain = self.new[j].is_certain();
                 self.change(Rule::GateExcludesField, certain, vec![i], vec![j]);
             }
-            twin.is_none()
-        });
-        closed_new.retain(|&j| {
-            let twin = o.iter().position(|&i| self.same_leaf(i, j));
-            if let Some(at) = twin {
+        }
+        for j in closed_new {
+            if let Some(at) = o.iter().position(|&i| self.same_leaf(i, j)) {
                 let i = o.remove(at);
                 let certain = self.old[i].is_certain();
                 self.change(Rule::GateExcludesField, certain, vec![i], vec![j]);
             }
-            twin.is_none()
-        });
-    }
-
-    fn set_subsections_apart(&mut self, o: &mut Vec<usize>, n: &mut Vec<usize>) {
-        let removed = take(o, |i| self.old[i].is_subsection());
-        let added = take(n, |j| self.new[j].is_subsection());
-        self.outcome.removed.extend(removed);
-        self.outcome.added.extend(added);
+        }
     }
 
     /// Pairs that a list declares to be one field, whatever the dump prints as their size.
@@ -159,7 +135,7 @@ impl Gap<'_, '_> {
                 return true;
             };
             let j = n.remove(at);
-            self.outcome.changes.push(Change {
+            self.run.changes.push(Change {
                 known: Some(reason),
                 ..Change::new(Rule::FieldRenamed, true, vec![i], vec![j])
             });
@@ -191,15 +167,12 @@ impl Gap<'_, '_> {
         }
         let fit = fit(&items(self.old, &old), &items(self.new, &new));
         let mut by_leaf: FxHashMap<Id, Vec<&Item>> = FxHashMap::default();
-        for &j in &new {
-            by_leaf
-                .entry(self.new[j].leaf)
-                .or_default()
-                .push(&self.new[j]);
+        for b in items(self.new, &new) {
+            by_leaf.entry(b.leaf).or_default().push(b);
         }
-        let conflict = old.iter().map(|&i| &self.old[i]).any(|a| {
-            let namesakes = by_leaf.get(&a.leaf).into_iter().flatten();
-            namesakes.into_iter().any(|b| width_conflict(a, b))
+        let conflict = items(self.old, &old).into_iter().any(|a| {
+            let mut namesakes = by_leaf.get(&a.leaf).into_iter().flatten();
+            namesakes.any(|b| width_conflict(a, b))
         });
         match fit {
             Fit::No => return false,
@@ -221,12 +194,8 @@ impl Gap<'_, '_> {
             self.change(rule, rule != Rule::ArrayLengthUnstated, old, new);
             return true;
         }
-        let pairwise = old.len() == new.len()
-            && old
-                .iter()
-                .zip(&new)
-                .all(|(&i, &j)| self.old[i].bytes() == self.new[j].bytes());
-        if pairwise {
+        let as_wide = |(&i, &j): (&usize, &usize)| self.old[i].bytes() == self.new[j].bytes();
+        if old.len() == new.len() && old.iter().zip(&new).all(as_wide) {
             for (i, j) in old.into_iter().zip(new) {
                 if let Some((rule, certain)) = renamed_pair(&self.old[i], &self.new[j]) {
                     self.change(rule, certain, vec![i], vec![j]);
@@ -290,23 +259,28 @@ impl Gap<'_, '_> {
         });
     }
 
-    fn left_over(&mut self, o: Vec<usize>, n: Vec<usize>) {
-        let (old, new) = (sum(self.old, &o), sum(self.new, &n));
-        let certain = old.abs_diff(new);
+    /// Takes note of what has no counterpart here: subsections, and the other items.
+    fn left_over(&mut self, removed: [Vec<usize>; 2], added: [Vec<usize>; 2]) {
+        let [old, new] = [items(self.old, &removed[1]), items(self.new, &added[1])];
+        let (of_old, of_new) = (total(&old), total(&new));
+        let certain = of_old.abs_diff(of_new);
         // Only conditional items of the side that is short can make up for it.
-        let short = if old < new {
-            items(self.old, &o)
-        } else {
-            items(self.new, &n)
-        };
+        let short = if of_old < of_new { old } else { new };
         let conditional: Vec<u64> = short
             .iter()
             .filter(|item| item.conditional && !item.is_subsection())
             .map(|item| item.bytes())
             .collect();
-        self.outcome.conditions_may_balance = certain > 0 && sums_to(&conditional, certain);
-        self.outcome.removed.extend(o);
-        self.outcome.added.extend(n);
+        let balanced = certain > 0 && sums_to(&conditional, certain);
+        let step = self.step;
+        let left_over = |item| LeftOver {
+            item,
+            step,
+            balanced,
+        };
+        let (removed, added) = (removed.into_iter().flatten(), added.into_iter().flatten());
+        self.run.removed.extend(removed.map(left_over));
+        self.run.added.extend(added.map(left_over));
     }
 
     fn same_leaf(&self, i: usize, j: usize) -> bool {
@@ -340,11 +314,26 @@ impl Gap<'_, '_> {
     }
 }
 
-fn follows(before: &[usize], after: &[usize]) -> bool {
-    match (before.last(), after.first()) {
+/// Adds a change. Neighbours that changed alike are one, if the last one may be joined with it.
+pub(super) fn add(changes: &mut Vec<Change>, change: Change, joins: bool) {
+    let follows = |before: &[usize], after: &[usize]| match (before.last(), after.first()) {
         (Some(&a), Some(&b)) => a + 1 == b,
         (None, None) => true,
         _ => false,
+    };
+    match changes.last_mut() {
+        Some(last)
+            if joins
+                && last.rule == change.rule
+                && last.certain == change.certain
+                && last.known.is_none()
+                && follows(&last.old, &change.old)
+                && follows(&last.new, &change.new) =>
+        {
+            last.old.extend(change.old);
+            last.new.extend(change.new);
+        }
+        _ => changes.push(change),
     }
 }
 
@@ -368,10 +357,6 @@ fn take(list: &mut Vec<usize>, wanted: impl Fn(usize) -> bool) -> Vec<usize> {
 
 fn items<'i, 'd>(all: &'i [Item<'d>], indices: &[usize]) -> Vec<&'i Item<'d>> {
     indices.iter().map(|&i| &all[i]).collect()
-}
-
-fn sum(all: &[Item], indices: &[usize]) -> u64 {
-    total(&items(all, indices))
 }
 
 fn all_padding(all: &[Item], indices: &[usize]) -> bool {

@@ -13,13 +13,12 @@ mod wording;
 
 use crate::compare::layout::{Interner, Item, Kind, Layout};
 use crate::compare::renames::Renames;
-use crate::model::Rule;
-use crate::model::Side as Build;
+use crate::model::{Direction, Rule, Side as Build};
 use crate::report::{ChangeKey, Changed, Finding, Level, Shape};
 
 use align::{Step, align};
 use gap::Change;
-use run::{LeftOver, Run};
+use run::Run;
 use spot::Spot;
 pub(crate) use terms::Wording;
 use wording::Refusal;
@@ -30,6 +29,14 @@ pub(crate) struct Subject<'d> {
     /// Its name in findings: the QOM type of a dump, the section's own name of a stream.
     pub type_name: &'d str,
     pub layout: Layout<'d>,
+}
+
+/// Returns the rule for a section that only the source of this direction has.
+pub(crate) fn lone_rule(direction: Direction) -> Rule {
+    match direction {
+        Direction::Forward => Rule::SectionRemoved,
+        Direction::Backward => Rule::SectionAdded,
+    }
 }
 
 /// Compares two sections that are one in the direction of the wording. `known` is why types of
@@ -150,10 +157,11 @@ impl<'d> Comparison<'d, '_> {
 
     fn sequences(&mut self, old: &[Item<'d>], new: &[Item<'d>], scope: &Scope) {
         let steps = align(old, new);
+        // Where every item has a match, both stand in the same order.
         if steps.iter().all(|step| match *step {
             Step::Match { old: o, new: n } => identical(&old[o], &new[n]),
             Step::Gap { .. } => false,
-        }) && self.same_places(old, new)
+        }) && (old.iter().zip(new)).all(|(o, n)| self.interner.same_names(o.place, n.place))
         {
             self.subsections_inside(old, new, &steps, scope);
             return;
@@ -174,40 +182,21 @@ impl<'d> Comparison<'d, '_> {
                         renames: self.renames,
                         section: self.old.type_name,
                     };
-                    let mut outcome = gap::explain(old, new, o, n, known);
-                    run.changes.append(&mut outcome.changes);
-                    let balanced = outcome.conditions_may_balance;
-                    let left_over = |item| LeftOver {
-                        item,
-                        step: at,
-                        balanced,
-                    };
-                    run.removed
-                        .extend(outcome.removed.into_iter().map(left_over));
-                    run.added.extend(outcome.added.into_iter().map(left_over));
+                    gap::explain(&mut run, (at, o, n), known);
                 }
             }
         }
         run.settle_moves();
         run.settle_left_over(self.wording.direction);
         run.changes.sort_by_key(|c| {
-            (
-                c.new.first().or(c.old.first()).copied(),
-                c.old.first().copied(),
-            )
+            let old = c.old.first().copied();
+            (c.new.first().copied().or(old), old)
         });
         let changes = std::mem::take(&mut run.changes);
         for change in &changes {
             self.say(&run, change, scope);
         }
         self.subsections_inside(old, new, &steps, scope);
-    }
-
-    /// Tells whether every matched item stands under the same C names on both sides.
-    fn same_places(&self, old: &[Item<'d>], new: &[Item<'d>]) -> bool {
-        old.iter()
-            .zip(new)
-            .all(|(o, n)| self.interner.same_names(o.place, n.place))
     }
 
     /// Differences of items that matched by name and width.

@@ -6,7 +6,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::compare::layout::{Interner, Item};
 use crate::compare::sections::align::Step;
-use crate::compare::sections::gap::Change;
+use crate::compare::sections::gap::{Change, add};
 use crate::compare::sections::terms::layout_line;
 use crate::model::Direction;
 use crate::model::Rule;
@@ -36,20 +36,8 @@ pub(crate) struct LeftOver {
 
 impl<'d> Run<'_, 'd> {
     pub(super) fn push(&mut self, rule: Rule, certain: bool, old: usize, new: usize) {
-        if let Some(last) = self.changes.last_mut()
-            && last.rule == rule
-            && last.certain == certain
-            && last.known.is_none()
-            && rule != Rule::ArrayResized
-            && last.old.last().is_some_and(|&i| i + 1 == old)
-            && last.new.last().is_some_and(|&j| j + 1 == new)
-        {
-            last.old.push(old);
-            last.new.push(new);
-            return;
-        }
         let change = Change::new(rule, certain, vec![old], vec![new]);
-        self.changes.push(change);
+        add(&mut self.changes, change, rule != Rule::ArrayResized);
     }
 
     /// Pairs what is missing in one place and new in another: it was moved.
@@ -103,53 +91,34 @@ impl<'d> Run<'_, 'd> {
                 (rule, !balanced)
             }
         };
-        let mut changes: Vec<(usize, Change)> = Vec::new();
-        let mut add = |at: usize, rule, certain, old: Option<usize>, new: Option<usize>| {
-            let next_to = |last: &[usize], this: Option<usize>| match (last.last(), this) {
-                (Some(&a), Some(b)) => a + 1 == b,
-                (None, None) => true,
-                _ => false,
-            };
-            if let Some((last_at, last)) = changes.last_mut()
-                && *last_at == at
-                && last.rule == rule
-                && last.certain == certain
-                && rule != Rule::SubsectionUnknown
-                && next_to(&last.old, old)
-                && next_to(&last.new, new)
-            {
-                last.old.extend(old);
-                last.new.extend(new);
-                return;
-            }
-            let [old, new] = [old, new].map(|item| item.into_iter().collect());
-            changes.push((at, Change::new(rule, certain, old, new)));
-        };
-        let mut settle = |side: Build, left_over: Vec<LeftOver>, [rule, conditional]: [Rule; 2]| {
+        let of_removed = [Rule::FieldRemoved, Rule::ConditionalFieldRemoved];
+        let of_added = [Rule::FieldAdded, Rule::ConditionalFieldAdded];
+        let mut last_step = None;
+        for (side, left_over, [rule, conditional]) in [
+            (Build::Old, std::mem::take(&mut self.removed), of_removed),
+            (Build::New, std::mem::take(&mut self.added), of_added),
+        ] {
             for left in left_over {
+                let own = vec![left.item];
                 let (item, old, new) = match side {
-                    Build::Old => (&self.old[left.item], Some(left.item), None),
-                    _ => (&self.new[left.item], None, Some(left.item)),
+                    Build::Old => (&self.old[left.item], own, Vec::new()),
+                    _ => (&self.new[left.item], Vec::new(), own),
                 };
                 if item.is_subsection() && source != side {
                     continue;
                 }
                 let (rule, certain) = lone(item, rule, conditional, left.balanced);
                 if item.present && (item.is_subsection() || item.is_opaque() || item.bytes() > 0) {
-                    add(left.step, rule, certain, old, new);
+                    let joins = last_step == Some(left.step) && rule != Rule::SubsectionUnknown;
+                    add(
+                        &mut self.changes,
+                        Change::new(rule, certain, old, new),
+                        joins,
+                    );
+                    last_step = Some(left.step);
                 }
             }
-        };
-        let (removed, added) = (
-            std::mem::take(&mut self.removed),
-            std::mem::take(&mut self.added),
-        );
-        let of_removed = [Rule::FieldRemoved, Rule::ConditionalFieldRemoved];
-        settle(Build::Old, removed, of_removed);
-        let of_added = [Rule::FieldAdded, Rule::ConditionalFieldAdded];
-        settle(Build::New, added, of_added);
-        self.changes
-            .extend(changes.into_iter().map(|(_, change)| change));
+        }
     }
 
     /// The layout around a change: a few lines before and behind it, the change itself between.
@@ -190,10 +159,9 @@ impl<'d> Run<'_, 'd> {
         };
         let mut lines = around(&self.steps[first.saturating_sub(AROUND)..first]);
         let clipped = |lines: &mut Vec<ContextLine>, side: Build, items: &[usize], all: &[Item]| {
-            let shown = if items.len() > MOST {
-                MOST - 1
-            } else {
-                items.len()
+            let shown = match items.len() > MOST {
+                true => MOST - 1,
+                false => items.len(),
             };
             lines.extend(items[..shown].iter().map(|&i| line(side, &all[i])));
             if shown < items.len() {

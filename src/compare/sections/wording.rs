@@ -139,6 +139,7 @@ impl<'d> Spot<'_, 'd> {
             ..
         } = self.wording;
         let (old, new) = (list(self.old), list(self.new));
+        let size = |items: &[&Item]| items.first().map_or(0, |item| item.size);
         let text = match rule {
             Rule::FieldAdded | Rule::FieldRemoved => {
                 let (owner, items) = self.owned();
@@ -217,13 +218,13 @@ impl<'d> Spot<'_, 'd> {
             Rule::TypeSizeOnly => format!(
                 "{old} takes {} bytes of memory in {in_old} and {} in {in_new}, as a timer does that is now \
                  embedded or now a pointer; a timer is 8 bytes on the wire",
-                self.old.first().map_or(0, |i| i.size),
-                self.new.first().map_or(0, |i| i.size)
+                size(self.old),
+                size(self.new)
             ),
             Rule::SizeUndecided => format!(
                 "{old} has the size {} in {in_old} and {} in {in_new}; a dump does not say what that is on the wire",
-                self.old.first().map_or(0, |i| i.size),
-                self.new.first().map_or(0, |i| i.size)
+                size(self.old),
+                size(self.new)
             ),
             Rule::ArrayLengthUnstated => {
                 let unstated = if self.old.iter().any(|i| i.num.is_none() && i.size > 0)

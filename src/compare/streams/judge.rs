@@ -274,7 +274,7 @@ impl Pair<'_> {
 
 /// Returns the number that a field is, where it is one that can be a length.
 fn number(leaf: &Leaf) -> Option<usize> {
-    match leaf.kind.leaf(leaf.bytes) {
+    match leaf.kind.leaf(&leaf.bytes) {
         tree::Leaf::Unsigned(number) => usize::try_from(number).ok(),
         tree::Leaf::Signed(number) => usize::try_from(number).ok(),
         _ => None,
@@ -283,18 +283,14 @@ fn number(leaf: &Leaf) -> Option<usize> {
 
 /// Tells whether a field may have another length, or none, in another state.
 fn is_elastic(section: &Section, description: &str, field: &str) -> bool {
-    fn walk(structure: &Structure, description: &str, field: &str) -> bool {
-        let own = *structure.vmsd_name == *description;
-        structure.fields.iter().any(|node| {
-            let here = own && layout_name(node) == field;
-            here && elastic(node) || node.nested().any(|inner| walk(inner, description, field))
-        }) || structure
-            .subsections
-            .iter()
-            .any(|s| walk(&s.structure, description, field))
-    }
-    let structure = section.content.structure();
-    structure.is_some_and(|structure| walk(structure, description, field))
+    let all = section.content.structure().into_iter();
+    let mut own = all
+        .flat_map(Structure::all)
+        .filter(|s| *s.vmsd_name == *description);
+    own.any(|structure| {
+        let mut fields = structure.fields.iter();
+        fields.any(|node| layout_name(node) == field && elastic(node))
+    })
 }
 
 fn elastic(node: &Node) -> bool {

@@ -1,24 +1,29 @@
 //! The fields of a section that hold no others.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+
 use crate::compare::layout::layout_name;
 use crate::stream::tree::{Kind, Section, Structure, Value};
 
 /// A field that holds no others, as it was sent.
-pub(crate) struct Leaf<'s> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Leaf {
     /// Names as a finding has them, from the section's own fields down.
     pub path: Vec<String>,
     /// Names with the indices of elements, for people.
     pub label: String,
-    pub type_name: &'s str,
+    pub type_name: Arc<str>,
     pub kind: Kind,
     /// Values in it.
     pub count: usize,
     pub offset: u64,
-    pub bytes: &'s bytes::Bytes,
+    pub bytes: Bytes,
 }
 
 /// Returns the fields of a section in the order of the wire.
-pub(crate) fn leaves(section: &Section) -> Vec<Leaf<'_>> {
+pub(crate) fn leaves(section: &Section) -> Vec<Leaf> {
     let mut leaves = Vec::new();
     if let Some(structure) = section.content.structure() {
         collect(structure, &[], "", &mut leaves);
@@ -26,7 +31,7 @@ pub(crate) fn leaves(section: &Section) -> Vec<Leaf<'_>> {
     leaves
 }
 
-fn collect<'s>(structure: &'s Structure, path: &[String], label: &str, into: &mut Vec<Leaf<'s>>) {
+fn collect(structure: &Structure, path: &[String], label: &str, into: &mut Vec<Leaf>) {
     let join = |name: &str| match label {
         "" => name.to_owned(),
         label => format!("{label}/{name}"),
@@ -47,14 +52,14 @@ fn collect<'s>(structure: &'s Structure, path: &[String], label: &str, into: &mu
                 Value::Leaf(kind) | Value::Leaves { kind, .. } => into.push(Leaf {
                     path,
                     label: element(alone),
-                    type_name: &node.type_name,
+                    type_name: node.type_name.clone(),
                     kind: *kind,
                     count: match node.value {
                         Value::Leaves { count, .. } => count,
                         _ => 1,
                     },
                     offset: node.offset,
-                    bytes: &node.bytes,
+                    bytes: node.bytes.clone(),
                 }),
                 Value::Struct(structure) => collect(structure, &path, &element(alone), into),
                 Value::Structs(elements) => {

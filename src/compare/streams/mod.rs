@@ -13,13 +13,11 @@ mod leaves;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-
 use crate::compare::layout::{Interner, Layout, SentLayout, empty_in};
 use crate::compare::renames::Renames;
 use crate::compare::sections;
-use crate::compare::sections::{Subject, Wording};
-use crate::model::{Direction, Rule};
+use crate::compare::sections::{Subject, Wording, lone_rule};
+use crate::model::Direction;
 use crate::report::{ChangeKey, Evidence, Finding, Kinds, Level, Shape};
 use crate::stream::tree::{Section, Stream};
 use crate::vmstate::dump::Dump;
@@ -76,18 +74,12 @@ pub(crate) fn compare<'s>(
 ) -> Vec<Finding> {
     let (old, new) = (old.into(), new.into());
     let dumps = (old.dump, new.dump);
-    let key = |section: &'s Section| (&section.name, section.instance_id);
-    let by_key = |side: Side<'s>| -> HashMap<_, &'s Section> {
-        side.stream.devices().map(|s| (key(s), s)).collect()
-    };
-    let (olds, news) = (by_key(old), by_key(new));
+    let (olds, news) = (old.stream.devices_by_name(), new.stream.devices_by_name());
     let mut findings = Vec::new();
     for section in old.stream.devices() {
-        match news.get(&key(section)) {
+        match news.get(&section.key()) {
             Some(other) => {
-                let wordings = directions
-                    .iter()
-                    .map(|&direction| Wording::by_age(direction));
+                let wordings = directions.iter().map(|&way| Wording::by_age(way));
                 let found = compare_sections(section, other, dumps, wordings, renames);
                 findings.extend(found.into_iter().map(|difference| difference.finding));
             }
@@ -95,7 +87,7 @@ pub(crate) fn compare<'s>(
         }
     }
     for section in new.stream.devices() {
-        if !olds.contains_key(&key(section)) {
+        if !olds.contains_key(&section.key()) {
             findings.extend(lone(section, Direction::Backward, directions));
         }
     }
@@ -125,15 +117,12 @@ pub(crate) fn compare_sections(
             |section: &Section| SentLayout::of_header(old.name.vmsd_name(), section.version_id);
         (header(old), header(new))
     });
-    let (old_label, new_label) = (label(old), label(new));
-    let subject = |type_name, layout| Subject {
-        type_name,
+    let label = old.label();
+    let subject = |layout| Subject {
+        type_name: &label,
         layout: Layout::Sent(layout),
     };
-    let (of_old, of_new) = (
-        subject(&old_label, &old_layout),
-        subject(&new_label, &new_layout),
-    );
+    let (of_old, of_new) = (subject(&old_layout), subject(&new_layout));
     let mut differences = Vec::new();
     for wording in wordings {
         let (source, destination) = wording.direction.source_destination(old, new);
@@ -153,25 +142,13 @@ pub(crate) fn compare_sections(
     differences
 }
 
-/// Returns the name of a section with its instance, where it is not the first of that name.
-pub(crate) fn label(section: &Section) -> String {
-    match section.instance_id {
-        0 => section.name.to_string(),
-        instance => format!("{} {instance}", section.name),
-    }
-}
-
 /// A section that one stream has concerns the direction in which it is the source's.
 fn lone(section: &Section, affected: Direction, directions: &[Direction]) -> Option<Finding> {
     if !directions.contains(&affected) {
         return None;
     }
     let (source, destination) = affected.source_destination("old", "new");
-    let rule = match affected {
-        Direction::Forward => Rule::SectionRemoved,
-        Direction::Backward => Rule::SectionAdded,
-    };
-    let name = label(section);
+    let name = section.label();
     let shape = Some(Shape {
         name: Some(name.clone()),
         version_id: Some(section.version_id.into()),
@@ -188,7 +165,7 @@ fn lone(section: &Section, affected: Direction, directions: &[Direction]) -> Opt
         new: shape.filter(|_| affected == Direction::Backward),
         ..Finding::about(
             name.clone(),
-            rule,
+            lone_rule(affected),
             affected,
             Evidence::Stream,
             ChangeKey::Lone(name),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::compare::renames::NoRenames;
 use crate::compare::streams::*;
+use crate::model::Rule;
 use crate::stream::parse;
 use crate::stream::testing::{fixture, hand_made, section};
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::model::{BadVersion, Date, Direction, MachineNames, Pattern, Rule, Version};
 use crate::report::Sought;
 use crate::report::{Case, Finding, Notice, NoticeKind, Outcome, Report, StateDiff};
-use crate::rules::known_issues::load::in_order;
+use crate::rules::known_issues::load::{NO_MACHINES, in_order, refused, rule};
 use crate::rules::known_issues::{Holds, KnownIssues, ListError, Match, Place, Scope};
 
 /// A failure that somebody has looked at, and that does not count until it expires.
@@ -113,52 +113,40 @@ impl RawFailure {
     /// # Errors
     /// It is too wide, or a key is missing or in the wrong kind of entry.
     pub(super) fn into_entry(self, place: Place) -> Result<KnownFailure, ListError> {
-        let fail = |reason: String| ListError::Entry {
-            place: place.clone(),
-            reason,
-        };
+        let fail = |reason: &str| refused(place.clone(), reason);
         if self.machines.is_empty() {
-            return Err(fail(
-                "machines is empty; name them, or write [\"*\"] if it is every one".to_owned(),
-            ));
+            return Err(fail(NO_MACHINES));
         }
         for (key, text) in [("reason", &self.reason), ("owner", &self.owner)] {
             if text.trim().is_empty() {
-                return Err(fail(format!("`{key}` is empty")));
+                return Err(fail(&format!("`{key}` is empty")));
             }
         }
         match self.by {
             Some(by) => in_order(self.after, by, &place)?,
             None if self.after.is_some() => {
-                return Err(fail(
-                    "after needs by, the first release that fails".to_owned(),
-                ));
+                return Err(fail("after needs by, the first release that fails"));
             }
             None => {}
         }
         let kind = match (self.rule, self.outcomes.as_slice()) {
             (None, []) => {
-                return Err(fail(
-                    "name outcomes (fail, crash, hang, lost) or a rule".to_owned(),
-                ));
+                return Err(fail("name outcomes (fail, crash, hang, lost) or a rule"));
             }
             (Some(_), [_, ..]) => {
                 return Err(fail(
-                    "outcomes are of cases and a rule is of findings: one entry has one of them"
-                        .to_owned(),
+                    "outcomes are of cases and a rule is of findings: one entry has one of them",
                 ));
             }
             (Some(id), []) => {
-                let rule =
-                    Rule::from_id(&id).ok_or_else(|| fail(format!("there is no rule `{id}`")))?;
+                let rule = rule(&id, &place)?;
                 if !self.devices.is_empty() || self.field.is_some() {
                     return Err(fail(
-                        "a finding has a section and a path, no devices and no field".to_owned(),
+                        "a finding has a section and a path, no devices and no field",
                     ));
                 }
                 let section = self.section.filter(|section| !section.is_empty());
-                let section =
-                    section.ok_or_else(|| fail("name the section of the rule".to_owned()))?;
+                let section = section.ok_or_else(|| fail("name the section of the rule"))?;
                 FailureScope::Findings {
                     rule,
                     section,
@@ -168,15 +156,15 @@ impl RawFailure {
             (None, outcomes) => {
                 let excusable = [Outcome::Fail, Outcome::Crash, Outcome::Hang, Outcome::Lost];
                 if let Some(other) = outcomes.iter().find(|one| !excusable.contains(one)) {
-                    return Err(fail(format!("a case that is `{other}` needs no excuse")));
+                    return Err(fail(&format!("a case that is `{other}` needs no excuse")));
                 }
                 if !self.path.is_empty() {
-                    return Err(fail("a case has a section and a field, no path".to_owned()));
+                    return Err(fail("a case has a section and a field, no path"));
                 }
                 let any = self.devices.is_empty() || self.devices.iter().any(Pattern::fits_all);
                 if any && self.section.as_deref().is_none_or(str::is_empty) {
                     return Err(fail(
-                        "this excuses every device: name devices or the section".to_owned(),
+                        "this excuses every device: name devices or the section",
                     ));
                 }
                 FailureScope::Cases {
@@ -188,7 +176,7 @@ impl RawFailure {
             }
         };
         let expires =
-            Expiry::read(&self.expires).map_err(|error| fail(format!("expires: {error}")))?;
+            Expiry::read(&self.expires).map_err(|error| fail(&format!("expires: {error}")))?;
         Ok(KnownFailure {
             kind,
             direction: self.direction,
@@ -274,12 +262,7 @@ impl KnownFailure {
             None => Holds::InOrder,
         };
         let same = |moved: Direction| self.direction.is_none_or(|listed| listed == moved);
-        match holds {
-            Holds::InOrder => same(direction),
-            Holds::Swapped => same(direction.reversed()),
-            Holds::Perhaps => same(direction) || same(direction.reversed()),
-            Holds::No => false,
-        }
+        holds.fits(|| same(direction), || same(direction.reversed()))
     }
 
     /// Tells whether a case is what the entry is about, whatever its outcome.
@@ -408,10 +391,9 @@ pub(crate) fn review(lists: &KnownIssues, report: &Report, sought: &Sought) -> V
     let releases = [report.old.version, report.new.version];
     let mut notices = Vec::new();
     for entry in &lists.failures {
-        let concerned = concerned(entry, report, sought, releases);
-        if concerned == Concerned::Not {
+        let Some(matched) = matched(entry, report, sought, releases) else {
             continue;
-        }
+        };
         let subject = entry.place.to_string();
         if entry.has_expired(lists.today, releases) {
             let detail = format!(
@@ -419,7 +401,7 @@ pub(crate) fn review(lists: &KnownIssues, report: &Report, sought: &Sought) -> V
                 entry.expires, entry.owner
             );
             notices.push(NoticeKind::KnownFailureExpired.about(subject, detail));
-        } else if concerned == Concerned::Unmatched {
+        } else if !matched {
             let detail = format!("nothing fails like that any more ({})", entry.owner);
             notices.push(NoticeKind::KnownFailureUnmatched.about(subject, detail));
         }
@@ -427,35 +409,21 @@ pub(crate) fn review(lists: &KnownIssues, report: &Report, sought: &Sought) -> V
     notices
 }
 
-/// The bearing of an entry on a report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Concerned {
-    /// The run did not try what it is about.
-    Not,
-    Matched,
-    Unmatched,
-}
-
-fn concerned(
+/// Tells whether an entry excuses anything in a report; `None` where the run did not try what it is about.
+fn matched(
     entry: &KnownFailure,
     report: &Report,
     sought: &Sought,
     releases: [Option<Version>; 2],
-) -> Concerned {
-    let matched = |any: bool| match any {
-        true => Concerned::Matched,
-        false => Concerned::Unmatched,
-    };
+) -> Option<bool> {
     match entry.kind {
         FailureScope::Cases { .. } => {
             let tried = |case: &&Case| !matches!(case.outcome, Outcome::Skip | Outcome::Broken);
             let cases = report.cases.iter().filter(tried);
             let about = cases.filter(|case| entry.concerns_case(case, releases));
             let mut about = about.peekable();
-            match about.peek() {
-                None => Concerned::Not,
-                Some(_) => matched(about.any(|case| entry.excuses_case(case, releases))),
-            }
+            about.peek()?;
+            Some(about.any(|case| entry.excuses_case(case, releases)))
         }
         FailureScope::Findings { .. } => {
             let swept: Vec<Option<&str>> = match report.swept.as_slice() {
@@ -466,10 +434,10 @@ fn concerned(
             let directions = &sought.directions;
             let about = directions.iter().any(|&way| entry.is_about(way, releases));
             if !sought.dumps || !in_scope || !about {
-                return Concerned::Not;
+                return None;
             }
             let mut findings = report.findings.iter();
-            matched(findings.any(|finding| {
+            Some(findings.any(|finding| {
                 swept
                     .iter()
                     .any(|machine| entry.excuses_finding(finding, *machine, releases))

@@ -87,13 +87,7 @@ struct Lines(Vec<usize>);
 
 impl Lines {
     fn of(text: &str) -> Lines {
-        let bytes = text.bytes().enumerate();
-        Lines(
-            bytes
-                .filter(|&(_, b)| b == b'\n')
-                .map(|(at, _)| at)
-                .collect(),
-        )
+        Lines(text.match_indices('\n').map(|(at, _)| at).collect())
     }
 
     /// Returns the line of what begins at this byte.
@@ -304,14 +298,12 @@ impl KnownIssues {
         for (line, entry) in file.property {
             let place = place(line);
             let every = |patterns: &[Pattern]| patterns.iter().any(Pattern::fits_all);
-            let fault = if entry.types.is_empty() || entry.names.is_empty() {
-                Some("types and names may not be empty; write [\"*\"] for every one")
-            } else if every(&entry.types) && every(&entry.names) {
-                Some("every property of every type: name one or the other")
-            } else {
-                None
-            };
-            if let Some(reason) = fault {
+            if entry.types.is_empty() || entry.names.is_empty() {
+                let reason = "types and names may not be empty; write [\"*\"] for every one";
+                return Err(refused(place, reason));
+            }
+            if every(&entry.types) && every(&entry.names) {
+                let reason = "every property of every type: name one or the other";
                 return Err(refused(place, reason));
             }
             self.unrelated.push(entry);
@@ -340,9 +332,22 @@ impl KnownIssues {
 }
 
 /// Returns the error of an entry that is well-formed and means nothing, or too much.
-fn refused(place: Place, reason: impl Into<String>) -> ListError {
+pub(super) fn refused(place: Place, reason: impl Into<String>) -> ListError {
     let reason = reason.into();
     ListError::Entry { place, reason }
+}
+
+/// The fault of an entry that names no machine.
+pub(super) const NO_MACHINES: &str =
+    "machines is empty; name them, or write [\"*\"] if it is every one";
+
+/// Returns the rule that an entry names.
+///
+/// # Errors
+/// There is none.
+pub(super) fn rule(id: &str, place: &Place) -> Result<Rule, ListError> {
+    let none = || refused(place.clone(), format!("there is no rule `{id}`"));
+    Rule::from_id(id).ok_or_else(none)
 }
 
 /// Checks the releases around a change.
@@ -375,21 +380,17 @@ fn check_rename(entry: &Rename) -> Result<(), ListError> {
 }
 
 fn deliberate(raw: RawBreak, place: Place) -> Result<Break, ListError> {
-    let fail = |reason: String| Err(refused(place.clone(), reason));
-    let Some(rule) = Rule::from_id(&raw.rule) else {
-        return fail(format!("there is no rule `{}`", raw.rule));
-    };
+    let rule = rule(&raw.rule, &place)?;
     if raw.machines.is_empty() {
-        return fail(
-            "machines is empty; name them, or write [\"*\"] if it is every one".to_owned(),
-        );
+        return Err(refused(place, NO_MACHINES));
     }
     in_order(raw.after, raw.by, &place)?;
     if raw.path.is_empty() && !raw.whole_section && !names_section(rule) {
-        return fail(format!(
+        let reason = format!(
             "without a path this allows every {rule} in `{}`; narrow it, or say whole_section = true",
             raw.section
-        ));
+        );
+        return Err(refused(place, reason));
     }
     Ok(Break {
         section: raw.section,

@@ -23,11 +23,8 @@ impl<'k> Scope<'k> {
         }
         let mut migrations = self.lists.migrations.iter();
         if let Some(found) = migrations.find(|entry| self.refuses(entry, case)) {
-            let (place, reason, source) = (&found.place, &found.reason, &found.source);
-            return Some(Match {
-                entry: place,
-                reason: format!("{place}: {reason} ({source})"),
-            });
+            let reason = format!("{}: {}", found.place, found.reason);
+            return Some(Match::sourced(&found.place, &reason, &found.source));
         }
         let certain = foreseen.filter(|finding| finding.level == Level::Error);
         certain.filter(|_| fails_always(case)).and_then(|finding| {

@@ -44,6 +44,16 @@ pub struct Match<'k> {
     pub reason: String,
 }
 
+impl<'k> Match<'k> {
+    /// Returns an entry with its reason and source.
+    fn sourced(entry: &'k Place, reason: &str, source: &str) -> Match<'k> {
+        Match {
+            entry,
+            reason: format!("{reason} ({source})"),
+        }
+    }
+}
+
 /// The order of two builds around a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holds {
@@ -68,6 +78,16 @@ impl Holds {
                 _ => Holds::No,
             },
             _ => Holds::Perhaps,
+        }
+    }
+
+    /// Tells whether a change is what an entry means, by how it looks in either order.
+    fn fits(self, in_order: impl Fn() -> bool, swapped: impl Fn() -> bool) -> bool {
+        match self {
+            Holds::InOrder => in_order(),
+            Holds::Swapped => swapped(),
+            Holds::Perhaps => in_order() || swapped(),
+            Holds::No => false,
         }
     }
 }

@@ -45,24 +45,14 @@ impl<'k> Scope<'k> {
         what: Renamed,
         matches: impl Fn(&Rename, &str, &str) -> bool,
     ) -> Option<Match<'k>> {
-        self.lists
-            .renames
-            .iter()
-            .filter(|entry| entry.what == what)
-            .find(|entry| {
-                let in_order = || matches(entry, &entry.old, &entry.new);
-                let swapped = || matches(entry, &entry.new, &entry.old);
-                match Holds::of(entry.by, self.old, self.new) {
-                    Holds::InOrder => in_order(),
-                    Holds::Swapped => swapped(),
-                    Holds::Perhaps => in_order() || swapped(),
-                    Holds::No => false,
-                }
-            })
-            .map(|entry| Match {
-                entry: &entry.place,
-                reason: format!("{} ({})", entry.reason, entry.source),
-            })
+        let mut entries = self.lists.renames.iter().filter(|entry| entry.what == what);
+        let entry = entries.find(|entry| {
+            Holds::of(entry.by, self.old, self.new).fits(
+                || matches(entry, &entry.old, &entry.new),
+                || matches(entry, &entry.new, &entry.old),
+            )
+        })?;
+        Some(Match::sourced(&entry.place, &entry.reason, &entry.source))
     }
 
     /// Returns the entry by which the field `old` of a description is `new` in the other build.
@@ -106,15 +96,9 @@ impl<'k> Scope<'k> {
         let entry = self.lists.absent.iter().find(|entry| {
             entry.machines.include(self.machine) && Pattern::any(&entry.types, section)
         })?;
-        Some(Match {
-            entry: &entry.place,
-            reason: format!(
-                "{} cannot have it: {} ({})",
-                self.machine.unwrap_or("the machine"),
-                entry.reason,
-                entry.source
-            ),
-        })
+        let machine = self.machine.unwrap_or("the machine");
+        let reason = format!("{machine} cannot have it: {}", entry.reason);
+        Some(Match::sourced(&entry.place, &reason, &entry.source))
     }
 
     /// Returns the entry about a pair of names that a finding is about.
@@ -143,14 +127,12 @@ impl<'k> Scope<'k> {
     /// Returns the entry that allows a finding, if one does.
     pub fn allows(&self, finding: &Finding) -> Option<Match<'k>> {
         // A finding that the machine cannot meet is moot, but an entry about it says more.
-        self.chosen(finding).or_else(|| {
-            (finding.level != Level::Note)
-                .then(|| {
-                    let moot = self.lacks(&finding.section);
-                    moot.or_else(|| self.known_finding(finding))
-                })
-                .flatten()
-        })
+        let chosen = self.chosen(finding);
+        if chosen.is_some() || finding.level == Level::Note {
+            return chosen;
+        }
+        let moot = self.lacks(&finding.section);
+        moot.or_else(|| self.known_finding(finding))
     }
 
     /// Returns the entry by which upstream chose what a finding reports, so that guests that have
@@ -165,18 +147,16 @@ impl<'k> Scope<'k> {
         }
         let mut breaks = self.lists.breaks.iter();
         let entry = breaks.find(|entry| self.applies(entry, finding))?;
-        let only = if entry.only_there {
-            format!(" (only on {})", entry.machines)
-        } else {
-            String::new()
-        };
-        let commit = match &entry.commit {
-            Some(commit) => format!(" (commit {commit})"),
-            None => String::new(),
-        };
+        let mut reason = format!("{}: {}", entry.place, entry.reason);
+        if entry.only_there {
+            reason.push_str(&format!(" (only on {})", entry.machines));
+        }
+        if let Some(commit) = &entry.commit {
+            reason.push_str(&format!(" (commit {commit})"));
+        }
         Some(Match {
             entry: &entry.place,
-            reason: format!("{}: {}{only}{commit}", entry.place, entry.reason),
+            reason,
         })
     }
 
@@ -211,10 +191,7 @@ impl<'k> Scope<'k> {
                     && entry.description == item.description
                     && named(item, &entry.items)
             })?;
-            Some(Match {
-                entry: &entry.place,
-                reason: format!("{} ({})", entry.reason, entry.source),
-            })
+            Some(Match::sourced(&entry.place, &entry.reason, &entry.source))
         });
         settled.collect::<Option<Vec<_>>>().unwrap_or_default()
     }
@@ -229,12 +206,7 @@ impl<'k> Scope<'k> {
         let direction = entry.direction.unwrap_or(Direction::Forward);
         let in_order = || same_way(entry.rule, direction);
         let swapped = || same_way(entry.rule.mirror(), direction.reversed());
-        let holds = || match Holds::of(entry.by, self.old, self.new) {
-            Holds::InOrder => in_order(),
-            Holds::Swapped => swapped(),
-            Holds::Perhaps => in_order() || swapped(),
-            Holds::No => false,
-        };
+        let holds = || Holds::of(entry.by, self.old, self.new).fits(in_order, swapped);
         let machine =
             || self.any_machine || entry.only_there || entry.machines.include(self.machine);
         // The name of the section rules out nearly every entry.

@@ -67,20 +67,17 @@ impl Volatile {
             .filter(|(_, (a, b))| a != b)
             .map(|(at, (&a, &b))| (at, a, b))
             .collect();
-        let may_differ = |at: usize| {
-            self.bytes.is_empty()
-                || self
-                    .bytes
-                    .iter()
-                    .any(|&[from, to]| (from..=to).contains(&at))
+        let within = |at: usize| {
+            self.bytes
+                .iter()
+                .any(|&[from, to]| (from..=to).contains(&at))
         };
-        different.iter().all(|&(at, ..)| may_differ(at))
-            && self.run.is_none_or(|run| {
-                different.len() == run.count
-                    && different
-                        .iter()
-                        .all(|&(_, a, b)| (a, b) == (run.sent, run.held))
-            })
+        let may_differ = |at: usize| self.bytes.is_empty() || within(at);
+        let runs = |run: Run| {
+            let mut bytes = different.iter().map(|&(_, sent, held)| (sent, held));
+            different.len() == run.count && bytes.all(|both| both == (run.sent, run.held))
+        };
+        different.iter().all(|&(at, ..)| may_differ(at)) && self.run.is_none_or(runs)
     }
 }
 
@@ -155,13 +152,9 @@ impl Scope<'_> {
             if entry.what == Renamed::Section {
                 continue;
             }
-            let mut add = |old: &str, new: &str| {
-                let (sent, actual) = direction.source_destination(old, new);
-                renamed.push((
-                    entry.description.clone(),
-                    sent.to_owned(),
-                    actual.to_owned(),
-                ));
+            let mut add = |old: &String, new: &String| {
+                let (sent, actual) = direction.source_destination(old.clone(), new.clone());
+                renamed.push((entry.description.clone(), sent, actual));
             };
             let holds = Holds::of(entry.by, self.old, self.new);
             if matches!(holds, Holds::InOrder | Holds::Perhaps) {

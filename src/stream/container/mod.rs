@@ -63,6 +63,16 @@ pub struct Contained<'r> {
     pub domain: Option<Vec<u8>>,
 }
 
+impl<'r> Contained<'r> {
+    fn at(offset: u64, input: Box<dyn Read + 'r>) -> Contained<'r> {
+        Contained {
+            input,
+            offset,
+            domain: None,
+        }
+    }
+}
+
 /// Finds the stream of a snapshot where a file is an image of them; `None` where it is something else. The file is
 /// at its start again then.
 ///
@@ -76,10 +86,8 @@ pub(super) fn snapshot(
     if file.stream_position().is_err() {
         return Ok(None);
     }
-    let mut start = Vec::new();
-    let taken = file.by_ref().take(qcow2::MAGIC.len() as u64);
-    let read = { taken }.read_to_end(&mut start).and(file.rewind());
-    read.map_err(ContainerError::Io)?;
+    let start = first(file, qcow2::MAGIC.len() as u64)?;
+    file.rewind().map_err(ContainerError::Io)?;
     match (start == qcow2::MAGIC, wanted) {
         (true, _) => {
             let image = file.try_clone().map_err(ContainerError::Io)?;
@@ -87,11 +95,7 @@ pub(super) fn snapshot(
                 Qcow2Error::Io(error) => ContainerError::Io(error),
                 error => ContainerError::Qcow2(error),
             })?;
-            Ok(Some(Contained {
-                input: Box::new(state),
-                offset: 0,
-                domain: None,
-            }))
+            Ok(Some(Contained::at(0, Box::new(state))))
         }
         (false, Some(wanted)) => Err(ContainerError::NoImage {
             wanted: wanted.to_owned(),
@@ -111,16 +115,10 @@ pub(super) fn contained<'r>(
 ) -> Result<Contained<'r>, ContainerError> {
     if offset > 0 {
         skip(&mut input, offset)?;
-        return Ok(Contained {
-            input,
-            offset,
-            domain: None,
-        });
+        return Ok(Contained::at(offset, input));
     }
-    let mut start = Vec::new();
     let header = LIBVIRT_HEADER as u64;
-    let taken = input.by_ref().take(header).read_to_end(&mut start);
-    taken.map_err(ContainerError::Io)?;
+    let start = first(&mut input, header)?;
     if start.starts_with(&qcow2::MAGIC) {
         return Err(ContainerError::Qcow2Piped);
     }
@@ -135,9 +133,7 @@ pub(super) fn contained<'r>(
         if length > LONGEST_XML {
             return Err(ContainerError::Libvirt { length });
         }
-        let mut domain = Vec::new();
-        let taken = input.by_ref().take(length.into()).read_to_end(&mut domain);
-        taken.map_err(ContainerError::Io)?;
+        let mut domain = first(&mut input, length.into())?;
         let offset = header + u64::from(length);
         if domain.len() as u64 + header < offset {
             return Err(ContainerError::Short { offset });
@@ -151,18 +147,12 @@ pub(super) fn contained<'r>(
             ..found
         });
     }
-    Ok(Contained {
-        input: Box::new(Cursor::new(start).chain(input)),
-        offset: 0,
-        domain: None,
-    })
+    Ok(Contained::at(0, Box::new(Cursor::new(start).chain(input))))
 }
 
 /// Finds the stream behind the XML in an image of libvirt, `from` bytes from its start.
 fn in_image<'r>(mut input: Box<dyn Read + 'r>, from: u64) -> Result<Contained<'r>, ContainerError> {
-    let mut start = Vec::new();
-    let taken = input.by_ref().take(8).read_to_end(&mut start);
-    taken.map_err(ContainerError::Io)?;
+    let start = first(&mut input, 8)?;
     if let Some(program) = packer(&start) {
         return Err(ContainerError::CompressedImage {
             program,
@@ -171,11 +161,16 @@ fn in_image<'r>(mut input: Box<dyn Read + 'r>, from: u64) -> Result<Contained<'r
     }
     let whole = Cursor::new(start).chain(input);
     let input = compression::reader(whole).map_err(ContainerError::Io)?;
-    Ok(Contained {
-        input: input.unwrap_or_else(|| Box::new(io::empty())),
-        offset: from,
-        domain: None,
-    })
+    let input = input.unwrap_or_else(|| Box::new(io::empty()));
+    Ok(Contained::at(from, input))
+}
+
+/// Reads the next bytes, or fewer where there are no more.
+fn first(input: &mut dyn Read, length: u64) -> Result<Vec<u8>, ContainerError> {
+    let mut bytes = Vec::new();
+    let read = input.take(length).read_to_end(&mut bytes);
+    read.map_err(ContainerError::Io)?;
+    Ok(bytes)
 }
 
 /// Returns the length of the XML that follows the header, which is in the byte order of the host that wrote it.

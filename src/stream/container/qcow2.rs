@@ -65,7 +65,7 @@ impl fmt::Display for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             [] => f.write_str("none"),
-            names => write!(f, "{}", names.join(", ")),
+            names => f.write_str(&names.join(", ")),
         }
     }
 }
@@ -109,16 +109,10 @@ pub(super) fn open<F: Read + Seek>(
     let header = read_at::<HEADER_WITH_FEATURES>(&mut image, 0)?;
     let version = word(&header, 4);
     let cluster_bits = word(&header, 20);
-    if !(2..=3).contains(&version) {
-        return Err(Qcow2Error::Senseless {
-            what: "its version is neither 2 nor 3",
-        });
-    }
-    if !CLUSTER_BITS.contains(&cluster_bits) {
-        return Err(Qcow2Error::Senseless {
-            what: "the size of its clusters",
-        });
-    }
+    let is_known = (2..=3).contains(&version);
+    sensible(is_known, "its version is neither 2 nor 3")?;
+    let has_clusters = CLUSTER_BITS.contains(&cluster_bits);
+    sensible(has_clusters, "the size of its clusters")?;
     if word(&header, 32) != 0 {
         return Err(Qcow2Error::Encrypted);
     }
@@ -142,16 +136,9 @@ pub(super) fn open<F: Read + Seek>(
         long(&header, 24),
     )?;
     let snapshot = choose(snapshots, wanted)?;
-    if snapshot.disk > LARGEST_DISK {
-        return Err(Qcow2Error::Senseless {
-            what: "the size of its disk",
-        });
-    }
-    if snapshot.l1.entries > LARGEST_L1 / 8 {
-        return Err(Qcow2Error::Senseless {
-            what: "the length of a snapshot's table",
-        });
-    }
+    sensible(snapshot.disk <= LARGEST_DISK, "the size of its disk")?;
+    let fits = snapshot.l1.entries <= LARGEST_L1 / 8;
+    sensible(fits, "the length of a snapshot's table")?;
     Ok(State {
         image,
         geometry,
@@ -161,13 +148,16 @@ pub(super) fn open<F: Read + Seek>(
     })
 }
 
+/// Refuses a header in which a number makes no sense.
+fn sensible(is_sensible: bool, what: &'static str) -> Result<(), Qcow2Error> {
+    match is_sensible {
+        true => Ok(()),
+        false => Err(Qcow2Error::Senseless { what }),
+    }
+}
+
 fn choose(snapshots: Vec<Snapshot>, wanted: Option<&str>) -> Result<Snapshot, Qcow2Error> {
-    let have = || {
-        snapshots
-            .iter()
-            .map(|snapshot| snapshot.name.clone())
-            .collect()
-    };
+    let have = || snapshots.iter().map(|one| one.name.clone()).collect();
     match (wanted, snapshots.as_slice()) {
         (None, []) => Err(Qcow2Error::NoSnapshot),
         (None, [only]) => Ok(only.clone()),
@@ -191,11 +181,7 @@ fn snapshots<F: Read + Seek>(
     mut at: u64,
     disk: u64,
 ) -> Result<Vec<Snapshot>, Qcow2Error> {
-    if count > MOST_SNAPSHOTS {
-        return Err(Qcow2Error::Senseless {
-            what: "the number of its snapshots",
-        });
-    }
+    sensible(count <= MOST_SNAPSHOTS, "the number of its snapshots")?;
     let mut found = Vec::new();
     let mut all = 0;
     for _ in 0..count {
@@ -204,11 +190,8 @@ fn snapshots<F: Read + Seek>(
         let extra_length = word(&entry, 36) as usize;
         let whole = lengths.iter().sum::<usize>() + extra_length;
         all = whole.saturating_add(all);
-        if all > LARGEST_ENTRIES {
-            return Err(Qcow2Error::Senseless {
-                what: "the length of its snapshots' entries",
-            });
-        }
+        let fits = all <= LARGEST_ENTRIES;
+        sensible(fits, "the length of its snapshots' entries")?;
         let mut rest = vec![0; whole];
         image.read_exact(&mut rest)?;
         let (extra, names) = rest.split_at(extra_length);
@@ -226,10 +209,9 @@ fn snapshots<F: Read + Seek>(
                     entries: word(&entry, 8).into(),
                 },
                 state,
-                disk: if extra.len() < 16 {
-                    disk
-                } else {
-                    long(extra, 8)
+                disk: match extra.len() {
+                    0..16 => disk,
+                    _ => long(extra, 8),
                 },
             });
         }

@@ -1,28 +1,8 @@
 //! The reader on real streams, and on streams by hand.
 
 use crate::stream::read::*;
-use crate::stream::testing::{fixture, fixtures};
+use crate::stream::testing::fixture;
 use crate::stream::{Leaf, Page, RamBlock};
-
-#[test]
-fn real_streams_decode_to_their_last_byte() {
-    for (name, bytes) in fixtures() {
-        let reading = parse(&bytes);
-        assert!(reading.error.is_none(), "{name}: {:?}", reading.error);
-        let stream = &reading.stream;
-        assert_eq!(stream.length, bytes.len() as u64, "{name}");
-        assert_eq!(stream.trailing, 0, "{name}");
-        assert!(stream.vmdesc().is_some(), "{name}");
-        for section in stream.devices() {
-            assert!(
-                matches!(section.content, Content::Decoded(_)),
-                "{name}: {}: {:?}",
-                section.name,
-                section.content.error()
-            );
-        }
-    }
-}
 
 #[test]
 fn sections_stand_where_they_say() {
@@ -142,27 +122,6 @@ the description at the end of the stream is malformed"
         let error = parse(bytes).error.expect("refused").to_string();
         assert!(error.contains(wanted), "wanted {wanted:?} in {error:?}");
     }
-}
-
-#[test]
-fn a_stream_cut_off_shows_what_there_is() {
-    let bytes = fixture("10.0.13/m68k-virt");
-    let whole = parse(&bytes).stream;
-    let last = whole.sections.last().expect("sections");
-    let cut = parse(&bytes[..(last.payload_offset + 3) as usize]);
-    assert_eq!(cut.stream.sections.len(), whole.sections.len());
-    let sections = cut.stream.sections.iter();
-    for (cut, whole) in sections.zip(&whole.sections) {
-        assert!(whole.payload.starts_with(&cut.payload), "{}", cut.name);
-        assert_eq!(cut.content, Content::Undescribed);
-    }
-    let error = cut.error.expect("cut off");
-    assert_eq!(error.offset, last.payload_offset + 3);
-    assert!(error.kind.is_end());
-    assert!(matches!(
-        cut.stream.description,
-        DescriptionState::NotReached
-    ));
 }
 
 /// The records of a stream by hand.
