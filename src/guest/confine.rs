@@ -200,7 +200,7 @@ impl Settings {
             option: option.to_owned(),
             setting: value.to_owned(),
         };
-        let opts = Opts::parse(value, implied).ok_or_else(whole)?;
+        let opts = Opts::parse(value, implied).map_err(|_| whole())?;
         let json = value.trim_start().starts_with('{');
         // A release that takes no JSON would see settings of its own behind a comma.
         let has_comma = |setting: &Setting| match setting {

@@ -35,8 +35,6 @@ pub(super) struct Treated {
     pub treatment: Treatment,
     /// The arguments that the guest has for it.
     pub args: Vec<Arg>,
-    /// Arguments that stand in a place of their own on the command line, for the report.
-    pub elsewhere: Vec<Arg>,
     pub reason: Option<GuestReason>,
     pub detail: Option<String>,
     pub without: Vec<Omission>,
@@ -49,7 +47,6 @@ impl Treated {
         Treated {
             treatment: Treatment::Kept,
             args: args.into(),
-            elsewhere: Vec::new(),
             reason: None,
             detail: None,
             without: Vec::new(),
@@ -62,14 +59,6 @@ impl Treated {
             treatment: Treatment::Replaced,
             reason: Some(reason),
             ..Treated::kept(args)
-        }
-    }
-
-    /// An option of which the arguments stand in a place of their own.
-    pub(super) fn kept_elsewhere(arg: Arg) -> Treated {
-        Treated {
-            elsewhere: vec![arg],
-            ..Treated::kept([])
         }
     }
 
