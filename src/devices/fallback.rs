@@ -1,11 +1,10 @@
 //! Plugging in a device that no set has: by its bus and its properties.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::devices::{Device, DeviceSet, Driver, Form, Value};
+use crate::devices::{Device, DeviceSet, Driver, Value};
 use crate::model::Pattern;
 
 #[derive(Debug, Deserialize)]
@@ -114,20 +113,25 @@ impl FallBack {
             .bus
             .iter()
             .find(|entry| Some(entry.name.as_str()) == bus && fits(&entry.arch, arch));
-        let mut devices = Vec::new();
-        let mut plug = None;
-        let mut needs = Vec::new();
+        let mut set = DeviceSet {
+            name: driver.to_owned(),
+            description: "by its bus and its properties".to_owned(),
+            ..DeviceSet::default()
+        };
+        let mut device = Device {
+            id: id_of(driver),
+            driver: Some(driver.to_owned()),
+            ..Device::default()
+        };
         if let Some(provider) = provider {
             for id in &provider.needs {
-                if let Some(set) = DeviceSet::with(id) {
-                    devices.extend(set.devices);
-                    needs.push(id.clone());
+                if let Some(with) = DeviceSet::with(id) {
+                    set.devices.extend(with.devices);
+                    device.needs.push(id.clone());
                 }
             }
-            plug = provider.plug.clone();
+            device.bus.clone_from(&provider.plug);
         }
-        let mut backend = Vec::new();
-        let mut values = BTreeMap::new();
         for property in properties {
             let rule = TABLE.property.iter().find(|rule| {
                 let named = rule.name.as_ref().is_none_or(|name| *name == property.name);
@@ -136,27 +140,18 @@ impl FallBack {
                 named && typed && there
             });
             if let Some(rule) = rule {
-                let id = format!("n{number}-{}", values.len());
+                let id = format!("n{number}-{}", device.properties.len());
                 let filled = |text: &String| {
                     text.replace("{id}", &id)
                         .replace("{n}", &number.to_string())
                 };
-                backend.extend(rule.backend.iter().map(filled));
-                values.insert(property.name.clone(), Value::Text(filled(&rule.value)));
+                device.backend.extend(rule.backend.iter().map(filled));
+                let value = Value::Text(filled(&rule.value));
+                device.properties.insert(property.name.clone(), value);
             }
         }
-        let form = Form::Described {
-            bus: plug,
-            backend,
-            properties: values,
-        };
-        devices.push(Device::plain(id_of(driver), driver, needs, form));
-        DeviceSet {
-            name: driver.to_owned(),
-            description: "by its bus and its properties".to_owned(),
-            devices,
-            left_out: Vec::new(),
-        }
+        set.devices.push(device);
+        set
     }
 }
 

@@ -221,12 +221,9 @@ fn treat(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
     }
     let name = composer.free_name(id.unwrap_or(given));
     let needs = needs(&composer.devices, &driver, bus, opts.get("masterbus"), arch);
-    composer.devices.push(Device::of_guest(
-        &name,
-        &driver,
-        needs,
-        arg.words().to_vec(),
-    ));
+    let words = arg.words().to_vec();
+    let device = Device::of_guest(name.clone(), driver, needs, words);
+    composer.devices.push(device);
     let treated = match stands {
         Some(_) => Treated::replaced([arg], GuestReason::HostDevice),
         None => Treated::kept([arg]),

@@ -53,7 +53,7 @@ pub(crate) use monitor::{Monitored, StartError};
 pub use monitor::{Problem, private_dir};
 pub(crate) use namespace::NetworkNamespace;
 pub(crate) use options::{is_id, option_value, split_option};
-pub(crate) use pair::{Fingerprints, Opened, PairError};
+pub(crate) use pair::{Fingerprints, Opened};
 pub use pair::{Means, Pair};
 pub(crate) use process::{Ended, ProcessState, RunError, Running, output};
 pub(crate) use progress::FetchWatcher;
