@@ -2,7 +2,9 @@
 
 use roxmltree::Node;
 
-use crate::guest::domain::{Items, Reader, attribute, bytes, child, elements, on_off, text};
+use crate::guest::domain::{
+    Items, Reader, amount, attribute, bytes, child, elements, on_off, text,
+};
 use crate::report::GuestReason;
 
 /// Elements that concern the process, and not the guest.
@@ -166,13 +168,7 @@ fn memories<'a, 'i>(domain: Node<'a, 'i>) -> impl Iterator<Item = Node<'a, 'i>> 
 
 /// Returns the bytes of a cell of NUMA, where the memory is divided.
 fn cell_bytes(cell: Node) -> Option<u64> {
-    let amount: u64 = cell.attribute("memory")?.parse().ok()?;
-    let unit = match cell.attribute("unit").unwrap_or("KiB") {
-        "MiB" | "M" => 1 << 20,
-        "GiB" | "G" => 1 << 30,
-        _ => 1 << 10,
-    };
-    amount.checked_mul(unit)
+    amount(cell, cell.attribute("memory")?)
 }
 
 fn memory(reader: &mut Reader, domain: Node) {

@@ -293,7 +293,7 @@ fn bytes(node: Node) -> Option<u64> {
     amount(node, text(node))
 }
 
-/// Returns the bytes of an amount of memory, which has KiB unless the element names another unit.
+/// Returns the bytes of an amount of memory, which counts KiB unless the element names another unit.
 fn amount(node: Node, digits: &str) -> Option<u64> {
     let amount: u64 = digits.parse().ok()?;
     let unit = match node.attribute("unit").unwrap_or("KiB") {
