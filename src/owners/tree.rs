@@ -60,7 +60,7 @@ struct Definitions {
 ///
 /// # Errors
 /// A folder or a source cannot be read.
-pub(super) fn places(tree: &Path, names: &BTreeSet<&str>) -> io::Result<Places> {
+pub(super) fn places(tree: &Path, names: &BTreeSet<String>) -> io::Result<Places> {
     let mut found = Definitions::default();
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
@@ -143,7 +143,7 @@ fn is_numbered(kind: &str, start: &str) -> bool {
 }
 
 impl Definitions {
-    fn read(&mut self, file: &str, text: &str, names: &BTreeSet<&str>) {
+    fn read(&mut self, file: &str, text: &str, names: &BTreeSet<String>) {
         let (Some(name), Some(of_macro)) = (NAME.as_ref(), MACRO.as_ref()) else {
             return;
         };
