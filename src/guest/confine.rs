@@ -3,8 +3,6 @@
 //! The words that QEMU would get are looked at, whichever key of the set they come from. An option is refused unless a
 //! guest of the user's own may have it too, and has it unchanged.
 
-use std::fmt;
-
 use serde_json::Value;
 
 use crate::devices::DeviceSet;
@@ -28,7 +26,8 @@ const OF_THE_HOST: &[&str] = &[
 ];
 
 /// A part of a set that may lead out of the guest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{device}`: {what}")]
 pub(crate) struct Leak {
     /// The device with which it comes.
     pub device: String,
@@ -36,35 +35,18 @@ pub(crate) struct Leak {
 }
 
 /// The kind of a [`Leak`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum What {
     /// A word that stands where an option has to stand, or an option of no guest.
+    #[error("`{0}` is none of the options that concern the guest alone")]
     Option(String),
     /// A type of device that is one of the host.
+    #[error("the device type {0} is one of the host")]
     Driver(String),
     /// A setting of an option.
+    #[error("`{setting}` of {option} may lead out of the guest")]
     Setting { option: String, setting: String },
 }
-
-impl fmt::Display for Leak {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`: ", self.device)?;
-        match &self.what {
-            What::Option(option) => {
-                write!(
-                    f,
-                    "`{option}` is none of the options that concern the guest alone"
-                )
-            }
-            What::Driver(driver) => write!(f, "the device type {driver} is one of the host"),
-            What::Setting { option, setting } => {
-                write!(f, "`{setting}` of {option} may lead out of the guest")
-            }
-        }
-    }
-}
-
-impl std::error::Error for Leak {}
 
 /// Checks that the devices of a set concern the guest alone, as they are plugged in on an architecture.
 ///

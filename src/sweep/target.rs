@@ -12,7 +12,7 @@ use crate::qemu::{Build, QemuError, machine};
 use crate::sweep::case_id::{CaseFamily, State};
 use crate::sweep::catalogue::{Only, Properties, worth_asking};
 use crate::sweep::findings::Forecast;
-use crate::workload::linux::{Kit, Network};
+use crate::workload::linux::{LinuxGuest, Network};
 
 /// A machine to sweep, on builds that both have it.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub(crate) enum SecondPass {
     /// The devices are driven from outside, cards on this network.
     Driven(Network),
     /// Linux drives them, made of the kit of the machine's architecture.
-    Linux(BTreeMap<String, Arc<Kit>>),
+    Linux(BTreeMap<String, Arc<LinuxGuest>>),
 }
 
 /// The senders of a section, or owners of a block of memory, by its name.

@@ -1,7 +1,6 @@
 //! A guest's output on its serial port, across all builds that it runs in.
 
 use std::collections::VecDeque;
-use std::fmt;
 
 use crate::workload::fault::{Check, Mismatch, WorkloadError};
 use crate::workload::guest::guests;
@@ -13,29 +12,40 @@ use crate::workload::memory::Header;
 const MAX_LINE: usize = 4096;
 
 /// The meaning of a line on a guest's console.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SerialEvent {
     /// `S migcompat ARCH 1`: the guest works from now on.
+    #[error("the {arch} guest started")]
     Started { arch: String },
     /// The first line again: the machine was reset.
+    #[error("the {arch} guest started over")]
     Restarted { arch: String },
     /// The heartbeat that was due.
+    #[error("the guest printed heartbeat {0}")]
     Heartbeat(u32),
     /// A heartbeat that was printed before: the guest runs twice, or went back to an earlier state.
+    #[error("the guest printed heartbeat {got} again where {want} was due")]
     Repeated { want: u32, got: u32 },
     /// Heartbeats before this one never came.
+    #[error("the guest's heartbeat {want} never came, {got} did")]
     Skipped { want: u32, got: u32 },
     /// The guest found its memory changed.
+    #[error("the guest found its memory changed: {0}")]
     Guest(Mismatch),
     /// A guest with drivers says what it is made of.
+    #[error("the guest described its devices")]
     Described,
     /// A device did not do what the guest asked of it, in the guest's words.
+    #[error("the guest's check failed: {0}")]
     CheckFailed(String),
     /// The guest's kernel logged an error.
+    #[error("the guest's kernel logged an error: {0}")]
     KernelError(String),
     /// A processor's timer had fewer interrupts than before.
+    #[error("the timer of the guest's processor {processor} counts {is} interrupts after {was}")]
     TimerWentBack { processor: usize, was: u64, is: u64 },
     /// A line that no guest writes: lost or mixed bytes. Escaped to ASCII.
+    #[error("the guest's console has {0:?}")]
     Garbage(String),
 }
 
@@ -47,34 +57,6 @@ impl SerialEvent {
             self,
             Self::Started { .. } | Self::Heartbeat(_) | Self::Described
         )
-    }
-}
-
-impl fmt::Display for SerialEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Started { arch } => write!(f, "the {arch} guest started"),
-            Self::Restarted { arch } => write!(f, "the {arch} guest started over"),
-            Self::Heartbeat(number) => write!(f, "the guest printed heartbeat {number}"),
-            Self::Repeated { want, got } => {
-                write!(
-                    f,
-                    "the guest printed heartbeat {got} again where {want} was due"
-                )
-            }
-            Self::Skipped { want, got } => {
-                write!(f, "the guest's heartbeat {want} never came, {got} did")
-            }
-            Self::Guest(mismatch) => write!(f, "the guest found its memory changed: {mismatch}"),
-            Self::Described => f.write_str("the guest described its devices"),
-            Self::CheckFailed(what) => write!(f, "the guest's check failed: {what}"),
-            Self::KernelError(text) => write!(f, "the guest's kernel logged an error: {text}"),
-            Self::TimerWentBack { processor, was, is } => write!(
-                f,
-                "the timer of the guest's processor {processor} counts {is} interrupts after {was}"
-            ),
-            Self::Garbage(line) => write!(f, "the guest's console has {line:?}"),
-        }
     }
 }
 
