@@ -62,14 +62,6 @@ impl Firmware {
         })
     }
 
-    /// Returns the firmware of another build, if it finds any.
-    pub(super) fn of_other(build: &Build, found: &[PathBuf]) -> Option<Firmware> {
-        (!found.is_empty()).then(|| Firmware {
-            source: FirmwareSource::OtherBuild(build.label().to_owned()),
-            folders: found.to_owned(),
-        })
-    }
-
     /// Returns the firmware of the newest fetched build for a target, and that build.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use crate::qemu::accelerator;
 use crate::qemu::identity::RunningProgram;
 use crate::qemu::process::output;
 use crate::qemu::qmp::{HumanCommand, QmpError, QueryMachines, QueryTarget};
-use crate::qemu::{Build, Monitored, QemuError, RunError, StartError, block_on};
+use crate::qemu::{Build, Monitored, QemuError, RunError, block_on};
 
 /// Starts with no machine at all, so that nothing but the program itself can fail.
 const NO_MACHINE: [&str; 6] = ["-M", "none", "-S", "-nodefaults", "-display", "none"];
@@ -52,16 +52,7 @@ impl Build {
     /// # Errors
     /// It does not start or does not answer.
     pub fn info(&self) -> Result<BuildInfo, QemuError> {
-        self.wait_for(self.ask())
-    }
-
-    /// [`Build::info`] for a caller with a runtime.
-    ///
-    /// # Errors
-    /// As of [`Build::info`].
-    pub async fn ask(&self) -> Result<BuildInfo, StartError> {
-        let ask = async |monitored: &Monitored| questions(monitored, self).await;
-        self.asked_alone(ask).await
+        self.ask_alone(async |monitored| questions(monitored, self).await)
     }
 
     /// [`Build::info`], and what [`Build::device_help`] returns, of one process. `None` in the place of the help
@@ -72,9 +63,7 @@ impl Build {
     pub(crate) fn info_with_help(&self) -> Result<(BuildInfo, Option<String>), QemuError> {
         self.ask_alone(async |monitored| {
             let info = questions(monitored, self).await?;
-            let command = HumanCommand {
-                command_line: "device_add help".to_owned(),
-            };
+            let command = HumanCommand::new("device_add help");
             let deadline = self.deadlines().command;
             let help = monitored.session.execute(command, deadline).await.ok();
             Ok((info, help.filter(|help| !help.trim().is_empty())))

@@ -9,8 +9,8 @@ use crate::parallel::side_by_side;
 use crate::qemu::identity::RunningProgram;
 use crate::qemu::machine::Machines;
 use crate::qemu::{
-    Build, BuildArg, BuildInfo, Cache, CacheConfig, ConfinePolicy, FetchWatcher, Firmware, Lacking,
-    NoCommonMachine, Problem, QemuError, StartError, machine,
+    Build, BuildArg, BuildInfo, Cache, CacheConfig, ConfinePolicy, FetchWatcher, Firmware,
+    FirmwareSource, Lacking, NoCommonMachine, Problem, QemuError, StartError, machine,
 };
 
 /// The means by which builds are made ready.
@@ -123,9 +123,11 @@ impl Opened {
     }
 
     fn borrow_from(&mut self, other: &Opened, found: &[PathBuf]) {
-        if let Some(firmware) = Firmware::of_other(&other.build, found) {
-            self.give(firmware, Some(&other.build));
-        }
+        let firmware = Firmware {
+            source: FirmwareSource::OtherBuild(other.build.label().to_owned()),
+            folders: found.to_owned(),
+        };
+        self.give(firmware, Some(&other.build));
     }
 
     fn fetched_firmware(&mut self, means: &Means<'_>) -> Result<(), QemuError> {

@@ -172,9 +172,9 @@ impl Snapshot {
     pub async fn ask_offers(&mut self, session: &Session, deadline: Duration) {
         for object in self.objects.iter_mut().filter(|object| object.is_virtio) {
             let path = object.path.clone();
-            match session.execute(QueryVirtioStatus { path }, deadline).await {
-                Ok(status) => object.offers = Some(features(&status.host_features)),
-                Err(QmpError::Refused { .. }) => {}
+            match session.ask(QueryVirtioStatus { path }, deadline).await {
+                Ok(Some(status)) => object.offers = Some(features(&status.host_features)),
+                Ok(None) => {}
                 Err(_) => break,
             }
         }
@@ -202,7 +202,7 @@ impl Snapshot {
         let mut open = vec![(MACHINE.to_owned(), root)];
         while let Some((path, type_name)) = open.pop() {
             let command = qmp::qom_list { path: path.clone() };
-            let Some(items) = unless_refused(session.execute(command, deadline).await)? else {
+            let Some(items) = session.ask(command, deadline).await? else {
                 continue;
             };
             for item in &items {
@@ -249,7 +249,7 @@ impl Snapshot {
             if object.kind == Kind::Machine {
                 for item in items.iter().filter(|item| is_plain(item)) {
                     let command = get(&object.path, &item.name);
-                    let answer = unless_refused(session.execute(command, deadline).await)?;
+                    let answer = session.ask(command, deadline).await?;
                     // A machine's properties have no default.
                     match answer {
                         Some(Value::Object(parts)) if is_configuration(item) => {
@@ -265,7 +265,7 @@ impl Snapshot {
                 // Before 7.1 a machine has no property of it.
                 if !object.properties.contains_key(MEMORY_SIZE) {
                     let command = qmp::query_memory_size_summary {};
-                    let answer = unless_refused(session.execute(command, deadline).await)?;
+                    let answer = session.ask(command, deadline).await?;
                     if let Some(summary) = answer {
                         let size = summary.base_memory.into();
                         object.insert(MEMORY_SIZE, size, Listed::default());
@@ -277,7 +277,7 @@ impl Snapshot {
                 let command = qmp::device_list_properties {
                     typename: type_name.clone(),
                 };
-                let listed = unless_refused(session.execute(command, deadline).await)?;
+                let listed = session.ask(command, deadline).await?;
                 let listed = listed.unwrap_or_default().into_iter();
                 let is_virtio = object.is_virtio;
                 let listed = listed.map(|property| {
@@ -309,7 +309,7 @@ impl Snapshot {
                     // Some can only be set.
                     None => {
                         let command = get(&object.path, &item.name);
-                        unless_refused(session.execute(command, deadline).await)?
+                        session.ask(command, deadline).await?
                     }
                 };
                 if let Some(value) = answer {
@@ -371,15 +371,6 @@ const MEMORY_SIZE: &str = "memory.size";
 
 /// The type that holds devices and is none.
 const CONTAINER: &str = "container";
-
-/// A refusal is an answer: there is no such thing.
-fn unless_refused<T>(answer: Result<T, QmpError>) -> Result<Option<T>, QmpError> {
-    match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(QmpError::Refused { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
 
 /// Sorts `device[2]` before `device[10]`.
 fn natural(path: &str) -> Vec<(String, u64)> {

@@ -176,6 +176,26 @@ impl Session {
         }
     }
 
+    /// Runs a command that not every build or target has; `None` where it is refused.
+    ///
+    /// # Errors
+    /// The session broke, or the deadline passed.
+    pub(crate) async fn ask<C>(
+        &self,
+        command: C,
+        deadline: Duration,
+    ) -> Result<Option<C::Ok>, QmpError>
+    where
+        C: QmpCommand + 'static,
+        C::Ok: Send,
+    {
+        match self.execute(command, deadline).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(QmpError::Refused { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Hands the build a descriptor, which addresses then name as `fd:NAME`. No other command may be
     /// under way.
     ///
@@ -399,9 +419,17 @@ pub(crate) use command;
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct HumanCommand {
-    pub command_line: String,
+    command_line: String,
 }
 command!(HumanCommand, "human-monitor-command", String);
+
+impl HumanCommand {
+    pub(crate) fn new(command_line: &str) -> HumanCommand {
+        HumanCommand {
+            command_line: command_line.to_owned(),
+        }
+    }
+}
 
 #[derive(Debug, Clone, Serialize)]
 pub struct QueryTarget {}
