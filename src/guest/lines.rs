@@ -82,10 +82,10 @@ impl Treated {
     }
 
     /// Returns the line of the report.
-    pub(super) fn line(&self, given: &Given) -> GuestLine {
+    pub(super) fn line(self, line: usize, given: String) -> GuestLine {
         GuestLine {
-            line: given.line,
-            given: shown(given),
+            line,
+            given,
             treatment: self.treatment,
             now: self
                 .args
@@ -93,9 +93,9 @@ impl Treated {
                 .map(|arg| printable(&arg.shown()))
                 .collect(),
             reason: self.reason,
-            detail: self.detail.clone(),
-            without: self.without.clone(),
-            device: self.device.clone(),
+            detail: self.detail,
+            without: self.without,
+            device: self.device,
         }
     }
 }
@@ -123,7 +123,7 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// Returns an option without its secrets.
-fn shown(given: &Given) -> String {
+pub(super) fn shown(given: &Given) -> String {
     let Some(value) = &given.value else {
         return printable(&format!("-{}", given.name));
     };

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::devices::{Device, DeviceSet};
 use crate::guest::block::Node;
 use crate::guest::given::{Description, Given};
-use crate::guest::lines::{Treated, printable};
+use crate::guest::lines::{Treated, printable, shown};
 use crate::guest::opts::Opts;
 use crate::guest::{Board, GuestSpec, block, board, cpu, device, memory, object};
 use crate::qemu::is_id;
-use crate::report::{GuestFile, GuestLine, GuestReason, Treatment};
+use crate::report::{GuestFile, GuestLine, GuestReason};
 
 /// The name of the device set in reports.
 const SET: &str = "guest";
@@ -56,16 +56,7 @@ pub(super) fn compose(description: Description) -> GuestSpec {
     let elements = description.left_out.iter();
     let elements = elements.map(|(word, reason)| (word.line, printable(&word.text), *reason));
     for (line, given, reason) in around.chain(elements) {
-        lines.push(GuestLine {
-            line,
-            given,
-            treatment: Treatment::LeftOut,
-            now: Vec::new(),
-            reason: Some(reason),
-            detail: None,
-            without: Vec::new(),
-            device: None,
-        });
+        lines.push(Treated::left_out(reason).line(line, given));
     }
     for given in &description.options {
         let treated = composer.treat(given);
@@ -73,7 +64,7 @@ pub(super) fn compose(description: Description) -> GuestSpec {
             let words = treated.args.iter().flat_map(|arg| arg.words());
             composer.board.args.extend(words);
         }
-        lines.push(treated.line(given));
+        lines.push(treated.line(given.line, shown(given)));
     }
     composer.add_defaults(&description.options);
     lines.sort_by_key(|line| line.line);

@@ -13,8 +13,8 @@ use crate::migration::saved::{STREAM, SavedGuest};
 use crate::migration::timeouts::Timeouts;
 use crate::model::{VirtioKind, feature_name};
 use crate::report::{LegSide, LinuxReport, VirtioReport};
-use crate::workload::linux::{Bus, Inventory, LinuxGuest, PciFunction};
 use crate::workload::SerialLog;
+use crate::workload::linux::{Bus, Inventory, LinuxGuest, PciFunction};
 
 /// Rounds before a guest is saved: in the second one every disk is read where the first wrote.
 const ROUNDS: u32 = 2;

@@ -186,11 +186,7 @@ mod tests {
         Object {
             path: path.to_owned(),
             type_name: type_name.to_owned(),
-            kind: Kind::Device,
-            is_virtio: false,
-            offers: None,
-            memory: BTreeSet::new(),
-            properties: BTreeMap::new(),
+            ..Object::default()
         }
     }
 

@@ -6,7 +6,7 @@ use crate::model::Version;
 use crate::qemu::accelerator;
 use crate::qemu::identity::RunningProgram;
 use crate::qemu::process::output;
-use crate::qemu::qmp::{HumanCommand, QmpError, QueryMachines, QueryTarget};
+use crate::qemu::qmp::{HumanCommand, MachineType, QmpError, QueryMachines, QueryTarget};
 use crate::qemu::{Build, Monitored, QemuError, RunError, block_on};
 
 /// Starts with no machine at all, so that nothing but the program itself can fail.
@@ -31,18 +31,6 @@ pub struct BuildInfo {
     pub lacks_tcg: bool,
     /// The program that answered, if the system shows it.
     pub program: Option<RunningProgram>,
-}
-
-/// A machine type of a build.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MachineType {
-    pub name: String,
-    /// The short name that means this type in this build: `q35`.
-    pub alias: Option<String>,
-    pub is_default: bool,
-    pub deprecated: bool,
-    /// The QOM type of the CPU that it has where none is chosen, if it has one and the build tells.
-    pub default_cpu: Option<String>,
 }
 
 impl Build {
@@ -77,18 +65,8 @@ async fn questions(monitored: &Monitored, build: &Build) -> Result<BuildInfo, Qm
     let version = session.execute(qmp::query_version {}, deadline).await?;
     let part = |number: i64| u32::try_from(number).unwrap_or_default();
     let target = session.execute(QueryTarget {}, deadline).await?;
-    let machines = session.execute(QueryMachines {}, deadline).await?;
+    let mut machines = session.execute(QueryMachines {}, deadline).await?;
     let kvm = session.execute(qmp::query_kvm {}, deadline).await;
-    let mut machines: Vec<MachineType> = machines
-        .into_iter()
-        .map(|machine| MachineType {
-            name: machine.name,
-            alias: machine.alias,
-            is_default: machine.is_default,
-            deprecated: machine.deprecated,
-            default_cpu: machine.default_cpu_type,
-        })
-        .collect();
     // The order is that of a hash table.
     machines.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(BuildInfo {

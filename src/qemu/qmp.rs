@@ -442,21 +442,22 @@ pub struct TargetReply {
 
 #[derive(Debug, Clone, Serialize)]
 pub struct QueryMachines {}
-command!(QueryMachines, "query-machines", Vec<MachineReply>);
+command!(QueryMachines, "query-machines", Vec<MachineType>);
 
-/// A machine type, by the keys that all versions since 5.2 have.
-#[derive(Debug, Clone, Deserialize)]
+/// A machine type of a build, by the keys that all versions since 5.2 have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct MachineReply {
+pub struct MachineType {
     pub name: String,
-    #[serde(default)]
+    /// The short name that means this type in this build: `q35`.
     pub alias: Option<String>,
     #[serde(default)]
     pub is_default: bool,
     #[serde(default)]
     pub deprecated: bool,
-    #[serde(default)]
-    pub default_cpu_type: Option<String>,
+    /// The QOM type of the CPU that it has where none is chosen, if it has one and the build tells.
+    #[serde(rename = "default-cpu-type")]
+    pub default_cpu: Option<String>,
 }
 
 /// Asks a virtio device about itself: QEMU 7.2 and later.

@@ -412,45 +412,41 @@ mod tests {
         let endian = Endian::Little;
         let (header, region) = memory(endian, 3 * PAGES + 5);
 
-        let mut lost = region.clone();
-        lost[4096 * 6..4096 * 7].fill(0);
-        assert_eq!(
-            check(&header, &lost),
-            Err(WorkloadError::NoPage {
-                page: 6,
-                found: [0; 8]
-            })
-        );
-
-        let mut misplaced = region.clone();
-        misplaced.copy_within(4096 * 2..4096 * 3, 4096 * 3);
-        assert_eq!(
-            check(&header, &misplaced),
-            Err(WorkloadError::Misplaced { page: 3, found: 2 })
-        );
-
-        let mut stale = region.clone();
-        write_page(endian, &mut stale, 1, 3);
-        assert_eq!(
-            check(&header, &stale),
-            Err(WorkloadError::Stale {
-                page: 1,
-                want: 4,
-                got: 3
-            })
-        );
-
-        let mut torn = region.clone();
-        put(endian, &mut torn, 4096 + 4088, 3);
-        assert_eq!(
-            check(&header, &torn),
-            Err(WorkloadError::Torn {
-                page: 1,
-                head: 4,
-                middle: 4,
-                tail: 3
-            })
-        );
+        let damage: [(&dyn Fn(&mut [u8]), WorkloadError); 4] = [
+            (
+                &|region| region[4096 * 6..4096 * 7].fill(0),
+                WorkloadError::NoPage {
+                    page: 6,
+                    found: [0; 8],
+                },
+            ),
+            (
+                &|region| region.copy_within(4096 * 2..4096 * 3, 4096 * 3),
+                WorkloadError::Misplaced { page: 3, found: 2 },
+            ),
+            (
+                &|region| write_page(endian, region, 1, 3),
+                WorkloadError::Stale {
+                    page: 1,
+                    want: 4,
+                    got: 3,
+                },
+            ),
+            (
+                &|region| put(endian, region, 4096 + 4088, 3),
+                WorkloadError::Torn {
+                    page: 1,
+                    head: 4,
+                    middle: 4,
+                    tail: 3,
+                },
+            ),
+        ];
+        for (damage, error) in damage {
+            let mut damaged = region.clone();
+            damage(&mut damaged);
+            assert_eq!(check(&header, &damaged), Err(error));
+        }
 
         let (old, _) = memory(endian, 2 * PAGES + 5);
         assert_eq!(
