@@ -53,14 +53,6 @@ struct Excluded {
     reason: String,
 }
 
-/// A property of a device, as a build lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Property {
-    pub name: String,
-    /// `str` or `link<rng-backend>` for instance.
-    pub kind: String,
-}
-
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     // Not external input: the file is part of the program, and a test reads it.
     toml::from_str(include_str!("../../device-sets/fallbacks.toml"))
@@ -99,12 +91,13 @@ impl FallBack {
         bus == wanted || TABLE.bus.iter().any(also)
     }
 
-    /// Returns the device with what its bus and its properties need, and nothing of the host.
+    /// Returns the device with what its bus and its properties need, and nothing of the host. A property has its name and
+    /// its type, as a build lists them: `str` or `link<rng-backend>` for instance.
     /// `number` keeps it from other devices of the guest.
     pub(crate) fn recipe(
         driver: &str,
         facts: &Driver,
-        properties: &[Property],
+        properties: &[(String, String)],
         arch: &str,
         number: usize,
     ) -> DeviceSet {
@@ -132,10 +125,10 @@ impl FallBack {
             }
             device.bus.clone_from(&provider.plug);
         }
-        for property in properties {
+        for (name, kind) in properties {
             let rule = TABLE.property.iter().find(|rule| {
-                let named = rule.name.as_ref().is_none_or(|name| *name == property.name);
-                let typed = rule.kind.as_ref().is_none_or(|kind| *kind == property.kind);
+                let named = rule.name.as_ref().is_none_or(|of| of == name);
+                let typed = rule.kind.as_ref().is_none_or(|of| of == kind);
                 let there = rule.bus.is_none() || rule.bus.as_deref() == bus;
                 named && typed && there
             });
@@ -147,7 +140,7 @@ impl FallBack {
                 };
                 device.backend.extend(rule.backend.iter().map(filled));
                 let value = Value::Text(filled(&rule.value));
-                device.properties.insert(property.name.clone(), value);
+                device.properties.insert(name.clone(), value);
             }
         }
         set.devices.push(device);
@@ -177,12 +170,9 @@ mod tests {
             bus: bus.map(str::to_owned),
             category: "Misc devices".to_owned(),
         };
-        let properties: Vec<Property> = properties
+        let properties: Vec<(String, String)> = properties
             .iter()
-            .map(|(name, kind)| Property {
-                name: (*name).to_owned(),
-                kind: (*kind).to_owned(),
-            })
+            .map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned()))
             .collect();
         let set = FallBack::recipe(driver, &facts, &properties, "x86_64", 7);
         let target = Target {

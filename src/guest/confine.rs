@@ -66,36 +66,36 @@ pub(crate) fn confine_words<'d>(
     devices: impl Iterator<Item = (&'d str, Vec<String>)>,
     arch: &str,
 ) -> Result<(), Leak> {
-    let mut options = Vec::new();
+    let (mut owners, mut options) = (Vec::new(), Vec::new());
     for (id, words) in devices {
-        let leak = |what| Leak {
-            device: id.to_owned(),
-            what,
-        };
         let mut words = words.into_iter();
         while let Some(word) = words.next() {
             // QEMU takes one dash or two.
-            let name = word.strip_prefix('-').map(|name| {
-                let name = name.strip_prefix('-').unwrap_or(name);
-                name.to_owned()
-            });
+            let name = word.strip_prefix("--").or(word.strip_prefix('-'));
             match (name, words.next()) {
-                (Some(name), Some(value)) if !value.starts_with('-') => options.push((
-                    id.to_owned(),
-                    Given {
+                (Some(name), Some(value)) if !value.starts_with('-') => {
+                    owners.push(id);
+                    options.push(Given {
                         line: 0,
-                        name,
+                        name: name.to_owned(),
                         value: Some(value),
-                    },
-                )),
-                _ => return Err(leak(What::Option(word))),
+                    });
+                }
+                _ => {
+                    return Err(Leak {
+                        device: id.to_owned(),
+                        what: What::Option(word),
+                    });
+                }
             }
         }
     }
-    let given: Vec<Given> = options.iter().map(|(_, given)| given.clone()).collect();
-    let mut composer = Composer::new(Some(arch.to_owned()), Defined::of(&given));
-    for (device, given) in options {
-        check(&mut composer, &given).map_err(|what| Leak { device, what })?;
+    let mut composer = Composer::new(Some(arch.to_owned()), Defined::of(&options));
+    for (id, given) in owners.into_iter().zip(&options) {
+        check(&mut composer, given).map_err(|what| Leak {
+            device: id.to_owned(),
+            what,
+        })?;
     }
     Ok(())
 }

@@ -14,9 +14,6 @@ const ENFORCED: &[&str] = &[
     "invtsc",
 ];
 
-/// Models that KVM alone has.
-const OF_THE_HOST: &[&str] = &["host"];
-
 /// Keeps the model and its flags. Whether that of the host can be had is known once there is an accelerator.
 pub(super) fn cpu(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
     let mut parts = value.split(',').map(str::trim);
@@ -24,7 +21,6 @@ pub(super) fn cpu(composer: &mut Composer, value: &str) -> Result<Treated, Guest
     if !is_flag(model) || matches!(model, "help" | "?") {
         return Err(GuestReason::Malformed);
     }
-    let is_of_host = OF_THE_HOST.contains(&model);
     let mut kept = vec![model.to_owned()];
     let mut without = Vec::new();
     for flag in parts.filter(|flag| !flag.is_empty()) {
@@ -38,7 +34,7 @@ pub(super) fn cpu(composer: &mut Composer, value: &str) -> Result<Treated, Guest
         }
     }
     let cpu = kept.join(",");
-    if is_of_host {
+    if model == "host" {
         composer.board.host_cpu = Some(cpu);
         return Ok(Treated::replaced([], GuestReason::HostCpu));
     }

@@ -1,7 +1,5 @@
 //! The devices of a guest: those whose own backends are replaced stay as they are, those of the host are left out.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value};
 
 use crate::devices::{Device, DeviceSet};
@@ -96,23 +94,21 @@ pub(super) fn property(name: &str, value: &str) -> Result<(), GuestReason> {
     }
 }
 
-/// Returns the names that a property has to refer to, where it does.
-fn backends<'d>(
-    defined: &'d Defined,
-    driver: &str,
-    name: &str,
-) -> Option<Vec<&'d BTreeSet<String>>> {
-    Some(match name {
-        "netdev" => vec![&defined.netdevs],
-        "chardev" => vec![&defined.chardevs],
-        "audiodev" => vec![&defined.audiodevs],
-        "fsdev" => vec![&defined.fsdevs],
-        "tpmdev" => Vec::new(),
+/// Tells whether a property refers to something that the guest has not.
+fn is_dangling(defined: &Defined, driver: &str, name: &str, value: &str) -> bool {
+    let names = match name {
+        "drive" => return !defined.nodes.contains_key(value),
+        "netdev" => &defined.netdevs,
+        "chardev" => &defined.chardevs,
+        "audiodev" => &defined.audiodevs,
+        "fsdev" => &defined.fsdevs,
+        "tpmdev" => return true,
         "memdev" | "persistent-memdev" | "volatile-memdev" | "lsa" | "rng" | "cryptodev"
-        | "iothread" | "canbus" | "canbus0" | "canbus1" | "iommufd" => vec![&defined.objects],
-        "pmrdev" if driver == "nvme" => vec![&defined.objects],
-        _ => return None,
-    })
+        | "iothread" | "canbus" | "canbus0" | "canbus1" | "iommufd" => &defined.objects,
+        "pmrdev" if driver == "nvme" => &defined.objects,
+        _ => return false,
+    };
+    !names.contains(value)
 }
 
 /// Drivers of buses, by the beginning of the names of what sits on them: a device that names no bus takes the first.
@@ -180,10 +176,7 @@ fn treat(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
             }
             continue;
         };
-        let backends = backends(&composer.defined, &driver, name);
-        if (name == "drive" && !composer.defined.nodes.contains_key(value))
-            || backends.is_some_and(|names| !names.iter().any(|names| names.contains(value)))
-        {
+        if is_dangling(&composer.defined, &driver, name, value) {
             return not_there(name, value);
         }
         match property(name, value) {

@@ -103,55 +103,49 @@ impl Defined {
             let Some(value) = &given.value else {
                 continue;
             };
-            let implied = match given.name.as_str() {
-                "object" => "qom-type",
-                "chardev" => "backend",
-                "netdev" => "type",
-                "audiodev" | "blockdev" | "device" => "driver",
-                "fsdev" => "fsdriver",
-                "machine" | "M" => "type",
-                "drive" | "mon" => "",
-                _ => continue,
-            };
-            let Ok(opts) = Opts::parse(value, implied) else {
-                continue;
-            };
-            let id = opts.id("id").ok().map(str::to_owned);
+            let read = |implied| Opts::parse(value, implied).unwrap_or_default();
+            let id = |implied| read(implied).id("id").ok().map(str::to_owned);
             match given.name.as_str() {
                 "object" => {
-                    let kept = object::is_kept(opts.get("qom-type").unwrap_or_default());
-                    defined.objects.extend(id.filter(|_| kept));
+                    let is_kept = read("qom-type")
+                        .get("qom-type")
+                        .is_some_and(object::is_kept);
+                    defined.objects.extend(id("qom-type").filter(|_| is_kept));
                 }
-                "chardev" => defined.chardevs.extend(id),
-                "netdev" => defined.netdevs.extend(id),
-                "mon" => defined
-                    .monitors
-                    .extend(opts.get("chardev").map(str::to_owned)),
-                "audiodev" => defined.audiodevs.extend(id),
-                "fsdev" => defined.fsdevs.extend(id),
-                "blockdev" => {
-                    if let Ok(name) = opts.id("node-name") {
+                "chardev" => defined.chardevs.extend(id("backend")),
+                "netdev" => defined.netdevs.extend(id("type")),
+                "audiodev" => defined.audiodevs.extend(id("driver")),
+                "fsdev" => defined.fsdevs.extend(id("fsdriver")),
+                "mon" => {
+                    let chardev = read("").get("chardev").map(str::to_owned);
+                    defined.monitors.extend(chardev);
+                }
+                "blockdev" | "drive" => {
+                    let (implied, name) = match given.name.as_str() {
+                        "drive" => ("", "id"),
+                        _ => ("driver", "node-name"),
+                    };
+                    let opts = read(implied);
+                    if let Ok(name) = opts.id(name) {
                         defined.nodes.insert(name.to_owned(), Node::of(&opts));
                     }
                 }
-                "drive" => {
-                    if let Some(id) = id {
-                        defined.nodes.insert(id, Node::of(&opts));
-                    }
-                }
                 "device" => {
+                    let opts = read("driver");
                     if let Some(drive) = opts.get("drive") {
                         let driver = opts.get("driver").unwrap_or_default();
                         defined.disks.insert(drive.to_owned(), driver.to_owned());
                     }
                 }
-                _ => {
+                "machine" | "M" => {
+                    let opts = read("type");
                     for flash in block::FLASH {
                         if let Some(node) = opts.get(flash) {
                             defined.disks.insert(node.to_owned(), (*flash).to_owned());
                         }
                     }
                 }
+                _ => {}
             }
         }
         defined

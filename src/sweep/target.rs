@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::devices::Property;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::driving::Driving;
 use crate::model::short_name;
@@ -174,12 +173,9 @@ pub(crate) fn facts(
         let Some(others) = theirs.properties.get(&driver) else {
             continue;
         };
-        let properties: Vec<Property> = properties
-            .into_iter()
-            .filter(|(name, _)| others.iter().any(|(other, _)| other == name))
-            .map(|(name, kind)| Property { name, kind })
-            .collect();
-        shared.insert(driver, properties);
+        let has = |name: &String| others.iter().any(|(other, _)| other == name);
+        let properties = properties.into_iter().filter(|(name, _)| has(name));
+        shared.insert(driver, properties.collect());
     }
     Ok(TypeFacts {
         properties: shared,
