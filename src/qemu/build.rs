@@ -118,7 +118,7 @@ impl Build {
             script: None,
             malloc_fill: None,
             network: NetworkNamespace::Shared,
-            barriers: Barriers::NONE,
+            barriers: Barriers::default(),
             lacking: None,
             folders: Vec::new(),
             deadlines: Deadlines::default(),
@@ -277,7 +277,7 @@ impl Build {
     /// Returns the same without barriers.
     pub(super) fn unconfined(&self, why: Lacking) -> Build {
         Build {
-            barriers: Barriers::NONE,
+            barriers: Barriers::default(),
             lacking: Some(why),
             ..self.clone()
         }
@@ -285,7 +285,7 @@ impl Build {
 
     /// Tells whether there are barriers around its processes.
     pub(super) fn is_confined(&self) -> bool {
-        self.barriers != Barriers::NONE
+        self.barriers != Barriers::default()
     }
 
     /// Returns the barriers as a report has them.

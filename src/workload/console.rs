@@ -70,7 +70,8 @@ pub struct SerialLog {
     overlong: bool,
     started: bool,
     last: Option<u32>,
-    speaker: Speaker,
+    /// Nothing of a tiny guest.
+    linux: Option<LinuxState>,
     /// The last lines of a Linux guest and of what ran before it, for who has to find out why it stopped.
     tail: VecDeque<String>,
 }
@@ -80,18 +81,14 @@ const TAIL: usize = 5;
 /// The words by which a kernel says why it gives up.
 const PANIC: &str = "Kernel panic";
 
-/// The guest that prints.
+/// The facts that a Linux guest has printed.
 #[derive(Debug, Clone, Default)]
-enum Speaker {
-    #[default]
-    Tiny,
-    Linux {
-        inventory: Inventory,
-        /// The timers' interrupts at the last heartbeat.
-        timers: Vec<u64>,
-        /// A round is under way.
-        in_round: bool,
-    },
+struct LinuxState {
+    inventory: Inventory,
+    /// The timers' interrupts at the last heartbeat.
+    timers: Vec<u64>,
+    /// A round is under way.
+    in_round: bool,
 }
 
 impl SerialLog {
@@ -104,21 +101,14 @@ impl SerialLog {
     /// Makes the log of a Linux guest.
     pub(crate) fn of_linux() -> Self {
         Self {
-            speaker: Speaker::Linux {
-                inventory: Inventory::default(),
-                timers: Vec::new(),
-                in_round: false,
-            },
+            linux: Some(LinuxState::default()),
             ..Self::default()
         }
     }
 
     /// Returns what a guest with drivers said of its devices.
     pub(crate) fn inventory(&self) -> Option<&Inventory> {
-        match &self.speaker {
-            Speaker::Tiny => None,
-            Speaker::Linux { inventory, .. } => Some(inventory),
-        }
+        self.linux.as_ref().map(|linux| &linux.inventory)
     }
 
     /// Takes the next bytes, cut anywhere, and returns what the lines that they end mean.
@@ -149,10 +139,10 @@ impl SerialLog {
     /// Returns how many heartbeats from now on show that the guest goes on: the next one may end a round that
     /// began before the guest was moved.
     pub(crate) fn heartbeats_due(&self) -> u32 {
-        match self.speaker {
+        match &self.linux {
             // A line may have begun that says it.
-            Speaker::Linux { in_round, .. } if in_round || !self.line.is_empty() => 2,
-            Speaker::Tiny | Speaker::Linux { .. } => 1,
+            Some(linux) if linux.in_round || !self.line.is_empty() => 2,
+            _ => 1,
         }
     }
 
@@ -198,9 +188,9 @@ impl SerialLog {
     }
 
     fn line(&mut self, line: &[u8], overlong: bool) -> Option<SerialEvent> {
-        match self.speaker {
-            Speaker::Tiny => self.tiny_line(line, overlong),
-            Speaker::Linux { .. } => self.linux_line(line, overlong),
+        match self.linux {
+            None => self.tiny_line(line, overlong),
+            Some(_) => self.linux_line(line, overlong),
         }
     }
 
@@ -248,16 +238,11 @@ impl SerialLog {
         let Some(read) = read.filter(|_| !overlong) else {
             return Some(garbage(line));
         };
-        if let Speaker::Linux {
-            inventory,
-            in_round,
-            ..
-        } = &mut self.speaker
-        {
-            inventory.take(&read);
+        if let Some(linux) = &mut self.linux {
+            linux.inventory.take(&read);
             match &read {
-                Line::Begun(_) => *in_round = true,
-                Line::Beat(_) | Line::Started => *in_round = false,
+                Line::Begun(_) => linux.in_round = true,
+                Line::Beat(_) | Line::Started => linux.in_round = false,
                 _ => {}
             }
         }
@@ -307,9 +292,7 @@ impl SerialLog {
 
     /// Returns the first timer that has counted fewer interrupts than before.
     fn timers(&mut self, beat: &Beat) -> Option<SerialEvent> {
-        let Speaker::Linux { timers, .. } = &mut self.speaker else {
-            return None;
-        };
+        let timers = &mut self.linux.as_mut()?.timers;
         let before = std::mem::replace(timers, beat.timers.clone());
         let mut pairs = before.iter().zip(&beat.timers).enumerate();
         let (processor, (&was, &is)) = pairs.find(|(_, (was, is))| is < was)?;

@@ -409,10 +409,11 @@ mod tests {
 
     #[test]
     fn damage_is_named() {
+        type Damage<'d> = &'d dyn Fn(&mut [u8]);
         let endian = Endian::Little;
         let (header, region) = memory(endian, 3 * PAGES + 5);
 
-        let damage: [(&dyn Fn(&mut [u8]), WorkloadError); 4] = [
+        let damages: [(Damage<'_>, WorkloadError); 4] = [
             (
                 &|region| region[4096 * 6..4096 * 7].fill(0),
                 WorkloadError::NoPage {
@@ -442,7 +443,7 @@ mod tests {
                 },
             ),
         ];
-        for (damage, error) in damage {
+        for (damage, error) in damages {
             let mut damaged = region.clone();
             damage(&mut damaged);
             assert_eq!(check(&header, &damaged), Err(error));
