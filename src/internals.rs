@@ -136,6 +136,6 @@ pub mod vmstate {
 
 /// The workload guests: the tests that build and check them.
 pub mod workload {
-    pub use crate::workload::linux::Kit;
+    pub use crate::workload::linux::LinuxGuest;
     pub use crate::workload::{Guest, guest, guests};
 }

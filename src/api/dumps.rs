@@ -8,8 +8,7 @@ use crate::parallel::side_by_side;
 use crate::qemu;
 use crate::qemu::machine::Machines;
 use crate::qemu::{
-    BuildArg, CacheConfig, FetchWatcher, Means, Opened, Pair as Builds, PairError, QemuError,
-    machine,
+    BuildArg, CacheConfig, FetchWatcher, Means, Opened, Pair as Builds, QemuError, machine,
 };
 use crate::report::{Notice, NoticeKind};
 use crate::vmstate::dump::Dump;
@@ -116,7 +115,7 @@ fn refused(old: &str, new: &str) -> String {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ObtainError {
     #[error(transparent)]
-    Builds(#[from] PairError),
+    Builds(#[from] QemuError),
     #[error(transparent)]
     Input(#[from] DumpError),
     #[error(
@@ -151,12 +150,6 @@ impl ObtainError {
             | ObtainError::DifferentMachines { .. } => true,
             ObtainError::Unreadable { .. } => false,
         }
-    }
-}
-
-impl From<QemuError> for ObtainError {
-    fn from(error: QemuError) -> Self {
-        PairError::from(error).into()
     }
 }
 

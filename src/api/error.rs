@@ -14,7 +14,7 @@ use crate::migration::accelerator::NoAccelerator;
 use crate::migration::load::BadState;
 use crate::migration::pool::RunFailure;
 use crate::owners::OwnersError;
-use crate::qemu::{PairError, QemuError};
+use crate::qemu::QemuError;
 use crate::report::read::ReadError;
 use crate::rules::known_issues::ListError;
 use crate::sweep::merge::MergeError;
@@ -50,8 +50,6 @@ pub(crate) enum Problem {
     Lists(#[from] ListError),
     #[error(transparent)]
     Dumps(#[from] ObtainError),
-    #[error(transparent)]
-    Builds(#[from] PairError),
     #[error(transparent)]
     Build(#[from] QemuError),
     #[error(transparent)]
@@ -153,7 +151,6 @@ impl Problem {
     fn is_usage(&self) -> bool {
         match self {
             Problem::Dumps(error) => error.is_usage(),
-            Problem::Builds(error) => error.is_usage(),
             Problem::Build(error) => error.is_usage(),
             Problem::Merge(error) => error.is_usage(),
             Problem::InsideRuntime

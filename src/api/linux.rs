@@ -12,7 +12,7 @@ use crate::migration::config::MigrationConfig;
 use crate::migration::linux_boot::pci_functions;
 use crate::qemu::{Cache, CacheConfig, FetchWatcher, QemuError, block_on};
 use crate::report::Notice;
-use crate::workload::linux::{Driven, Kit, Network, PciFunction, packages, targets};
+use crate::workload::linux::{Driven, LinuxGuest, Network, PciFunction, packages, targets};
 
 /// The networks that cards with a driver are connected to, the best one first.
 pub(crate) const NETWORKS: [Network; 2] = [Network::AnsweringTap, Network::Tap];
@@ -50,7 +50,7 @@ pub(crate) fn equip(
     )?
     .ok_or_else(no_linux)?;
     let (network, notice) = network::connect(config, &args, guests.transport, &NETWORKS);
-    config.linux = Some(Arc::new(Kit::new(packages, network)));
+    config.linux = Some(Arc::new(LinuxGuest::new(packages, network)));
     Ok(notice.into_iter().collect())
 }
 
@@ -63,12 +63,15 @@ pub(crate) fn kits(
     network: Network,
     cache: &CacheConfig,
     watcher: FetchWatcher<'_>,
-) -> Result<BTreeMap<String, Arc<Kit>>, Error> {
+) -> Result<BTreeMap<String, Arc<LinuxGuest>>, Error> {
     let cache = Cache::new(cache.clone()).map_err(QemuError::from)?;
     let mut kits = BTreeMap::new();
     for &arch in archs {
         if let Some(packages) = packages(arch, Driven::All, &cache, watcher)? {
-            kits.insert(arch.to_owned(), Arc::new(Kit::new(packages, network)));
+            kits.insert(
+                arch.to_owned(),
+                Arc::new(LinuxGuest::new(packages, network)),
+            );
         }
     }
     match kits.is_empty() {

@@ -5,7 +5,7 @@ use crate::api::error::{Error, Problem};
 use crate::api::names;
 use crate::devices::DeviceSet;
 use crate::model::CaseName;
-use crate::qemu::{Pair, PairError, QemuError};
+use crate::qemu::{Pair, QemuError};
 use crate::report::{Notice, NoticeKind, Policy, Report};
 
 /// Leaves the direction of the case, where there is one, and has it decide alone.
@@ -73,12 +73,8 @@ pub(crate) fn error(case: Option<&CaseName>, error: Error) -> Error {
 impl Problem {
     /// Tells whether a build that is named is not there.
     pub(crate) fn is_missing_build(&self) -> bool {
-        let of_build = match self {
-            Problem::Builds(PairError::Qemu(error)) | Problem::Build(error) => error,
-            _ => return false,
-        };
-        match of_build {
-            QemuError::Spec(error) => error.is_missing_file(),
+        match self {
+            Problem::Build(QemuError::Spec(error)) => error.is_missing_file(),
             _ => false,
         }
     }

@@ -41,7 +41,8 @@ pub struct Composition {
 }
 
 /// A device of the set that is not in the guest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{device}: {reason}")]
 pub struct Exclusion {
     /// The id.
     pub device: String,
@@ -49,43 +50,64 @@ pub struct Exclusion {
     pub reason: Reason,
 }
 
-impl fmt::Display for Exclusion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.device, self.reason)
-    }
-}
-
 /// The reason why a device is not in the guest. It is written into reports as its text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// The set has it for other architectures.
+    #[error("not a device for {arch}")]
     Architecture { arch: String },
     /// The set has it for other machines.
+    #[error("not a device for {machine}")]
     Machine { machine: String },
     /// `-device` of these builds does not take it.
+    #[error("{}", absent(*.side))]
     Absent { side: Side },
     /// The build is older than what the set asks for.
+    #[error("needs QEMU {}, {} is {version}", Release(*.since), build(*.side))]
     Before {
         side: Side,
         version: Version,
         since: Version,
     },
     /// The build is newer than the last one that has it.
+    #[error("QEMU {} was the last, {} is {version}", Release(*.until), build(*.side))]
     After {
         side: Side,
         version: Version,
         until: Version,
     },
     /// The build cannot migrate it to itself either.
+    #[error("no QEMU {}migrates it: {reason}", before(*.since))]
     Unmigratable {
         side: Side,
         reason: String,
         since: Option<Version>,
     },
     /// A guest has one of a kind, and another device is it.
+    #[error("a guest has one {kind}, here it is {taken_by}")]
     OneOf { kind: String, taken_by: String },
     /// Something that it needs is not in the guest.
+    #[error("needs {device}, which is not in the guest")]
     Needs { device: String },
+}
+
+fn build(side: Side) -> &'static str {
+    match side {
+        Side::Old => "the old build",
+        Side::New => "the new build",
+        Side::Both => "both builds",
+    }
+}
+
+fn absent(side: Side) -> String {
+    match side {
+        Side::Both => "neither build has it".to_owned(),
+        side => format!("{} does not have it", build(side)),
+    }
+}
+
+fn before(since: Option<Version>) -> String {
+    since.map_or_else(String::new, |since| format!("before {} ", Release(since)))
 }
 
 impl Reason {
@@ -95,49 +117,6 @@ impl Reason {
             self,
             Reason::Architecture { .. } | Reason::Machine { .. } | Reason::OneOf { .. }
         )
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let build = |side: &Side| match side {
-            Side::Old => "the old build",
-            Side::New => "the new build",
-            Side::Both => "both builds",
-        };
-        match self {
-            Reason::Architecture { arch } => write!(f, "not a device for {arch}"),
-            Reason::Machine { machine } => write!(f, "not a device for {machine}"),
-            Reason::Absent { side: Side::Both } => f.write_str("neither build has it"),
-            Reason::Absent { side } => write!(f, "{} does not have it", build(side)),
-            Reason::Before {
-                side,
-                version,
-                since,
-            } => {
-                let since = Release(*since);
-                write!(f, "needs QEMU {since}, {} is {version}", build(side))
-            }
-            Reason::After {
-                side,
-                version,
-                until,
-            } => {
-                let until = Release(*until);
-                write!(f, "QEMU {until} was the last, {} is {version}", build(side))
-            }
-            Reason::Unmigratable { reason, since, .. } => match since {
-                Some(since) => {
-                    let since = Release(*since);
-                    write!(f, "no QEMU before {since} migrates it: {reason}")
-                }
-                None => write!(f, "no QEMU migrates it: {reason}"),
-            },
-            Reason::OneOf { kind, taken_by } => {
-                write!(f, "a guest has one {kind}, here it is {taken_by}")
-            }
-            Reason::Needs { device } => write!(f, "needs {device}, which is not in the guest"),
-        }
     }
 }
 
@@ -271,20 +250,16 @@ impl Device {
         match &self.form {
             Form::Verbatim(argument) => vec!["-device".to_owned(), argument.clone()],
             Form::OfGuest(args) => args.clone(),
-            Form::Described {
-                bus,
-                backend,
-                properties,
-            } => {
+            Form::Described => {
                 let driver = option_value(self.driver(arch));
                 let mut text = format!("{driver},id={}", self.id);
-                if let Some(bus) = bus {
+                if let Some(bus) = &self.bus {
                     text.push_str(&format!(",bus={bus}"));
                 }
-                for (name, value) in properties {
+                for (name, value) in &self.properties {
                     text.push_str(&format!(",{name}={value}"));
                 }
-                let mut args = backend.clone();
+                let mut args = self.backend.clone();
                 args.push("-device".to_owned());
                 args.push(text);
                 args

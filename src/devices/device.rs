@@ -8,42 +8,50 @@ use serde::Deserialize;
 use crate::model::{MachineNames, Version};
 use crate::qemu::option_value;
 
-/// A device of a set.
-#[derive(Debug, Clone)]
+/// A device of a set, as the set's file has it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Device {
     /// The name in reports, and the `id=`.
     pub id: String,
-    pub(super) driver: String,
+    /// By default the id.
+    pub(super) driver: Option<String>,
     /// Other names of the driver, by the architectures that have them.
+    #[serde(default)]
     pub(super) driver_on: BTreeMap<String, String>,
-    /// The architectures that have it, every one when empty; the same goes for the machines.
-    pub(super) arch: Vec<String>,
+    /// The architectures that have it, every one when empty; the same goes for the machines. By default those of the set.
+    pub(super) arch: Option<Vec<String>>,
     /// Families: `pc-q35` is every `pc-q35-*`.
-    pub(super) machines: MachineNames,
+    pub(super) machines: Option<MachineNames>,
     pub(super) since: Option<Version>,
     pub(super) until: Option<Version>,
+    #[serde(default)]
     pub(super) needs: Vec<String>,
+    pub(super) bus: Option<String>,
+    #[serde(default)]
+    pub(super) backend: Vec<String>,
+    #[serde(default)]
+    pub(super) properties: BTreeMap<String, Value>,
     /// The kind of which a guest has one: devices of the set with the same kind exclude each other.
     pub(super) one_of: Option<String>,
     /// A build cannot migrate it even to itself, for this reason.
     pub(super) unmigratable: Option<String>,
     /// The first release that can.
     pub(super) migratable_since: Option<Version>,
-    /// Devices after it would get other addresses than without it.
-    pub(super) alone: bool,
-    /// A guest may not boot with it.
-    pub(super) boots_alone: bool,
+    /// The reason why devices after it would get other addresses than without it, if they would.
+    pub(super) alone: Option<String>,
+    /// The reason why a guest may not boot with it, if it may not.
+    pub(super) boots_alone: Option<String>,
+    #[serde(skip)]
     pub(super) form: Form,
 }
 
 /// The form that a device has on the command line.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) enum Form {
-    Described {
-        bus: Option<String>,
-        backend: Vec<String>,
-        properties: BTreeMap<String, Value>,
-    },
+    /// Made of its bus, its backend and its properties.
+    #[default]
+    Described,
     /// Handed to `-device` as the user wrote it.
     Verbatim(String),
     /// All of its options, as the user's own guest has them.
@@ -76,37 +84,24 @@ impl fmt::Display for Value {
 impl Device {
     /// Makes a device of the user's own guest: its options, and the ids of the devices that it needs.
     pub(crate) fn of_guest(
-        id: &str,
-        driver: &str,
+        id: String,
+        driver: String,
         needs: Vec<String>,
         args: Vec<String>,
     ) -> Device {
-        Device::plain(id.to_owned(), driver, needs, Form::OfGuest(args))
-    }
-
-    /// Makes a device that is the same wherever it can be had.
-    pub(super) fn plain(id: String, driver: &str, needs: Vec<String>, form: Form) -> Device {
         Device {
             id,
-            driver: driver.to_owned(),
-            driver_on: BTreeMap::new(),
-            arch: Vec::new(),
-            machines: MachineNames::default(),
-            since: None,
-            until: None,
+            driver: Some(driver),
             needs,
-            one_of: None,
-            unmigratable: None,
-            migratable_since: None,
-            alone: false,
-            boots_alone: false,
-            form,
+            form: Form::OfGuest(args),
+            ..Device::default()
         }
     }
 
     /// Returns the name that `-device` takes on an architecture.
     pub fn driver(&self, arch: &str) -> &str {
-        self.driver_on.get(arch).unwrap_or(&self.driver)
+        let driver = self.driver_on.get(arch).or(self.driver.as_ref());
+        driver.unwrap_or(&self.id)
     }
 
     /// Tells whether it is given as `-device` takes it, rather than by a set.
@@ -121,18 +116,12 @@ impl Device {
 
     /// Returns the bus that it is plugged into, if it names one.
     pub fn bus(&self) -> Option<&str> {
-        match &self.form {
-            Form::Described { bus, .. } => bus.as_deref(),
-            Form::Verbatim(_) | Form::OfGuest(_) => None,
-        }
+        self.bus.as_deref()
     }
 
     /// Tells whether a set gives it a property.
     pub(super) fn has_property(&self, name: &str) -> bool {
-        match &self.form {
-            Form::Described { properties, .. } => properties.contains_key(name),
-            Form::Verbatim(_) | Form::OfGuest(_) => false,
-        }
+        self.properties.contains_key(name)
     }
 
     /// Returns the kind of which it is the only one in a guest.
@@ -142,21 +131,17 @@ impl Device {
 
     /// Tells whether it changes the addresses of the devices after it.
     pub fn is_alone(&self) -> bool {
-        self.alone
+        self.alone.is_some()
     }
 
     /// Tells whether a guest may not boot with it.
     pub(crate) fn boots_alone(&self) -> bool {
-        self.boots_alone
+        self.boots_alone.is_some()
     }
 
     /// Returns the options for the machine itself that it comes with, `-machine nvdimm=on` for instance.
     pub fn board_options(&self) -> impl Iterator<Item = (&str, &str)> {
-        let backend = match &self.form {
-            Form::Described { backend, .. } => backend.as_slice(),
-            Form::Verbatim(_) | Form::OfGuest(_) => &[],
-        };
-        let pairs = backend.windows(2).filter_map(|pair| match pair {
+        let pairs = self.backend.windows(2).filter_map(|pair| match pair {
             [option, value] => Some((option.as_str(), value.as_str())),
             _ => None,
         });
@@ -164,10 +149,12 @@ impl Device {
     }
 
     pub(super) fn is_for_arch(&self, arch: &str) -> bool {
-        self.arch.is_empty() || self.arch.iter().any(|a| a == arch)
+        let wanted = self.arch.as_deref().unwrap_or_default();
+        wanted.is_empty() || wanted.iter().any(|a| a == arch)
     }
 
     pub(super) fn is_for_machine(&self, machine: &str) -> bool {
-        self.machines.is_empty() || self.machines.include(Some(machine))
+        let wanted = self.machines.as_ref();
+        wanted.is_none_or(|wanted| wanted.is_empty() || wanted.include(Some(machine)))
     }
 }

@@ -1,11 +1,10 @@
 //! Plugging in a device that no set has: by its bus and its properties.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::devices::{Device, DeviceSet, Driver, Form, Value};
+use crate::devices::{Device, DeviceSet, Driver, Value};
 use crate::model::Pattern;
 
 #[derive(Debug, Deserialize)]
@@ -54,14 +53,6 @@ struct Excluded {
     reason: String,
 }
 
-/// A property of a device, as a build lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Property {
-    pub name: String,
-    /// `str` or `link<rng-backend>` for instance.
-    pub kind: String,
-}
-
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     // Not external input: the file is part of the program, and a test reads it.
     toml::from_str(include_str!("../../device-sets/fallbacks.toml"))
@@ -100,12 +91,13 @@ impl FallBack {
         bus == wanted || TABLE.bus.iter().any(also)
     }
 
-    /// Returns the device with what its bus and its properties need, and nothing of the host.
+    /// Returns the device with what its bus and its properties need, and nothing of the host. A property has its name and
+    /// its type, as a build lists them: `str` or `link<rng-backend>` for instance.
     /// `number` keeps it from other devices of the guest.
     pub(crate) fn recipe(
         driver: &str,
         facts: &Driver,
-        properties: &[Property],
+        properties: &[(String, String)],
         arch: &str,
         number: usize,
     ) -> DeviceSet {
@@ -114,49 +106,45 @@ impl FallBack {
             .bus
             .iter()
             .find(|entry| Some(entry.name.as_str()) == bus && fits(&entry.arch, arch));
-        let mut devices = Vec::new();
-        let mut plug = None;
-        let mut needs = Vec::new();
+        let mut set = DeviceSet {
+            name: driver.to_owned(),
+            description: "by its bus and its properties".to_owned(),
+            ..DeviceSet::default()
+        };
+        let mut device = Device {
+            id: id_of(driver),
+            driver: Some(driver.to_owned()),
+            ..Device::default()
+        };
         if let Some(provider) = provider {
             for id in &provider.needs {
-                if let Some(set) = DeviceSet::with(id) {
-                    devices.extend(set.devices);
-                    needs.push(id.clone());
+                if let Some(with) = DeviceSet::with(id) {
+                    set.devices.extend(with.devices);
+                    device.needs.push(id.clone());
                 }
             }
-            plug = provider.plug.clone();
+            device.bus.clone_from(&provider.plug);
         }
-        let mut backend = Vec::new();
-        let mut values = BTreeMap::new();
-        for property in properties {
+        for (name, kind) in properties {
             let rule = TABLE.property.iter().find(|rule| {
-                let named = rule.name.as_ref().is_none_or(|name| *name == property.name);
-                let typed = rule.kind.as_ref().is_none_or(|kind| *kind == property.kind);
+                let named = rule.name.as_ref().is_none_or(|of| of == name);
+                let typed = rule.kind.as_ref().is_none_or(|of| of == kind);
                 let there = rule.bus.is_none() || rule.bus.as_deref() == bus;
                 named && typed && there
             });
             if let Some(rule) = rule {
-                let id = format!("n{number}-{}", values.len());
+                let id = format!("n{number}-{}", device.properties.len());
                 let filled = |text: &String| {
                     text.replace("{id}", &id)
                         .replace("{n}", &number.to_string())
                 };
-                backend.extend(rule.backend.iter().map(filled));
-                values.insert(property.name.clone(), Value::Text(filled(&rule.value)));
+                device.backend.extend(rule.backend.iter().map(filled));
+                let value = Value::Text(filled(&rule.value));
+                device.properties.insert(name.clone(), value);
             }
         }
-        let form = Form::Described {
-            bus: plug,
-            backend,
-            properties: values,
-        };
-        devices.push(Device::plain(id_of(driver), driver, needs, form));
-        DeviceSet {
-            name: driver.to_owned(),
-            description: "by its bus and its properties".to_owned(),
-            devices,
-            left_out: Vec::new(),
-        }
+        set.devices.push(device);
+        set
     }
 }
 
@@ -182,12 +170,9 @@ mod tests {
             bus: bus.map(str::to_owned),
             category: "Misc devices".to_owned(),
         };
-        let properties: Vec<Property> = properties
+        let properties: Vec<(String, String)> = properties
             .iter()
-            .map(|(name, kind)| Property {
-                name: (*name).to_owned(),
-                kind: (*kind).to_owned(),
-            })
+            .map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned()))
             .collect();
         let set = FallBack::recipe(driver, &facts, &properties, "x86_64", 7);
         let target = Target {

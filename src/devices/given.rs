@@ -23,8 +23,7 @@ impl DeviceSet {
         let mut set = DeviceSet {
             name: AD_HOC.to_owned(),
             description: "the devices of --device".to_owned(),
-            devices: Vec::new(),
-            left_out: Vec::new(),
+            ..DeviceSet::default()
         };
         for argument in arguments {
             let shipped = DeviceSet::recipe(argument, arch);
@@ -41,7 +40,7 @@ impl DeviceSet {
             let mut device = Device::verbatim(argument)?;
             let taken = |id: &str| set.devices.iter().any(|d| d.id == id);
             if let (true, id) = (taken(&device.id), device.id.clone()) {
-                if device.id != device.driver {
+                if device.driver.as_ref() != Some(&id) {
                     return Err(DeviceError::Argument {
                         argument: argument.clone(),
                         reason: format!("there is a device with id `{id}` already"),
@@ -86,8 +85,11 @@ impl Device {
         }
         let id = id.unwrap_or_else(|| driver.clone());
         Ok(Device {
+            id,
+            driver: Some(driver),
             since: json.then_some(JSON_DEVICE),
-            ..Device::plain(id, &driver, Vec::new(), Form::Verbatim(argument.to_owned()))
+            form: Form::Verbatim(argument.to_owned()),
+            ..Device::default()
         })
     }
 }

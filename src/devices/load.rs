@@ -7,9 +7,9 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::devices::{Device, DeviceError, DeviceSet, Form, LeftOut, Value};
+use crate::devices::{Device, DeviceError, DeviceSet, LeftOut};
 use crate::input::read_text;
-use crate::model::{MachineNames, Version, hidden_line};
+use crate::model::{MachineNames, hidden_line};
 use crate::qemu::is_id;
 
 /// The fault of a text that could pass for something else where it is shown.
@@ -27,37 +27,12 @@ struct File {
     #[serde(default)]
     machines: MachineNames,
     #[serde(default)]
-    device: Vec<Spanned<Entry>>,
+    device: Vec<Spanned<Device>>,
     #[serde(default)]
     left_out: Vec<Spanned<LeftOut>>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    id: String,
-    driver: Option<String>,
-    #[serde(default)]
-    driver_on: BTreeMap<String, String>,
-    arch: Option<Vec<String>>,
-    machines: Option<MachineNames>,
-    since: Option<Version>,
-    until: Option<Version>,
-    #[serde(default)]
-    needs: Vec<String>,
-    bus: Option<String>,
-    #[serde(default)]
-    backend: Vec<String>,
-    #[serde(default)]
-    properties: BTreeMap<String, Value>,
-    one_of: Option<String>,
-    unmigratable: Option<String>,
-    migratable_since: Option<Version>,
-    alone: Option<String>,
-    boots_alone: Option<String>,
-}
-
-impl Entry {
+impl Device {
     /// Returns what is wrong with the entry itself, whatever else is in the set.
     fn fault(&self) -> Option<String> {
         if !is_id(&self.id) {
@@ -72,11 +47,9 @@ impl Entry {
                 return Some(format!("`{driver}` is not the name of a driver"));
             }
         }
-        for (key, instead) in [("id", "id"), ("driver", "driver"), ("bus", "bus")] {
-            if self.properties.contains_key(key) {
-                return Some(format!(
-                    "the property {key} is given by the key `{instead}`"
-                ));
+        for key in ["id", "driver", "bus"] {
+            if self.has_property(key) {
+                return Some(format!("the property {key} is given by the key `{key}`"));
             }
         }
         if self.backend.first().is_some_and(|o| !o.starts_with('-')) {
@@ -200,7 +173,12 @@ impl DeviceSet {
         let mut devices: Vec<Option<Device>> = read
             .device
             .into_iter()
-            .map(|entry| Some(Device::new(entry.into_inner(), &read.arch, &read.machines)))
+            .map(|entry| {
+                let mut device = entry.into_inner();
+                device.arch.get_or_insert_with(|| read.arch.clone());
+                device.machines.get_or_insert_with(|| read.machines.clone());
+                Some(device)
+            })
             .collect();
         Ok(DeviceSet {
             name: read.name,
@@ -242,29 +220,4 @@ fn in_order(needs: &[Vec<usize>]) -> Result<Vec<usize>, usize> {
         visit(i, needs, &mut Vec::new(), &mut done)?;
     }
     Ok(done)
-}
-
-impl Device {
-    fn new(entry: Entry, arch: &[String], machines: &MachineNames) -> Device {
-        Device {
-            driver: entry.driver.unwrap_or_else(|| entry.id.clone()),
-            id: entry.id,
-            driver_on: entry.driver_on,
-            arch: entry.arch.unwrap_or_else(|| arch.to_vec()),
-            machines: entry.machines.unwrap_or_else(|| machines.clone()),
-            since: entry.since,
-            until: entry.until,
-            needs: entry.needs,
-            one_of: entry.one_of,
-            unmigratable: entry.unmigratable,
-            migratable_since: entry.migratable_since,
-            alone: entry.alone.is_some(),
-            boots_alone: entry.boots_alone.is_some(),
-            form: Form::Described {
-                bus: entry.bus,
-                backend: entry.backend,
-                properties: entry.properties,
-            },
-        }
-    }
 }

@@ -20,7 +20,7 @@ pub use compose::{Known, Reason, Target};
 pub(crate) use device::Device;
 pub(crate) use drivers::Driver;
 pub use drivers::Drivers;
-pub(crate) use fallback::{FallBack, Property};
+pub(crate) use fallback::FallBack;
 pub use set::DeviceSet;
 pub(crate) use set::LeftOut;
 

@@ -8,7 +8,7 @@ use crate::devices::{Device, DeviceError};
 use crate::model::Pattern;
 
 /// A named list of devices.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct DeviceSet {
     pub name: String,
     pub description: String,
@@ -40,14 +40,13 @@ impl DeviceSet {
         let mut ids = BTreeSet::new();
         DeviceSet {
             name: name.to_owned(),
-            description: String::new(),
             devices: sets
                 .into_iter()
                 .flat_map(|set| &set.devices)
                 .filter(|device| ids.insert(device.id.as_str()))
                 .cloned()
                 .collect(),
-            left_out: Vec::new(),
+            ..DeviceSet::default()
         }
     }
 
@@ -57,7 +56,7 @@ impl DeviceSet {
             name: name.to_owned(),
             description: "the devices of the user's own guest".to_owned(),
             devices,
-            left_out: Vec::new(),
+            ..DeviceSet::default()
         }
     }
 

@@ -4,7 +4,6 @@ use crate::guest::Idle;
 use crate::guest::lines::{Arg, Treated, omission};
 use crate::guest::options::Composer;
 use crate::guest::opts::{Opts, Setting, bytes, is_word, join};
-use crate::qemu::is_id;
 use crate::report::GuestReason;
 
 /// The options of a machine that name its firmware.
@@ -124,19 +123,16 @@ fn empty_node(name: &str, size: u64, read_only: bool) -> Arg {
 }
 
 /// Puts an empty node in the place of one that a device uses; layers below it are not needed.
-pub(super) fn blockdev(composer: &mut Composer, value: &str) -> Treated {
-    let opts = Opts::parse(value, "driver").unwrap_or_default();
-    let Some(name) = opts.get("node-name").filter(|name| is_id(name)) else {
-        return Treated::left_out(GuestReason::Malformed);
-    };
-    let Some(driver) = composer.defined.disks.get(name).cloned() else {
-        return Treated::left_out(GuestReason::PartOfAnother);
-    };
+pub(super) fn blockdev(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
+    let opts = Opts::parse(value, "driver")?;
+    let name = opts.id("node-name")?;
+    let driver = composer.defined.disks.get(name).cloned();
+    let driver = driver.ok_or(GuestReason::PartOfAnother)?;
     let size = size_for(composer, name, &driver);
     let read_only = Node::of(&opts).read_only;
     let reason = medium(composer, FLASH.contains(&driver.as_str()));
-    Treated::replaced([empty_node(name, size, read_only)], reason)
-        .because(format!("it has {size} bytes"))
+    let treated = Treated::replaced([empty_node(name, size, read_only)], reason);
+    Ok(treated.because(format!("it has {size} bytes")))
 }
 
 /// Returns why a medium is an empty one. A guest does not get far in a firmware that is.
@@ -167,7 +163,7 @@ pub(super) const SETTINGS: &[&str] = &[
 pub(super) const SEEN: &[&str] = &["if", "index", "bus", "unit", "media", "id"];
 
 /// Puts an empty drive in the place of one.
-pub(super) fn drive(composer: &mut Composer, value: &str) -> Treated {
+pub(super) fn drive(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
     let opts = Opts::parse(value, "").unwrap_or_default();
     let interface = opts.get("if").unwrap_or_default().to_owned();
     let unit = opts.get("unit").or(opts.get("index")).unwrap_or("0");
@@ -212,15 +208,15 @@ pub(super) fn drive(composer: &mut Composer, value: &str) -> Treated {
     let reason = medium(composer, is_flash);
     let value = join(kept.iter().map(|(name, value)| (*name, value.as_str())));
     let arg = [Arg::new("-drive", value)];
-    match has_medium {
+    let treated = match has_medium {
         true => Treated::replaced(arg, reason),
         false => Treated::kept(arg),
-    }
-    .without(without)
+    };
+    Ok(treated.without(without))
 }
 
 /// Puts an empty drive in the place of `-hda FILE` and the like.
-pub(super) fn shorthand(composer: &mut Composer, option: &str) -> Treated {
+pub(super) fn shorthand(composer: &mut Composer, option: &str) -> Result<Treated, GuestReason> {
     let place = match option {
         "hda" => "index=0,media=disk",
         "hdb" => "index=1,media=disk",
@@ -246,11 +242,15 @@ const SHIPPED: &[&str] = &[
 ];
 
 /// Keeps firmware that each build has of its own.
-pub(super) fn bios(value: &str) -> Treated {
+pub(super) fn bios(value: &str) -> Result<Treated, GuestReason> {
     let name = value.rsplit('/').next().unwrap_or_default();
-    match SHIPPED.iter().find(|known| **known == name) {
-        Some(known) if *known == value => Treated::kept([Arg::new("-bios", *known)]),
-        Some(known) => Treated::replaced([Arg::new("-bios", *known)], GuestReason::OwnFirmware),
-        None => Treated::replaced([], GuestReason::OwnFirmware),
-    }
+    let known = SHIPPED.iter().find(|known| **known == name);
+    let args: Vec<Arg> = known
+        .map(|known| Arg::new("-bios", *known))
+        .into_iter()
+        .collect();
+    Ok(match known {
+        Some(known) if *known == value => Treated::kept(args),
+        _ => Treated::replaced(args, GuestReason::OwnFirmware),
+    })
 }

@@ -4,7 +4,6 @@ use crate::guest::block::FLASH;
 use crate::guest::lines::{Arg, Treated, omission};
 use crate::guest::options::Composer;
 use crate::guest::opts::{Opts, Setting, is_name, is_number, is_word, join};
-use crate::qemu::is_id;
 use crate::report::{GuestReason, Omission};
 
 /// Options of machines that the guest shows or that its state depends on. A `*` at the end is any rest.
@@ -82,7 +81,7 @@ fn machine_reason(name: &str) -> GuestReason {
 }
 
 /// Keeps the machine type and the options that matter.
-pub(super) fn machine(composer: &mut Composer, value: &str) -> Treated {
+pub(super) fn machine(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
     let opts = Opts::parse(value, "type").unwrap_or_default();
     let mut without = Vec::new();
     for (name, setting) in &opts.items {
@@ -117,10 +116,7 @@ pub(super) fn machine(composer: &mut Composer, value: &str) -> Treated {
             _ => without.push(omission(name, machine_reason(name))),
         }
     }
-    let options = &composer.board.machine_options;
-    let machine = composer.machine.iter().chain(options).map(String::as_str);
-    let machine = machine.collect::<Vec<_>>().join(",");
-    Treated::kept_elsewhere(Arg::new("-machine", machine)).without(without)
+    Ok(Treated::kept([]).without(without))
 }
 
 fn fits(patterns: &[&str], name: &str) -> bool {
@@ -137,9 +133,12 @@ fn add_option(composer: &mut Composer, option: &str) {
 }
 
 /// Keeps an option that older releases have a name of its own for.
-pub(super) fn machine_option(composer: &mut Composer, option: &str) -> Treated {
+pub(super) fn machine_option(
+    composer: &mut Composer,
+    option: &str,
+) -> Result<Treated, GuestReason> {
     add_option(composer, option);
-    Treated::kept_elsewhere(Arg::new("-machine", option))
+    Ok(Treated::kept([]))
 }
 
 /// Keeps those settings of an option that `kept` accepts.
@@ -148,10 +147,8 @@ fn sift(
     value: &str,
     implied: &str,
     kept: impl Fn(&str, &str) -> Result<(), GuestReason>,
-) -> Treated {
-    let Some(opts) = Opts::parse(value, implied) else {
-        return Treated::left_out(GuestReason::Malformed);
-    };
+) -> Result<Treated, GuestReason> {
+    let opts = Opts::parse(value, implied)?;
     let mut items = Vec::new();
     let mut without: Vec<Omission> = Vec::new();
     let mut reason = GuestReason::UnknownSetting;
@@ -172,8 +169,8 @@ fn sift(
         }
     }
     match items.is_empty() {
-        true => Treated::left_out(reason),
-        false => Treated::kept([Arg::new(option, join(items))]).without(without),
+        true => Err(reason),
+        false => Ok(Treated::kept([Arg::new(option, join(items))]).without(without)),
     }
 }
 
@@ -186,7 +183,7 @@ fn known(names: &[&str], name: &str, is_sound: bool) -> Result<(), GuestReason> 
 }
 
 /// Keeps the number and the topology of the processors.
-pub(super) fn smp(value: &str) -> Treated {
+pub(super) fn smp(value: &str) -> Result<Treated, GuestReason> {
     const NAMES: &[&str] = &[
         "cpus", "maxcpus", "sockets", "drawers", "books", "dies", "clusters", "modules", "cores",
         "threads",
@@ -197,7 +194,7 @@ pub(super) fn smp(value: &str) -> Treated {
 }
 
 /// Keeps the nodes, distances and caches of NUMA.
-pub(super) fn numa(composer: &Composer, value: &str) -> Treated {
+pub(super) fn numa(composer: &Composer, value: &str) -> Result<Treated, GuestReason> {
     const NAMES: &[&str] = &[
         "type",
         "nodeid",
@@ -232,21 +229,20 @@ pub(super) fn numa(composer: &Composer, value: &str) -> Treated {
         "memdev" if objects.contains(value) => Ok(()),
         "memdev" => Err(GuestReason::NotInTheGuest),
         _ => known(NAMES, name, is_word(value)),
-    });
+    })?;
     match treated.without.is_empty() {
-        true => treated,
+        true => Ok(treated),
         // A node without its memory is another machine.
-        false => Treated::left_out(GuestReason::UnknownSetting),
+        false => Err(GuestReason::UnknownSetting),
     }
 }
 
 /// Keeps a property of a type of device, unless it leads out of the guest.
-pub(super) fn global(value: &str) -> Treated {
+pub(super) fn global(value: &str) -> Result<Treated, GuestReason> {
     let opts = match value.split_once('=') {
         Some((name, setting)) if !matches!(name, "driver" | "property" | "value") => {
-            let Some((driver, property)) = name.rsplit_once('.') else {
-                return Treated::left_out(GuestReason::Malformed);
-            };
+            let name = name.rsplit_once('.');
+            let (driver, property) = name.ok_or(GuestReason::Malformed)?;
             [driver, property, setting].map(str::to_owned)
         }
         _ => {
@@ -257,31 +253,29 @@ pub(super) fn global(value: &str) -> Treated {
     };
     let [driver, property, setting] = &opts;
     if !is_name(driver) || !is_name(property) || setting.is_empty() {
-        return Treated::left_out(GuestReason::Malformed);
+        return Err(GuestReason::Malformed);
     }
     if driver.starts_with("kvm-") {
-        return Treated::left_out(GuestReason::Accelerator);
+        return Err(GuestReason::Accelerator);
     }
-    if let Err(reason) = super::device::property(property, setting) {
-        return Treated::left_out(reason);
-    }
+    super::device::property(property, setting)?;
     let value = join([
         ("driver", driver.as_str()),
         ("property", property),
         ("value", setting),
     ]);
-    Treated::kept([Arg::new("-global", value)])
+    Ok(Treated::kept([Arg::new("-global", value)]))
 }
 
 /// Keeps the settings of the clock.
-pub(super) fn rtc(value: &str) -> Treated {
+pub(super) fn rtc(value: &str) -> Result<Treated, GuestReason> {
     sift("-rtc", value, "base", |name, value| {
         known(&["base", "clock", "driftfix"], name, is_word(value))
     })
 }
 
 /// Keeps the boot order, which the guest's firmware reads.
-pub(super) fn boot(value: &str) -> Treated {
+pub(super) fn boot(value: &str) -> Result<Treated, GuestReason> {
     const NAMES: &[&str] = &[
         "order",
         "once",
@@ -297,10 +291,10 @@ pub(super) fn boot(value: &str) -> Treated {
 }
 
 /// Keeps a table of the firmware that is given as text.
-pub(super) fn smbios(value: &str) -> Treated {
+pub(super) fn smbios(value: &str) -> Result<Treated, GuestReason> {
     let opts = Opts::parse(value, "").unwrap_or_default();
     if opts.has("file") {
-        return Treated::left_out(GuestReason::HostFile);
+        return Err(GuestReason::HostFile);
     }
     sift("-smbios", value, "", |name, _| match name {
         "path" => Err(GuestReason::HostFile),
@@ -310,19 +304,19 @@ pub(super) fn smbios(value: &str) -> Treated {
 }
 
 /// Keeps the identity of the guest.
-pub(super) fn uuid(value: &str) -> Treated {
+pub(super) fn uuid(value: &str) -> Result<Treated, GuestReason> {
     let is_uuid = value.len() == 36 && value.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     match is_uuid {
-        true => Treated::kept([Arg::new("-uuid", value)]),
-        false => Treated::left_out(GuestReason::Malformed),
+        true => Ok(Treated::kept([Arg::new("-uuid", value)])),
+        false => Err(GuestReason::Malformed),
     }
 }
 
 /// Keeps a text that the guest reads, and no file.
-pub(super) fn fw_cfg(value: &str) -> Treated {
+pub(super) fn fw_cfg(value: &str) -> Result<Treated, GuestReason> {
     let opts = Opts::parse(value, "name").unwrap_or_default();
     if opts.has("file") {
-        return Treated::left_out(GuestReason::HostFile);
+        return Err(GuestReason::HostFile);
     }
     sift("-fw_cfg", value, "name", |name, _| {
         known(&["name", "string"], name, true)
@@ -330,33 +324,27 @@ pub(super) fn fw_cfg(value: &str) -> Treated {
 }
 
 /// Keeps the display adapter of the board.
-pub(super) fn vga(value: &str) -> Treated {
+pub(super) fn vga(value: &str) -> Result<Treated, GuestReason> {
     const KINDS: &[&str] = &["std", "cirrus", "vmware", "qxl", "virtio", "none"];
-    match KINDS.iter().find(|kind| **kind == value) {
-        Some(kind) => Treated::kept([Arg::new("-vga", *kind)]),
-        None => Treated::left_out(GuestReason::UnknownDevice),
-    }
+    one_of(KINDS, "-vga", value)
 }
 
 /// Keeps an input device on the bus of the board.
-pub(super) fn usbdevice(value: &str) -> Treated {
-    match ["tablet", "mouse", "keyboard"]
-        .iter()
-        .find(|kind| **kind == value)
-    {
-        Some(kind) => Treated::kept([Arg::new("-usbdevice", *kind)]),
-        None => Treated::left_out(GuestReason::UnknownDevice),
+pub(super) fn usbdevice(value: &str) -> Result<Treated, GuestReason> {
+    one_of(&["tablet", "mouse", "keyboard"], "-usbdevice", value)
+}
+
+fn one_of(kinds: &[&str], option: &'static str, value: &str) -> Result<Treated, GuestReason> {
+    match kinds.contains(&value) {
+        true => Ok(Treated::kept([Arg::new(option, value)])),
+        false => Err(GuestReason::UnknownDevice),
     }
 }
 
 /// Puts a hub in the place of a network backend.
-pub(super) fn netdev(composer: &mut Composer, value: &str) -> Treated {
-    let Some(opts) = Opts::parse(value, "type") else {
-        return Treated::left_out(GuestReason::Malformed);
-    };
-    let Some(id) = opts.get("id").filter(|id| is_id(id)) else {
-        return Treated::left_out(GuestReason::Malformed);
-    };
+pub(super) fn netdev(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
+    let opts = Opts::parse(value, "type")?;
+    let id = opts.id("id")?;
     composer.hubs += 1;
     let hub = composer.hubs.to_string();
     let arg = Arg::new(
@@ -369,31 +357,31 @@ pub(super) fn netdev(composer: &mut Composer, value: &str) -> Treated {
         true => GuestReason::HostNetworkQueues,
         false => GuestReason::HostNetwork,
     };
-    Treated::replaced([arg], reason)
+    Ok(Treated::replaced([arg], reason))
 }
 
 /// Keeps the network card of an old option on a hub, and leaves its backend out.
-pub(super) fn net(composer: &mut Composer, value: &str) -> Treated {
+pub(super) fn net(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
     let opts = Opts::parse(value, "type").unwrap_or_default();
     match opts.get("type") {
-        Some("none") => Treated::kept([Arg::new("-net", "none")]),
+        Some("none") => Ok(Treated::kept([Arg::new("-net", "none")])),
         Some("nic") => {
             let known = opts
                 .get("netdev")
                 .filter(|id| composer.defined.netdevs.contains(*id));
-            card(composer, &opts, known)
+            Ok(card(composer, &opts, known))
         }
-        _ => Treated::left_out(GuestReason::HostNetwork),
+        _ => Err(GuestReason::HostNetwork),
     }
 }
 
 /// Keeps the network card, and puts a hub in the place of its backend.
-pub(super) fn nic(composer: &mut Composer, value: &str) -> Treated {
+pub(super) fn nic(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
     let opts = Opts::parse(value, "type").unwrap_or_default();
-    match opts.get("type") {
+    Ok(match opts.get("type") {
         Some("none") => Treated::kept([Arg::new("-nic", "none")]),
         _ => card(composer, &opts, None),
-    }
+    })
 }
 
 fn card(composer: &mut Composer, opts: &Opts, netdev: Option<&str>) -> Treated {
@@ -424,71 +412,65 @@ fn card(composer: &mut Composer, opts: &Opts, netdev: Option<&str>) -> Treated {
 }
 
 /// Puts a null device in the place of a character device.
-pub(super) fn chardev(composer: &mut Composer, value: &str) -> Treated {
-    let opts = Opts::parse(value, "backend").unwrap_or_default();
-    let Some(id) = opts.get("id").filter(|id| is_id(id)) else {
-        return Treated::left_out(GuestReason::Malformed);
-    };
+pub(super) fn chardev(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
+    let opts = Opts::parse(value, "backend")?;
+    let id = opts.id("id")?;
     if composer.defined.monitors.contains(id) {
-        return Treated::left_out(GuestReason::Monitor);
+        return Err(GuestReason::Monitor);
     }
     // The console of the guest is defined where the guest is started.
     if composer.board.console.as_deref() == Some(id) {
-        return Treated::replaced([], GuestReason::HostChannel);
+        return Ok(Treated::replaced([], GuestReason::HostChannel));
     }
     let arg = Arg::new("-chardev", join([("backend", "null"), ("id", id)]));
-    Treated::replaced([arg], GuestReason::HostChannel)
+    Ok(Treated::replaced([arg], GuestReason::HostChannel))
 }
 
 /// Puts a null device behind a serial port. The first one is where the workload guest speaks.
-pub(super) fn serial(composer: &mut Composer, value: &str) -> Treated {
+pub(super) fn serial(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
     let named = value.strip_prefix("chardev:");
     let named = named.filter(|id| composer.defined.chardevs.contains(*id));
-    if value == "none" {
-        return Treated::kept([Arg::new("-serial", "none")]);
-    }
+    let is_first = composer.board.console.is_none();
     if let Some(id) = named {
-        if composer.board.console.is_none() {
+        if is_first {
             composer.speak_on(id);
         }
-        return Treated::kept([Arg::new("-serial", format!("chardev:{id}"))]);
+        return Ok(Treated::kept([Arg::new("-serial", value)]));
     }
-    if composer.board.console.is_none() {
-        let id = "migcompat-serial";
-        composer.board.console = Some(id.to_owned());
-        let arg = Arg::new("-serial", format!("chardev:{id}"));
-        return Treated::replaced([arg], GuestReason::HostChannel);
+    if !is_first || value == "none" {
+        return port("-serial", value);
     }
-    Treated::replaced([Arg::new("-serial", "null")], GuestReason::HostChannel)
+    composer.board.console = Some(SERIAL.to_owned());
+    let arg = Arg::new("-serial", format!("chardev:{SERIAL}"));
+    Ok(Treated::replaced([arg], GuestReason::HostChannel))
 }
 
+/// The chardev of the first serial port where the guest has none for it.
+pub(super) const SERIAL: &str = "migcompat-serial";
+
 /// Puts a null device behind a port.
-pub(super) fn port(option: &'static str, value: &str) -> Treated {
-    match value {
+pub(super) fn port(option: &'static str, value: &str) -> Result<Treated, GuestReason> {
+    Ok(match value {
         "none" => Treated::kept([Arg::new(option, "none")]),
         _ => Treated::replaced([Arg::new(option, "null")], GuestReason::HostChannel),
-    }
+    })
 }
 
 /// Puts a silent backend in the place of the host's sound.
-pub(super) fn audiodev(value: &str) -> Treated {
-    let opts = Opts::parse(value, "driver").unwrap_or_default();
-    let Some(id) = opts.get("id").filter(|id| is_id(id)) else {
-        return Treated::left_out(GuestReason::Malformed);
-    };
+pub(super) fn audiodev(value: &str) -> Result<Treated, GuestReason> {
+    let opts = Opts::parse(value, "driver")?;
+    let id = opts.id("id")?;
     let arg = Arg::new("-audiodev", join([("driver", "none"), ("id", id)]));
-    match opts.get("driver") {
+    Ok(match opts.get("driver") {
         Some("none") => Treated::kept([arg]),
         _ => Treated::replaced([arg], GuestReason::HostAudio),
-    }
+    })
 }
 
 /// Puts a made-up folder in the place of one of the host.
-pub(super) fn fsdev(value: &str) -> Treated {
-    let opts = Opts::parse(value, "fsdriver").unwrap_or_default();
-    let Some(id) = opts.get("id").filter(|id| is_id(id)) else {
-        return Treated::left_out(GuestReason::Malformed);
-    };
+pub(super) fn fsdev(value: &str) -> Result<Treated, GuestReason> {
+    let opts = Opts::parse(value, "fsdriver")?;
+    let id = opts.id("id")?;
     let arg = Arg::new("-fsdev", join([("fsdriver", "synth"), ("id", id)]));
-    Treated::replaced([arg], GuestReason::HostFolder)
+    Ok(Treated::replaced([arg], GuestReason::HostFolder))
 }

@@ -3,8 +3,6 @@
 //! The words that QEMU would get are looked at, whichever key of the set they come from. An option is refused unless a
 //! guest of the user's own may have it too, and has it unchanged.
 
-use std::fmt;
-
 use serde_json::Value;
 
 use crate::devices::DeviceSet;
@@ -28,7 +26,8 @@ const OF_THE_HOST: &[&str] = &[
 ];
 
 /// A part of a set that may lead out of the guest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{device}`: {what}")]
 pub(crate) struct Leak {
     /// The device with which it comes.
     pub device: String,
@@ -36,35 +35,18 @@ pub(crate) struct Leak {
 }
 
 /// The kind of a [`Leak`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum What {
     /// A word that stands where an option has to stand, or an option of no guest.
+    #[error("`{0}` is none of the options that concern the guest alone")]
     Option(String),
     /// A type of device that is one of the host.
+    #[error("the device type {0} is one of the host")]
     Driver(String),
     /// A setting of an option.
+    #[error("`{setting}` of {option} may lead out of the guest")]
     Setting { option: String, setting: String },
 }
-
-impl fmt::Display for Leak {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`: ", self.device)?;
-        match &self.what {
-            What::Option(option) => {
-                write!(
-                    f,
-                    "`{option}` is none of the options that concern the guest alone"
-                )
-            }
-            What::Driver(driver) => write!(f, "the device type {driver} is one of the host"),
-            What::Setting { option, setting } => {
-                write!(f, "`{setting}` of {option} may lead out of the guest")
-            }
-        }
-    }
-}
-
-impl std::error::Error for Leak {}
 
 /// Checks that the devices of a set concern the guest alone, as they are plugged in on an architecture.
 ///
@@ -84,36 +66,36 @@ pub(crate) fn confine_words<'d>(
     devices: impl Iterator<Item = (&'d str, Vec<String>)>,
     arch: &str,
 ) -> Result<(), Leak> {
-    let mut options = Vec::new();
+    let (mut owners, mut options) = (Vec::new(), Vec::new());
     for (id, words) in devices {
-        let leak = |what| Leak {
-            device: id.to_owned(),
-            what,
-        };
         let mut words = words.into_iter();
         while let Some(word) = words.next() {
             // QEMU takes one dash or two.
-            let name = word.strip_prefix('-').map(|name| {
-                let name = name.strip_prefix('-').unwrap_or(name);
-                name.to_owned()
-            });
+            let name = word.strip_prefix("--").or(word.strip_prefix('-'));
             match (name, words.next()) {
-                (Some(name), Some(value)) if !value.starts_with('-') => options.push((
-                    id.to_owned(),
-                    Given {
+                (Some(name), Some(value)) if !value.starts_with('-') => {
+                    owners.push(id);
+                    options.push(Given {
                         line: 0,
-                        name,
+                        name: name.to_owned(),
                         value: Some(value),
-                    },
-                )),
-                _ => return Err(leak(What::Option(word))),
+                    });
+                }
+                _ => {
+                    return Err(Leak {
+                        device: id.to_owned(),
+                        what: What::Option(word),
+                    });
+                }
             }
         }
     }
-    let given: Vec<Given> = options.iter().map(|(_, given)| given.clone()).collect();
-    let mut composer = Composer::new(Some(arch.to_owned()), Defined::of(&given));
-    for (device, given) in options {
-        check(&mut composer, &given).map_err(|what| Leak { device, what })?;
+    let mut composer = Composer::new(Some(arch.to_owned()), Defined::of(&options));
+    for (id, given) in owners.into_iter().zip(&options) {
+        check(&mut composer, given).map_err(|what| Leak {
+            device: id.to_owned(),
+            what,
+        })?;
     }
     Ok(())
 }
@@ -200,7 +182,7 @@ impl Settings {
             option: option.to_owned(),
             setting: value.to_owned(),
         };
-        let opts = Opts::parse(value, implied).ok_or_else(whole)?;
+        let opts = Opts::parse(value, implied).map_err(|_| whole())?;
         let json = value.trim_start().starts_with('{');
         // A release that takes no JSON would see settings of its own behind a comma.
         let has_comma = |setting: &Setting| match setting {

@@ -1,6 +1,6 @@
 //! The CPU of a guest.
 
-use crate::guest::lines::{Arg, Treated, omission};
+use crate::guest::lines::{Treated, omission};
 use crate::guest::options::Composer;
 use crate::report::GuestReason;
 
@@ -14,17 +14,13 @@ const ENFORCED: &[&str] = &[
     "invtsc",
 ];
 
-/// Models that KVM alone has.
-const OF_THE_HOST: &[&str] = &["host"];
-
 /// Keeps the model and its flags. Whether that of the host can be had is known once there is an accelerator.
-pub(super) fn cpu(composer: &mut Composer, value: &str) -> Treated {
+pub(super) fn cpu(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
     let mut parts = value.split(',').map(str::trim);
     let model = parts.next().unwrap_or_default();
     if !is_flag(model) || matches!(model, "help" | "?") {
-        return Treated::left_out(GuestReason::Malformed);
+        return Err(GuestReason::Malformed);
     }
-    let is_of_host = OF_THE_HOST.contains(&model);
     let mut kept = vec![model.to_owned()];
     let mut without = Vec::new();
     for flag in parts.filter(|flag| !flag.is_empty()) {
@@ -38,12 +34,12 @@ pub(super) fn cpu(composer: &mut Composer, value: &str) -> Treated {
         }
     }
     let cpu = kept.join(",");
-    if is_of_host {
+    if model == "host" {
         composer.board.host_cpu = Some(cpu);
-        return Treated::replaced([], GuestReason::HostCpu);
+        return Ok(Treated::replaced([], GuestReason::HostCpu));
     }
-    composer.board.cpu = Some(cpu.clone());
-    Treated::kept_elsewhere(Arg::new("-cpu", cpu)).without(without)
+    composer.board.cpu = Some(cpu);
+    Ok(Treated::kept([]).without(without))
 }
 
 fn is_flag(text: &str) -> bool {

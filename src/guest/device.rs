@@ -1,14 +1,11 @@
 //! The devices of a guest: those whose own backends are replaced stay as they are, those of the host are left out.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value};
 
 use crate::devices::{Device, DeviceSet};
 use crate::guest::lines::{Arg, Treated, omission};
 use crate::guest::options::{Composer, Defined};
 use crate::guest::opts::{Opts, Setting, is_name, is_word, join};
-use crate::qemu::is_id;
 use crate::qemu::machine;
 use crate::report::{GuestReason, Treatment};
 
@@ -97,23 +94,21 @@ pub(super) fn property(name: &str, value: &str) -> Result<(), GuestReason> {
     }
 }
 
-/// Returns the names that a property has to refer to, where it does.
-fn backends<'d>(
-    defined: &'d Defined,
-    driver: &str,
-    name: &str,
-) -> Option<Vec<&'d BTreeSet<String>>> {
-    Some(match name {
-        "netdev" => vec![&defined.netdevs],
-        "chardev" => vec![&defined.chardevs],
-        "audiodev" => vec![&defined.audiodevs],
-        "fsdev" => vec![&defined.fsdevs],
-        "tpmdev" => Vec::new(),
+/// Tells whether a property refers to something that the guest has not.
+fn is_dangling(defined: &Defined, driver: &str, name: &str, value: &str) -> bool {
+    let names = match name {
+        "drive" => return !defined.nodes.contains_key(value),
+        "netdev" => &defined.netdevs,
+        "chardev" => &defined.chardevs,
+        "audiodev" => &defined.audiodevs,
+        "fsdev" => &defined.fsdevs,
+        "tpmdev" => return true,
         "memdev" | "persistent-memdev" | "volatile-memdev" | "lsa" | "rng" | "cryptodev"
-        | "iothread" | "canbus" | "canbus0" | "canbus1" | "iommufd" => vec![&defined.objects],
-        "pmrdev" if driver == "nvme" => vec![&defined.objects],
-        _ => return None,
-    })
+        | "iothread" | "canbus" | "canbus0" | "canbus1" | "iommufd" => &defined.objects,
+        "pmrdev" if driver == "nvme" => &defined.objects,
+        _ => return false,
+    };
+    !names.contains(value)
 }
 
 /// Drivers of buses, by the beginning of the names of what sits on them: a device that names no bus takes the first.
@@ -133,35 +128,41 @@ const CONTROLLERS: &[(&str, &[&str])] = &[
 ];
 
 /// Decides what becomes of a device. One that is left out leaves out what sits on its buses, too.
-pub(super) fn device(composer: &mut Composer, value: &str) -> Treated {
+pub(super) fn device(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
     let treated = treat(composer, value);
-    if treated.treatment == Treatment::LeftOut {
-        let opts = Opts::parse(value, "driver").unwrap_or_default();
-        composer.lacking.extend(opts.get("id").map(str::to_owned));
+    if treated
+        .as_ref()
+        .is_ok_and(|treated| treated.treatment != Treatment::LeftOut)
+    {
+        return treated;
     }
+    let opts = Opts::parse(value, "driver").unwrap_or_default();
+    composer.lacking.extend(opts.get("id").map(str::to_owned));
     treated
 }
 
-fn treat(composer: &mut Composer, value: &str) -> Treated {
-    let Some(opts) = Opts::parse(value, "driver") else {
-        return Treated::left_out(GuestReason::Malformed);
-    };
+fn treat(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
+    let opts = Opts::parse(value, "driver")?;
     let given = opts.get("driver").unwrap_or_default();
     if !is_name(given) {
-        return Treated::left_out(GuestReason::Malformed);
+        return Err(GuestReason::Malformed);
     }
     let arch = composer.arch.clone();
     let arch = arch.as_deref().unwrap_or(machine::USUAL_ARCHITECTURE);
     let stands = STANDS_FOR.iter().find(|(of, _)| *of == given);
     let driver = stands.map_or(given, |(_, by)| *by).to_owned();
-    if let Err((reason, detail)) = plugged_in(&driver, arch) {
-        let treated = Treated::left_out(reason);
-        return match detail {
-            Some(detail) => treated.because(detail),
-            None => treated,
-        };
+    if !is_plugged_in(&driver, arch) {
+        let why = DeviceSet::left_out(&driver).ok_or(GuestReason::UnknownDevice)?;
+        return Ok(Treated::left_out(GuestReason::NotPluggedIn).because(why));
     }
-    let id = opts.get("id").filter(|id| is_id(id));
+    let not_there = |name: &str, value: &str| {
+        let reason = match name {
+            "tpmdev" => GuestReason::NeedsProcess,
+            _ => GuestReason::NotInTheGuest,
+        };
+        Ok(Treated::left_out(reason).because(format!("{name}={value}")))
+    };
+    let id = opts.id("id").ok();
     let mut kept: Vec<(&str, &Setting)> = Vec::new();
     let mut without = Vec::new();
     for (name, setting) in &opts.items {
@@ -175,18 +176,8 @@ fn treat(composer: &mut Composer, value: &str) -> Treated {
             }
             continue;
         };
-        if name == "drive" && !composer.defined.nodes.contains_key(value) {
-            return Treated::left_out(GuestReason::NotInTheGuest)
-                .because(format!("{name}={value}"));
-        }
-        if let Some(names) = backends(&composer.defined, &driver, name)
-            && !names.iter().any(|names| names.contains(value))
-        {
-            let reason = match name.as_str() {
-                "tpmdev" => GuestReason::NeedsProcess,
-                _ => GuestReason::NotInTheGuest,
-            };
-            return Treated::left_out(reason).because(format!("{name}={value}"));
+        if is_dangling(&composer.defined, &driver, name, value) {
+            return not_there(name, value);
         }
         match property(name, value) {
             Ok(()) => kept.push((name, setting)),
@@ -194,10 +185,9 @@ fn treat(composer: &mut Composer, value: &str) -> Treated {
         }
     }
     let bus = opts.get("bus");
-    let is_below = |id: &String| bus.is_some_and(|bus| owns(id, bus));
-    if composer.lacking.iter().any(is_below) {
-        let bus = bus.unwrap_or_default();
-        return Treated::left_out(GuestReason::NotInTheGuest).because(format!("bus={bus}"));
+    let is_lacking = |bus: &&str| composer.lacking.iter().any(|id| owns(id, bus));
+    if let Some(bus) = bus.filter(is_lacking) {
+        return not_there("bus", bus);
     }
     // Without a backend it plays on the sound of the host.
     let silent = Setting::Text(AUDIO.to_owned());
@@ -210,7 +200,7 @@ fn treat(composer: &mut Composer, value: &str) -> Treated {
     // What is made of a file alone is nothing without it.
     let needs_file = without.iter().any(|gone| gone.name == "file");
     if needs_file && driver.ends_with("loader") {
-        return Treated::left_out(GuestReason::HostFile);
+        return Err(GuestReason::HostFile);
     }
     let argument = argument(&driver, &kept);
     let arg = Arg::new("-device", argument);
@@ -220,38 +210,28 @@ fn treat(composer: &mut Composer, value: &str) -> Treated {
         && !opts.has("iobase");
     if let (true, Some(chardev)) = (is_console, opts.get("chardev")) {
         composer.speak_on(chardev);
-        return Treated::kept([arg]).without(without);
+        return Ok(Treated::kept([arg]).without(without));
     }
     let name = composer.free_name(id.unwrap_or(given));
     let needs = needs(&composer.devices, &driver, bus, opts.get("masterbus"), arch);
-    composer.devices.push(Device::of_guest(
-        &name,
-        &driver,
-        needs,
-        arg.words().to_vec(),
-    ));
+    let words = arg.words().to_vec();
+    let device = Device::of_guest(name.clone(), driver, needs, words);
+    composer.devices.push(device);
     let treated = match stands {
         Some(_) => Treated::replaced([arg], GuestReason::HostDevice),
         None => Treated::kept([arg]),
     };
-    Treated {
+    Ok(Treated {
         device: Some(name),
         ..treated.without(without)
-    }
+    })
 }
 
-/// Checks that a type of device concerns the guest alone: the shipped sets know it, and no file.
-fn plugged_in(driver: &str, arch: &str) -> Result<(), (GuestReason, Option<String>)> {
-    let full = full_name(driver);
+/// Tells whether a type of device concerns the guest alone: the shipped sets know it, and no file.
+fn is_plugged_in(driver: &str, arch: &str) -> bool {
     let transport = if arch == "s390x" { "ccw" } else { "pci" };
     let with_transport = format!("{driver}-{transport}");
-    if DeviceSet::knows(full, arch) || DeviceSet::knows(&with_transport, arch) {
-        return Ok(());
-    }
-    match DeviceSet::left_out(driver) {
-        Some(why) => Err((GuestReason::NotPluggedIn, Some(why.to_owned()))),
-        None => Err((GuestReason::UnknownDevice, None)),
-    }
+    DeviceSet::knows(full_name(driver), arch) || DeviceSet::knows(&with_transport, arch)
 }
 
 /// Returns the name of a type that is given by another one.

@@ -35,8 +35,6 @@ pub(super) struct Treated {
     pub treatment: Treatment,
     /// The arguments that the guest has for it.
     pub args: Vec<Arg>,
-    /// Arguments that stand in a place of their own on the command line, for the report.
-    pub elsewhere: Vec<Arg>,
     pub reason: Option<GuestReason>,
     pub detail: Option<String>,
     pub without: Vec<Omission>,
@@ -49,7 +47,6 @@ impl Treated {
         Treated {
             treatment: Treatment::Kept,
             args: args.into(),
-            elsewhere: Vec::new(),
             reason: None,
             detail: None,
             without: Vec::new(),
@@ -62,14 +59,6 @@ impl Treated {
             treatment: Treatment::Replaced,
             reason: Some(reason),
             ..Treated::kept(args)
-        }
-    }
-
-    /// An option of which the arguments stand in a place of their own.
-    pub(super) fn kept_elsewhere(arg: Arg) -> Treated {
-        Treated {
-            elsewhere: vec![arg],
-            ..Treated::kept([])
         }
     }
 
@@ -93,10 +82,10 @@ impl Treated {
     }
 
     /// Returns the line of the report.
-    pub(super) fn line(&self, given: &Given) -> GuestLine {
+    pub(super) fn line(self, line: usize, given: String) -> GuestLine {
         GuestLine {
-            line: given.line,
-            given: shown(given),
+            line,
+            given,
             treatment: self.treatment,
             now: self
                 .args
@@ -104,9 +93,9 @@ impl Treated {
                 .map(|arg| printable(&arg.shown()))
                 .collect(),
             reason: self.reason,
-            detail: self.detail.clone(),
-            without: self.without.clone(),
-            device: self.device.clone(),
+            detail: self.detail,
+            without: self.without,
+            device: self.device,
         }
     }
 }
@@ -134,7 +123,7 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// Returns an option without its secrets.
-fn shown(given: &Given) -> String {
+pub(super) fn shown(given: &Given) -> String {
     let Some(value) = &given.value else {
         return printable(&format!("-{}", given.name));
     };

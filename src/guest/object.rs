@@ -3,7 +3,6 @@
 use crate::guest::lines::{Arg, Treated, omission};
 use crate::guest::memory;
 use crate::guest::opts::{Opts, is_number, is_word, join};
-use crate::qemu::is_id;
 use crate::report::GuestReason;
 
 /// The fate of a type of object.
@@ -67,40 +66,51 @@ pub(super) fn is_kept(kind: &str) -> bool {
 }
 
 /// Decides what becomes of an object.
-pub(super) fn object(value: &str) -> Treated {
-    let Some(opts) = Opts::parse(value, "qom-type") else {
-        return Treated::left_out(GuestReason::Malformed);
-    };
+pub(super) fn object(value: &str) -> Result<Treated, GuestReason> {
+    let opts = Opts::parse(value, "qom-type")?;
     let kind = opts.get("qom-type").unwrap_or_default();
     let fate = fate(kind);
     if let Fate::LeftOut(reason) = fate {
-        return Treated::left_out(reason);
+        return Err(reason);
     }
-    let Some(id) = opts.get("id").filter(|id| is_id(id)) else {
-        return Treated::left_out(GuestReason::Malformed);
-    };
+    let id = opts.id("id")?;
     match fate {
         Fate::Memory => memory::backend(kind, &opts, id),
         Fate::Kept(known) => {
-            let mut kept = vec![("qom-type", kind), ("id", id)];
-            let mut without = Vec::new();
-            for (name, value) in &opts.items {
-                match value.text() {
-                    _ if matches!(name.as_str(), "qom-type" | "id") => {}
-                    Some(value)
-                        if known.contains(&name.as_str()) && is_number(value) && is_word(value) =>
-                    {
-                        kept.push((name.as_str(), value));
-                    }
-                    _ => without.push(omission(name, GuestReason::UnknownSetting)),
-                }
-            }
-            Treated::kept([Arg::new("-object", join(kept))]).without(without)
+            let made = vec![("qom-type", kind), ("id", id)];
+            let is_known = |name: &str, value: &str| {
+                known.contains(&name) && is_number(value) && is_word(value)
+            };
+            Ok(with_some(
+                made,
+                &opts,
+                is_known,
+                GuestReason::UnknownSetting,
+            ))
         }
         Fate::Replaced(by, reason) => {
             let args = join([("qom-type", by), ("id", id)]);
-            Treated::replaced([Arg::new("-object", args)], reason)
+            Ok(Treated::replaced([Arg::new("-object", args)], reason))
         }
-        Fate::LeftOut(reason) => Treated::left_out(reason),
+        Fate::LeftOut(reason) => Err(reason),
     }
+}
+
+/// Keeps an object with some settings and those that are accepted of the others, which are left out for a reason.
+pub(super) fn with_some<'o>(
+    mut settings: Vec<(&'o str, &'o str)>,
+    opts: &'o Opts,
+    accepts: impl Fn(&str, &str) -> bool,
+    reason: GuestReason,
+) -> Treated {
+    let made = settings.len();
+    let mut without = Vec::new();
+    for (name, value) in &opts.items {
+        match value.text() {
+            _ if settings[..made].iter().any(|(known, _)| known == name) => {}
+            Some(value) if accepts(name, value) => settings.push((name, value)),
+            _ => without.push(omission(name, reason)),
+        }
+    }
+    Treated::kept([Arg::new("-object", join(settings))]).without(without)
 }

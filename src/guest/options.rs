@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::devices::{Device, DeviceSet};
 use crate::guest::block::Node;
 use crate::guest::given::{Description, Given};
-use crate::guest::lines::{Treated, printable};
+use crate::guest::lines::{Treated, printable, shown};
 use crate::guest::opts::Opts;
 use crate::guest::{Board, GuestSpec, block, board, cpu, device, memory, object};
 use crate::qemu::is_id;
-use crate::report::{GuestFile, GuestLine, GuestReason, Treatment};
+use crate::report::{GuestFile, GuestLine, GuestReason};
 
 /// The name of the device set in reports.
 const SET: &str = "guest";
@@ -56,16 +56,7 @@ pub(super) fn compose(description: Description) -> GuestSpec {
     let elements = description.left_out.iter();
     let elements = elements.map(|(word, reason)| (word.line, printable(&word.text), *reason));
     for (line, given, reason) in around.chain(elements) {
-        lines.push(GuestLine {
-            line,
-            given,
-            treatment: Treatment::LeftOut,
-            now: Vec::new(),
-            reason: Some(reason),
-            detail: None,
-            without: Vec::new(),
-            device: None,
-        });
+        lines.push(Treated::left_out(reason).line(line, given));
     }
     for given in &description.options {
         let treated = composer.treat(given);
@@ -73,7 +64,7 @@ pub(super) fn compose(description: Description) -> GuestSpec {
             let words = treated.args.iter().flat_map(|arg| arg.words());
             composer.board.args.extend(words);
         }
-        lines.push(treated.line(given));
+        lines.push(treated.line(given.line, shown(given)));
     }
     composer.add_defaults(&description.options);
     lines.sort_by_key(|line| line.line);
@@ -112,56 +103,49 @@ impl Defined {
             let Some(value) = &given.value else {
                 continue;
             };
-            let implied = match given.name.as_str() {
-                "object" => "qom-type",
-                "chardev" => "backend",
-                "netdev" => "type",
-                "audiodev" | "blockdev" | "device" => "driver",
-                "fsdev" => "fsdriver",
-                "machine" | "M" => "type",
-                "drive" | "mon" => "",
-                _ => continue,
-            };
-            let Some(opts) = Opts::parse(value, implied) else {
-                continue;
-            };
-            let id = opts.get("id").filter(|id| is_id(id)).map(str::to_owned);
+            let read = |implied| Opts::parse(value, implied).unwrap_or_default();
+            let id = |implied| read(implied).id("id").ok().map(str::to_owned);
             match given.name.as_str() {
                 "object" => {
-                    let kept = object::is_kept(opts.get("qom-type").unwrap_or_default());
-                    defined.objects.extend(id.filter(|_| kept));
+                    let is_kept = read("qom-type")
+                        .get("qom-type")
+                        .is_some_and(object::is_kept);
+                    defined.objects.extend(id("qom-type").filter(|_| is_kept));
                 }
-                "chardev" => defined.chardevs.extend(id),
-                "netdev" => defined.netdevs.extend(id),
-                "mon" => defined
-                    .monitors
-                    .extend(opts.get("chardev").map(str::to_owned)),
-                "audiodev" => defined.audiodevs.extend(id),
-                "fsdev" => defined.fsdevs.extend(id),
-                "blockdev" => {
-                    let name = opts.get("node-name").filter(|name| is_id(name));
-                    if let Some(name) = name {
+                "chardev" => defined.chardevs.extend(id("backend")),
+                "netdev" => defined.netdevs.extend(id("type")),
+                "audiodev" => defined.audiodevs.extend(id("driver")),
+                "fsdev" => defined.fsdevs.extend(id("fsdriver")),
+                "mon" => {
+                    let chardev = read("").get("chardev").map(str::to_owned);
+                    defined.monitors.extend(chardev);
+                }
+                "blockdev" | "drive" => {
+                    let (implied, name) = match given.name.as_str() {
+                        "drive" => ("", "id"),
+                        _ => ("driver", "node-name"),
+                    };
+                    let opts = read(implied);
+                    if let Ok(name) = opts.id(name) {
                         defined.nodes.insert(name.to_owned(), Node::of(&opts));
                     }
                 }
-                "drive" => {
-                    if let Some(id) = id {
-                        defined.nodes.insert(id, Node::of(&opts));
-                    }
-                }
                 "device" => {
+                    let opts = read("driver");
                     if let Some(drive) = opts.get("drive") {
                         let driver = opts.get("driver").unwrap_or_default();
                         defined.disks.insert(drive.to_owned(), driver.to_owned());
                     }
                 }
-                _ => {
+                "machine" | "M" => {
+                    let opts = read("type");
                     for flash in block::FLASH {
                         if let Some(node) = opts.get(flash) {
                             defined.disks.insert(node.to_owned(), (*flash).to_owned());
                         }
                     }
                 }
+                _ => {}
             }
         }
         defined
@@ -187,8 +171,15 @@ impl Composer {
 
     /// Decides what becomes of an option.
     pub(super) fn treat(&mut self, given: &Given) -> Treated {
+        self.keep(given).unwrap_or_else(Treated::left_out)
+    }
+
+    /// Takes what the guest has of an option.
+    ///
+    /// # Errors
+    /// The reason why it has nothing of it.
+    fn keep(&mut self, given: &Given) -> Result<Treated, GuestReason> {
         let value = given.value.as_deref().unwrap_or_default();
-        let left_out = Treated::left_out;
         match given.name.as_str() {
             "machine" | "M" => board::machine(self, value),
             "cpu" => cpu::cpu(self, value),
@@ -205,7 +196,7 @@ impl Composer {
             "fw_cfg" => board::fw_cfg(value),
             "nodefaults" => {
                 self.board.has_defaults = false;
-                Treated::kept([])
+                Ok(Treated::kept([]))
             }
             "vga" => board::vga(value),
             "usb" => board::machine_option(self, "usb=on"),
@@ -242,43 +233,44 @@ impl Composer {
             | "xen-attach"
             | "xen-domid"
             | "xen-domid-restrict"
-            | "win2k-hack" => left_out(GuestReason::Accelerator),
+            | "win2k-hack" => Err(GuestReason::Accelerator),
             "mem-path" | "mem-prealloc" | "overcommit" | "realtime" => {
-                left_out(GuestReason::HostMemorySetting)
+                Err(GuestReason::HostMemorySetting)
             }
-            "kernel" | "initrd" | "append" | "dtb" | "shim" => left_out(GuestReason::GuestKernel),
+            "kernel" | "initrd" | "append" | "dtb" | "shim" => Err(GuestReason::GuestKernel),
             "S" | "action" | "compat" | "incoming" | "loadvm" | "no-quit" | "no-reboot"
             | "no-shutdown" | "no-user-config" | "nodefconfig" | "nouserconfig"
             | "only-migratable" | "preconfig" | "seed" | "snapshot" | "watchdog-action" => {
-                left_out(GuestReason::HowItRuns)
+                Err(GuestReason::HowItRuns)
             }
             "D" | "L" | "add-fd" | "async-teardown" | "chroot" | "d" | "daemonize" | "dfilter"
             | "enable-fips" | "fips" | "h" | "help" | "id" | "jitdump" | "msg" | "name"
             | "perfmap" | "pidfile" | "plugin" | "run-with" | "runas" | "sandbox" | "trace"
-            | "user" | "version" => left_out(GuestReason::HostProcess),
+            | "user" | "version" => Err(GuestReason::HostProcess),
             "gdb" | "mon" | "monitor" | "qmp" | "qmp-pretty" | "qtest" | "qtest-log" | "s" => {
-                left_out(GuestReason::Monitor)
+                Err(GuestReason::Monitor)
             }
             "alt-grab" | "ctrl-grab" | "curses" | "display" | "echr" | "full-screen" | "g"
             | "k" | "no-frame" | "nographic" | "portrait" | "rotate" | "sdl" | "spice" | "vnc" => {
-                left_out(GuestReason::HostDisplay)
+                Err(GuestReason::HostDisplay)
             }
-            "audio" | "audio-help" => left_out(GuestReason::HostAudio),
-            "soundhw" => left_out(GuestReason::NotPluggedIn)
-                .because("QEMU 7.1 has no such option: the device can be given with -device"),
-            "iscsi" => left_out(GuestReason::HostDisk),
-            "tpmdev" => left_out(GuestReason::NeedsProcess),
-            "virtfs" => left_out(GuestReason::HostFolder),
+            "audio" | "audio-help" => Err(GuestReason::HostAudio),
+            "soundhw" => Ok(Treated::left_out(GuestReason::NotPluggedIn)
+                .because("QEMU 7.1 has no such option: the device can be given with -device")),
+            "iscsi" => Err(GuestReason::HostDisk),
+            "tpmdev" => Err(GuestReason::NeedsProcess),
+            "virtfs" => Err(GuestReason::HostFolder),
             "virtioconsole" => {
-                left_out(GuestReason::NotPluggedIn).because("the devices can be given with -device")
+                let why = "the devices can be given with -device";
+                Ok(Treated::left_out(GuestReason::NotPluggedIn).because(why))
             }
             "acpitable" | "option-rom" | "readconfig" | "writeconfig" | "dumpdtb" => {
-                left_out(GuestReason::HostFile)
+                Err(GuestReason::HostFile)
             }
             "set" | "prom-env" | "semihosting" | "semihosting-config" | "old-param" => {
-                left_out(GuestReason::UnknownSetting)
+                Err(GuestReason::UnknownSetting)
             }
-            _ => left_out(GuestReason::UnknownOption),
+            _ => Err(GuestReason::UnknownOption),
         }
     }
 
@@ -298,8 +290,8 @@ impl Composer {
             add(&["-parallel", "null"]);
         }
         if !given(&["serial"]) {
-            add(&["-serial", "chardev:migcompat-serial"]);
-            self.board.console = Some("migcompat-serial".to_owned());
+            add(&["-serial", &format!("chardev:{}", board::SERIAL)]);
+            self.board.console = Some(board::SERIAL.to_owned());
         }
         if !given(&["net", "netdev", "nic"]) {
             let hub = self.hub();

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::qemu::{option_value, split_option};
+use crate::qemu::{is_id, option_value, split_option};
+use crate::report::GuestReason;
 
 /// The names and values of an argument.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -28,18 +29,20 @@ impl Setting {
 }
 
 impl Opts {
-    /// Reads an argument; a first word without a name belongs to `implied`. `None` where it begins like JSON and is
-    /// none.
-    pub(super) fn parse(text: &str, implied: &str) -> Option<Opts> {
+    /// Reads an argument; a first word without a name belongs to `implied`.
+    ///
+    /// # Errors
+    /// It begins like JSON and is none.
+    pub(super) fn parse(text: &str, implied: &str) -> Result<Opts, GuestReason> {
         if text.trim_start().starts_with('{') {
             let Ok(Value::Object(object)) = serde_json::from_str(text) else {
-                return None;
+                return Err(GuestReason::Malformed);
             };
             let items = object
                 .into_iter()
                 .filter(|(_, value)| !value.is_null())
                 .map(|(name, value)| (name, setting(value)));
-            return Some(Opts {
+            return Ok(Opts {
                 items: items.collect(),
             });
         }
@@ -51,7 +54,7 @@ impl Opts {
                 None if at == 0 && !implied.is_empty() => (implied.to_owned(), item),
                 None => (item, "on".to_owned()),
             });
-        Some(Opts {
+        Ok(Opts {
             items: items
                 .filter(|(name, _)| !name.is_empty())
                 .map(|(name, value)| (name, Setting::Text(value)))
@@ -64,6 +67,15 @@ impl Opts {
         let mut items = self.items.iter().rev();
         let (_, value) = items.find(|(known, _)| known == name)?;
         value.text()
+    }
+
+    /// Returns the value of a name, which has to be an id.
+    ///
+    /// # Errors
+    /// It is none, or there is no value.
+    pub(super) fn id(&self, name: &str) -> Result<&str, GuestReason> {
+        let id = self.get(name).filter(|id| is_id(id));
+        id.ok_or(GuestReason::Malformed)
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -155,8 +167,9 @@ mod tests {
         assert_eq!(commas.get("product"), Some("a,b,"));
         assert_eq!(commas.get("serial"), Some("c"));
         assert_eq!(join([("product", "a,b")]), "product=a,,b");
-        assert_eq!(Opts::parse("{\"driver\":", "driver"), None);
-        assert_eq!(Opts::parse("{}", "driver"), Some(Opts::default()));
+        let malformed = Err(GuestReason::Malformed);
+        assert_eq!(Opts::parse("{\"driver\":", "driver"), malformed);
+        assert_eq!(Opts::parse("{}", "driver"), Ok(Opts::default()));
     }
 
     #[test]

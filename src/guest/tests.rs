@@ -492,6 +492,32 @@ fn a_domain_has_what_libvirt_adds_to_it() {
 }
 
 #[test]
+fn a_cell_of_numa_has_its_memory_in_the_units_of_libvirt() {
+    for (memory, unit, mib) in [
+        ("65536", "KiB", 64),
+        ("1", "TiB", 1 << 20),
+        ("134217728", "b", 128),
+        ("128000000", "bytes", 123),
+        ("3000", "MB", 2862),
+    ] {
+        let guest = of(&format!(
+            "<domain type='kvm'><memory>65536</memory><vcpu>1</vcpu>\
+             <cpu><numa><cell id='0' cpus='0' memory='{memory}' unit='{unit}'/></numa></cpu>\
+             <os><type arch='x86_64' machine='pc'>hvm</type></os></domain>"
+        ));
+        assert_eq!(guest.board.memory, mib << 20, "{memory} {unit}");
+        let backend = format!(
+            "qom-type=memory-backend-ram,id=ram-node0,size={}",
+            mib << 20
+        );
+        assert!(
+            has(&guest, &format!("-object {backend}")),
+            "{memory} {unit}"
+        );
+    }
+}
+
+#[test]
 fn the_cpu_of_the_host_is_told_from_a_model_however_it_is_written() {
     let domain = |cpu: &str| {
         of(&format!(

@@ -18,7 +18,7 @@ use crate::qemu::machine::ProfileCpu;
 use crate::report::LeftOut;
 use crate::workload;
 use crate::workload::Workload;
-use crate::workload::linux::{Kit, LinuxGuest};
+use crate::workload::linux::LinuxGuest;
 
 /// The driver of which `-serial` makes one, where a second one is refused.
 const SOLE_CONSOLE: &str = "sclpconsole";
@@ -47,7 +47,7 @@ pub struct MigrationConfig {
     /// The guest works while it moves.
     pub running: bool,
     /// The parts of a Linux guest; without them the guest that works is a tiny one.
-    pub linux: Option<Arc<Kit>>,
+    pub linux: Option<Arc<LinuxGuest>>,
     /// The way in which the devices of a machine without a guest are driven, if they are.
     pub driving: Option<Driving>,
     /// Linux guests that have booted.
@@ -178,7 +178,7 @@ impl MigrationConfig {
     /// Returns what every QEMU of a case is started with.
     pub fn launch(&self, device_args: Vec<String>) -> LaunchSpec {
         let workload = match &self.linux {
-            Some(kit) => Some(Workload::Linux(LinuxGuest::new(Arc::clone(kit)))),
+            Some(kit) => Some(Workload::Linux(Arc::clone(kit))),
             None => workload::guest(&self.arch).map(Workload::Tiny),
         };
         LaunchSpec {

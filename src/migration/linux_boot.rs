@@ -13,8 +13,8 @@ use crate::migration::saved::{STREAM, SavedGuest};
 use crate::migration::timeouts::Timeouts;
 use crate::model::{VirtioKind, feature_name};
 use crate::report::{LegSide, LinuxReport, VirtioReport};
+use crate::workload::SerialLog;
 use crate::workload::linux::{Bus, Inventory, LinuxGuest, PciFunction};
-use crate::workload::{SerialLog, Workload};
 
 /// Rounds before a guest is saved: in the second one every disk is read where the first wrote.
 const ROUNDS: u32 = 2;
@@ -149,7 +149,7 @@ async fn boot_once(
     let mut vm = Vm::start(endpoint, launch, Role::First, folder.path(), 0)
         .await
         .map_err(text)?;
-    let mut log = Workload::Linux(guest.clone()).log();
+    let mut log = SerialLog::of_linux();
     let saved = async {
         if !boot_in(&mut vm, &mut log, guest, functions, is_last).await? {
             return Ok(false);
@@ -216,7 +216,7 @@ pub(super) async fn boot_to_be_sent(
     let mut vm = Vm::start(endpoint, launch, Role::First, folder, 0)
         .await
         .map_err(text)?;
-    let mut log = Workload::Linux(guest.clone()).log();
+    let mut log = SerialLog::of_linux();
     let booted = boot_in(&mut vm, &mut log, guest, &functions, true).await;
     let stopped = match booted {
         Ok(_) => vm

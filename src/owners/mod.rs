@@ -102,10 +102,11 @@ impl Owners {
         };
         let findings = report.findings.iter();
         let descriptions = findings.clone().flat_map(descriptions_of);
-        let names: BTreeSet<&str> = findings
+        let names: BTreeSet<String> = findings
             .flat_map(names_of_finding)
             .chain(descriptions)
             .chain(report.cases.iter().flat_map(names_of_case))
+            .map(str::to_owned)
             .collect();
         let places = match &self.tree {
             Some(tree) => tree::places(tree, &names).map_err(|source| OwnersError::Tree {
@@ -114,27 +115,17 @@ impl Owners {
             })?,
             None => Places::default(),
         };
-        let owned: BTreeMap<&str, Vec<usize>> = names
+        let owned: BTreeMap<String, Vec<usize>> = names
             .into_iter()
-            .map(|name| (name, self.entries_of(name, places.files.get(name))))
-            .collect();
-        let findings = report.findings.iter();
-        let sources: Vec<Option<Source>> = findings
-            .map(|finding| source_of(finding, &places.sources).cloned())
-            .collect();
-        let findings = report.findings.iter();
-        let of_findings: Vec<Vec<usize>> = findings
-            .map(|finding| first(&owned, names_of_finding(finding)))
-            .collect();
-        let cases = report.cases.iter();
-        let of_cases: Vec<Vec<usize>> = cases
-            .map(|case| first(&owned, names_of_case(case)))
+            .map(|name| {
+                let entries = self.entries_of(&name, places.files.get(&name));
+                (name, entries)
+            })
             .collect();
         let mut groups: BTreeMap<Option<usize>, Owner> = BTreeMap::new();
-        for (finding, source) in report.findings.iter_mut().zip(sources) {
-            finding.source = source;
-        }
-        for (finding, entries) in report.findings.iter_mut().zip(&of_findings) {
+        for finding in &mut report.findings {
+            finding.source = source_of(finding, &places.sources).cloned();
+            let entries = first(&owned, names_of_finding(finding));
             finding.owners = self.titles(entries);
             let is_broken = finding.level != Level::Note && finding.allowed_by.is_none();
             if is_broken && counts(finding.baseline) {
@@ -143,7 +134,8 @@ impl Owners {
                 }
             }
         }
-        for (case, entries) in report.cases.iter_mut().zip(&of_cases) {
+        for case in &mut report.cases {
+            let entries = first(&owned, names_of_case(case));
             case.owners = self.titles(entries);
             if case.gates() && counts(case.baseline) {
                 for owner in self.groups(&mut groups, entries) {
@@ -199,12 +191,12 @@ impl Owners {
 }
 
 /// Returns the entries of the first name that has some.
-fn first<'n>(
-    owned: &BTreeMap<&str, Vec<usize>>,
+fn first<'o, 'n>(
+    owned: &'o BTreeMap<String, Vec<usize>>,
     mut names: impl Iterator<Item = &'n str>,
-) -> Vec<usize> {
+) -> &'o [usize] {
     let found = names.find_map(|name| owned.get(name).filter(|own| !own.is_empty()));
-    found.cloned().unwrap_or_default()
+    found.map_or(&[], Vec::as_slice)
 }
 
 /// Returns the places of the entries with the most exact match.

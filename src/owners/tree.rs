@@ -14,25 +14,24 @@ use crate::report::{Source, SourceField};
 const MOST_BYTES: u64 = 4 << 20;
 
 /// The name of a type or a description, as a text or as a macro.
-static NAME: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r#"\.\w*name\s*=\s*(?:"([^"]+)"|(\w+))"#).ok());
+static NAME: LazyLock<Regex> = LazyLock::new(|| compile(r#"\.\w*name\s*=\s*(?:"([^"]+)"|(\w+))"#));
 /// A macro that is a text.
-static MACRO: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r#"^\s*#\s*define\s+(\w+)\s+"([^"]+)"\s*$"#).ok());
-
+static MACRO: LazyLock<Regex> =
+    LazyLock::new(|| compile(r#"^\s*#\s*define\s+(\w+)\s+"([^"]+)"\s*$"#));
 /// The beginning of a description, with its name in C.
-static DESCRIPTION: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"\bVMStateDescription\s+(\w+)\s*=").ok());
+static DESCRIPTION: LazyLock<Regex> =
+    LazyLock::new(|| compile(r"\bVMStateDescription\s+(\w+)\s*="));
 /// A field of one: its macro, its name, the structure, and further arguments without parentheses.
-static FIELD: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(
-        r"\b(VMSTATE_\w+)\(\s*([A-Za-z_][\w.\[\]]*)\s*,\s*([A-Za-z_]\w*)\s*((?:,[^(),]*)*)\)",
-    )
-    .ok()
+static FIELD: LazyLock<Regex> = LazyLock::new(|| {
+    compile(r"\b(VMSTATE_\w+)\(\s*([A-Za-z_][\w.\[\]]*)\s*,\s*([A-Za-z_]\w*)\s*((?:,[^(),]*)*)\)")
 });
-
 /// The test of a description.
-static NEEDED: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\.needed\s*=\s*(\w+)").ok());
+static NEEDED: LazyLock<Regex> = LazyLock::new(|| compile(r"\.needed\s*=\s*(\w+)"));
+
+fn compile(expression: &str) -> Regex {
+    // Not from outside: the tests of a tree compile them all.
+    Regex::new(expression).unwrap_or_else(|error| unreachable!("{expression}: {error}"))
+}
 
 /// The places of types and descriptions.
 #[derive(Default)]
@@ -60,7 +59,7 @@ struct Definitions {
 ///
 /// # Errors
 /// A folder or a source cannot be read.
-pub(super) fn places(tree: &Path, names: &BTreeSet<&str>) -> io::Result<Places> {
+pub(super) fn places(tree: &Path, names: &BTreeSet<String>) -> io::Result<Places> {
     let mut found = Definitions::default();
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
@@ -100,9 +99,9 @@ pub(super) fn places(tree: &Path, names: &BTreeSet<&str>) -> io::Result<Places> 
 fn source(file: &str, text: &str, at: usize) -> Option<Source> {
     let lines = text.lines().skip(at);
     let lines: Vec<&str> = lines.take_while(|line| !line.starts_with("};")).collect();
-    let variable = DESCRIPTION.as_ref()?.captures(lines.first()?)?;
+    let variable = DESCRIPTION.captures(lines.first()?)?;
     let body = lines.join(" ");
-    let fields = FIELD.as_ref()?.captures_iter(&body);
+    let fields = FIELD.captures_iter(&body);
     let mut source = Source {
         file: file.to_owned(),
         line: at + 1,
@@ -127,10 +126,7 @@ fn source(file: &str, text: &str, at: usize) -> Option<Source> {
             text,
         });
     }
-    source.needed = NEEDED
-        .as_ref()?
-        .captures(&body)
-        .map(|found| found[1].to_owned());
+    source.needed = NEEDED.captures(&body).map(|found| found[1].to_owned());
     Some(source)
 }
 
@@ -143,10 +139,7 @@ fn is_numbered(kind: &str, start: &str) -> bool {
 }
 
 impl Definitions {
-    fn read(&mut self, file: &str, text: &str, names: &BTreeSet<&str>) {
-        let (Some(name), Some(of_macro)) = (NAME.as_ref(), MACRO.as_ref()) else {
-            return;
-        };
+    fn read(&mut self, file: &str, text: &str, names: &BTreeSet<String>) {
         // A name belongs to the nearest definition that is open.
         let mut is_open = false;
         let mut begun = None;
@@ -164,7 +157,7 @@ impl Definitions {
                 is_open = true;
             }
             if line.contains("define")
-                && let Some(found) = of_macro.captures(line)
+                && let Some(found) = MACRO.captures(line)
                 && names.contains(&found[2])
             {
                 let (name, text) = (found[1].to_owned(), found[2].to_owned());
@@ -173,7 +166,7 @@ impl Definitions {
             if !is_open || !line.contains("name") {
                 continue;
             }
-            let Some(found) = name.captures(line) else {
+            let Some(found) = NAME.captures(line) else {
                 continue;
             };
             let (place, name) = match (found.get(1), found.get(2)) {

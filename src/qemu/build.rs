@@ -19,6 +19,7 @@ use crate::qemu::firmware::INSTALLED;
 use crate::qemu::identity::content_hash;
 use crate::qemu::namespace::NetworkNamespace;
 use crate::qemu::process::{ToStart, tie_to_us, write_executable};
+use crate::qemu::spec::paths_in;
 
 /// The time limits after which a build counts as hanging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +118,7 @@ impl Build {
             script: None,
             malloc_fill: None,
             network: NetworkNamespace::Shared,
-            barriers: Barriers::NONE,
+            barriers: Barriers::default(),
             lacking: None,
             folders: Vec::new(),
             deadlines: Deadlines::default(),
@@ -276,7 +277,7 @@ impl Build {
     /// Returns the same without barriers.
     pub(super) fn unconfined(&self, why: Lacking) -> Build {
         Build {
-            barriers: Barriers::NONE,
+            barriers: Barriers::default(),
             lacking: Some(why),
             ..self.clone()
         }
@@ -284,7 +285,7 @@ impl Build {
 
     /// Tells whether there are barriers around its processes.
     pub(super) fn is_confined(&self) -> bool {
-        self.barriers != Barriers::NONE
+        self.barriers != Barriers::default()
     }
 
     /// Returns the barriers as a report has them.
@@ -450,16 +451,11 @@ fn loader(root: &Path) -> Option<(PathBuf, Vec<PathBuf>)> {
     let mut libraries = Vec::new();
     let mut loader = None;
     for lib in ["lib", "usr/lib"] {
-        let mut dirs: Vec<PathBuf> = fs::read_dir(root.join(lib))
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|item| item.path())
+        for dir in paths_in(&root.join(lib)) {
             // A folder of one architecture: x86_64-linux-gnu.
-            .filter(|path| path.is_dir() && path.to_string_lossy().ends_with("-linux-gnu"))
-            .collect();
-        dirs.sort();
-        for dir in dirs {
+            if !(dir.is_dir() && dir.to_string_lossy().ends_with("-linux-gnu")) {
+                continue;
+            }
             loader = loader.or_else(|| loader_in(root, &dir));
             // Libraries that others find by a path baked in, which leads out of the root.
             let private = dir.join("pulseaudio");
@@ -474,19 +470,13 @@ fn loader(root: &Path) -> Option<(PathBuf, Vec<PathBuf>)> {
 
 /// `ld-linux-x86-64.so.2`, `ld-linux-aarch64.so.1`, `ld64.so.2`.
 fn loader_in(root: &Path, dir: &Path) -> Option<PathBuf> {
-    let mut found: Vec<PathBuf> = fs::read_dir(dir)
-        .ok()?
-        .flatten()
-        .filter(|item| {
-            let name = item.file_name();
-            let name = name.to_string_lossy();
-            name.contains(".so.") && (name.starts_with("ld-linux") || name.starts_with("ld64."))
-        })
-        .filter_map(|item| inside(root, &item.path()))
-        .filter(|path| is_elf(path))
-        .collect();
-    found.sort();
-    found.into_iter().next()
+    let is_named = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.contains(".so.") && (name.starts_with("ld-linux") || name.starts_with("ld64."))
+    };
+    let named = paths_in(dir).into_iter().filter(is_named);
+    let found = named.filter_map(|path| inside(root, &path));
+    found.filter(|path| is_elf(path)).min()
 }
 
 /// Follows links as they would lead if `root` were `/`.
@@ -534,13 +524,8 @@ fn join(paths: &[PathBuf]) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qemu::testing::file;
     use std::os::unix::fs::symlink;
-
-    fn file(root: &Path, path: &str, text: &str) {
-        let path = root.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
 
     #[test]
     fn a_package_runs_through_its_own_loader() {

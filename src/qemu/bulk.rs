@@ -37,10 +37,8 @@ impl Bulk {
         objects: &[Object],
         with_cpus: bool,
     ) -> Result<Bulk, QmpError> {
-        let tree = match DeviceTree::ask(session, deadline).await {
-            Err(QmpError::Refused { .. }) => DeviceTree::default(),
-            asked => asked?,
-        };
+        let printed = session.ask(DeviceTree::question(), deadline).await?;
+        let tree = DeviceTree::parse(&printed.unwrap_or_default());
         let mut bulk = Bulk {
             printed: by_path(&tree, objects),
             features: BTreeMap::new(),
@@ -78,14 +76,10 @@ async fn features(
     deadline: Duration,
     types: &BTreeSet<&String>,
 ) -> Result<BTreeMap<String, serde_json::Map<String, Value>>, QmpError> {
-    let models = match session.execute(QueryCpuDefinitions {}, deadline).await {
-        Ok(models) => models,
-        // Not every target has the command.
-        Err(QmpError::Refused { .. }) => return Ok(BTreeMap::new()),
-        Err(error) => return Err(error),
-    };
+    // Not every target has the command.
+    let models = session.ask(QueryCpuDefinitions {}, deadline).await?;
     let mut features = BTreeMap::new();
-    for model in models {
+    for model in models.unwrap_or_default() {
         let Some(of) = model.typename.filter(|of| types.contains(of)) else {
             continue;
         };
@@ -96,11 +90,9 @@ async fn features(
                 props: serde_json::Map::new(),
             },
         };
-        match session.execute(command, deadline).await {
-            Ok(expanded) => features.insert(of, expanded.model.props),
-            Err(QmpError::Refused { .. }) => None,
-            Err(error) => return Err(error),
-        };
+        if let Some(expanded) = session.ask(command, deadline).await? {
+            features.insert(of, expanded.model.props);
+        }
     }
     Ok(features)
 }
@@ -194,11 +186,7 @@ mod tests {
         Object {
             path: path.to_owned(),
             type_name: type_name.to_owned(),
-            kind: Kind::Device,
-            is_virtio: false,
-            offers: None,
-            memory: BTreeSet::new(),
-            properties: BTreeMap::new(),
+            ..Object::default()
         }
     }
 

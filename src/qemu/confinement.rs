@@ -89,7 +89,7 @@ pub enum Lacking {
 }
 
 /// The barriers around the processes of one build.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Barriers {
     /// Files are written in the folders of the run alone. All else that Landlock does comes with it.
     files: bool,
@@ -97,8 +97,9 @@ pub(crate) struct Barriers {
     sandbox: Sandbox,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Network {
+    #[default]
     Open,
     NoTcp,
     Empty,
@@ -106,8 +107,9 @@ enum Network {
 
 /// QEMU's own filter of system calls. Those that set priorities and processors stay free: libraries of graphics make
 /// them, and who does what is forbidden is killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Sandbox {
+    #[default]
     None,
     /// It may start programs, and is nobody else.
     WithPrograms,
@@ -167,13 +169,6 @@ fn rules(
 }
 
 impl Barriers {
-    /// None at all.
-    pub(crate) const NONE: Barriers = Barriers {
-        files: false,
-        network: Network::Open,
-        sandbox: Sandbox::None,
-    };
-
     /// Returns the barriers of a build, and why there are not all. `is_script` tells that the program is a script.
     ///
     /// # Errors
@@ -198,7 +193,7 @@ impl Barriers {
             Confine::Require => None,
         };
         if unwanted.is_some() {
-            return Ok((Barriers::NONE, unwanted));
+            return Ok((Barriers::default(), unwanted));
         }
         let no_files = host.files.clone().err().map(Lacking::NoLandlock);
         let (network, no_network) = Network::best(host, policy.channel);
@@ -292,7 +287,7 @@ pub(crate) fn confine(command: &mut Command, by: &[Barrier], folder: &Path) -> i
     let barriers = Barriers {
         files: has(Barrier::Landlock),
         network,
-        ..Barriers::NONE
+        ..Barriers::default()
     };
     barriers.around(command, &[folder.to_owned()], false)
 }
@@ -422,6 +417,6 @@ mod tests {
         assert!(!starts_programs(Channel::Tcp, false));
         assert!(starts_programs(Channel::Programs, false));
         assert!(starts_programs(Channel::Files, true));
-        assert!(Barriers::NONE.options(false).is_empty());
+        assert!(Barriers::default().options(false).is_empty());
     }
 }

@@ -26,6 +26,14 @@ pub enum QemuError {
     NotConfined { label: String, lacking: Lacking },
     #[error(transparent)]
     Machine(#[from] Box<NoCommonMachine>),
+    /// The builds of a pair.
+    #[error("{old} is a build for {old_target} and {new} one for {new_target}")]
+    OtherTarget {
+        old: String,
+        old_target: String,
+        new: String,
+        new_target: String,
+    },
 }
 
 impl QemuError {
@@ -33,7 +41,7 @@ impl QemuError {
     /// build. Everything else means that this pair could not be tested here and now.
     pub fn is_usage(&self) -> bool {
         match self {
-            QemuError::Spec(_) => true,
+            QemuError::Spec(_) | QemuError::OtherTarget { .. } => true,
             QemuError::Cache(error) => error.is_usage(),
             QemuError::Fetch(error) => error.is_usage(),
             QemuError::Machine(error) => error.is_unknown(),

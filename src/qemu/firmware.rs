@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::qemu::cache::Entry;
 use crate::qemu::process::output;
-use crate::qemu::spec::{BUNDLE_LEVELS, in_bundle};
+use crate::qemu::spec::{BUNDLE_LEVELS, in_bundle, paths_in};
 use crate::qemu::{Build, Cache, Cached, QemuError, block_on, machine};
 
 /// Firmware that a build is started with although it does not find it by itself.
@@ -62,14 +62,6 @@ impl Firmware {
         })
     }
 
-    /// Returns the firmware of another build, if it finds any.
-    pub(super) fn of_other(build: &Build, found: &[PathBuf]) -> Option<Firmware> {
-        (!found.is_empty()).then(|| Firmware {
-            source: FirmwareSource::OtherBuild(build.label().to_owned()),
-            folders: found.to_owned(),
-        })
-    }
-
     /// Returns the firmware of the newest fetched build for a target, and that build.
     ///
     /// # Errors
@@ -104,8 +96,7 @@ impl Firmware {
 
 /// Tells whether an image of firmware is in a folder. A link to what was not handed on is none.
 fn holds_firmware(folder: &Path) -> bool {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).any(|path| {
+    paths_in(folder).into_iter().any(|path| {
         let kind = path.extension().and_then(|extension| extension.to_str());
         kind.is_some_and(|kind| ["bin", "rom", "img"].contains(&kind)) && path.is_file()
     })
@@ -133,12 +124,7 @@ impl Build {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn file(root: &Path, path: &str) {
-        let path = root.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, "").unwrap();
-    }
+    use crate::qemu::testing::file;
 
     fn found(root: &Path, program: &str) -> Option<PathBuf> {
         let found = Firmware::in_tree(&root.join(program))?;
@@ -160,9 +146,9 @@ mod tests {
             ),
         ] {
             let dir = tempfile::tempdir().unwrap();
-            file(dir.path(), program);
+            file(dir.path(), program, "");
             assert_eq!(found(dir.path(), program), None, "{program}");
-            file(dir.path(), image);
+            file(dir.path(), image, "");
             let folder = Path::new(image).parent().map(Path::to_owned);
             assert_eq!(found(dir.path(), program), folder, "{program}");
         }
@@ -171,14 +157,14 @@ mod tests {
     #[test]
     fn a_folder_that_only_looks_like_firmware_is_passed_over() {
         let dir = tempfile::tempdir().unwrap();
-        file(dir.path(), "build/qemu-system-x86_64");
-        file(dir.path(), "build/pc-bios/keymaps/de");
+        file(dir.path(), "build/qemu-system-x86_64", "");
+        file(dir.path(), "build/pc-bios/keymaps/de", "");
         let bundle = dir.path().join("build/qemu-bundle/usr/local/share/qemu");
         fs::create_dir_all(&bundle).unwrap();
         // As where a job kept the links and not what they lead to.
         std::os::unix::fs::symlink("/nowhere/bios.bin", bundle.join("bios.bin")).unwrap();
         assert_eq!(found(dir.path(), "build/qemu-system-x86_64"), None);
-        file(dir.path(), "pc-bios/bios.bin");
+        file(dir.path(), "pc-bios/bios.bin", "");
         let tree = Some(PathBuf::from("pc-bios"));
         assert_eq!(found(dir.path(), "build/qemu-system-x86_64"), tree);
     }

@@ -6,8 +6,8 @@ use crate::model::Version;
 use crate::qemu::accelerator;
 use crate::qemu::identity::RunningProgram;
 use crate::qemu::process::output;
-use crate::qemu::qmp::{HumanCommand, QmpError, QueryMachines, QueryTarget};
-use crate::qemu::{Build, Monitored, QemuError, RunError, StartError, block_on};
+use crate::qemu::qmp::{HumanCommand, MachineType, QmpError, QueryMachines, QueryTarget};
+use crate::qemu::{Build, Monitored, QemuError, RunError, block_on};
 
 /// Starts with no machine at all, so that nothing but the program itself can fail.
 const NO_MACHINE: [&str; 6] = ["-M", "none", "-S", "-nodefaults", "-display", "none"];
@@ -33,18 +33,6 @@ pub struct BuildInfo {
     pub program: Option<RunningProgram>,
 }
 
-/// A machine type of a build.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MachineType {
-    pub name: String,
-    /// The short name that means this type in this build: `q35`.
-    pub alias: Option<String>,
-    pub is_default: bool,
-    pub deprecated: bool,
-    /// The QOM type of the CPU that it has where none is chosen, if it has one and the build tells.
-    pub default_cpu: Option<String>,
-}
-
 impl Build {
     /// Starts the build without a machine and asks for its version and machine types; some tenths
     /// of a second.
@@ -52,16 +40,7 @@ impl Build {
     /// # Errors
     /// It does not start or does not answer.
     pub fn info(&self) -> Result<BuildInfo, QemuError> {
-        self.wait_for(self.ask())
-    }
-
-    /// [`Build::info`] for a caller with a runtime.
-    ///
-    /// # Errors
-    /// As of [`Build::info`].
-    pub async fn ask(&self) -> Result<BuildInfo, StartError> {
-        let ask = async |monitored: &Monitored| questions(monitored, self).await;
-        self.asked_alone(ask).await
+        self.ask_alone(async |monitored| questions(monitored, self).await)
     }
 
     /// [`Build::info`], and what [`Build::device_help`] returns, of one process. `None` in the place of the help
@@ -72,9 +51,7 @@ impl Build {
     pub(crate) fn info_with_help(&self) -> Result<(BuildInfo, Option<String>), QemuError> {
         self.ask_alone(async |monitored| {
             let info = questions(monitored, self).await?;
-            let command = HumanCommand {
-                command_line: "device_add help".to_owned(),
-            };
+            let command = HumanCommand::new("device_add help");
             let deadline = self.deadlines().command;
             let help = monitored.session.execute(command, deadline).await.ok();
             Ok((info, help.filter(|help| !help.trim().is_empty())))
@@ -88,18 +65,8 @@ async fn questions(monitored: &Monitored, build: &Build) -> Result<BuildInfo, Qm
     let version = session.execute(qmp::query_version {}, deadline).await?;
     let part = |number: i64| u32::try_from(number).unwrap_or_default();
     let target = session.execute(QueryTarget {}, deadline).await?;
-    let machines = session.execute(QueryMachines {}, deadline).await?;
+    let mut machines = session.execute(QueryMachines {}, deadline).await?;
     let kvm = session.execute(qmp::query_kvm {}, deadline).await;
-    let mut machines: Vec<MachineType> = machines
-        .into_iter()
-        .map(|machine| MachineType {
-            name: machine.name,
-            alias: machine.alias,
-            is_default: machine.is_default,
-            deprecated: machine.deprecated,
-            default_cpu: machine.default_cpu_type,
-        })
-        .collect();
     // The order is that of a hash table.
     machines.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(BuildInfo {

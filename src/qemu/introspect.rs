@@ -42,18 +42,6 @@ impl Build {
     /// # Errors
     /// It does not start or does not answer.
     pub fn devices(&self, asked: &[String], bases: &[&str]) -> Result<Devices, QemuError> {
-        self.wait_for(self.ask_devices(asked, bases))
-    }
-
-    /// [`Build::devices`] for a caller with a runtime.
-    ///
-    /// # Errors
-    /// As of [`Build::devices`].
-    pub async fn ask_devices(
-        &self,
-        asked: &[String],
-        bases: &[&str],
-    ) -> Result<Devices, StartError> {
         // What is behind the empty word are bases.
         let words = asked.iter().map(String::as_str).chain([""]);
         let question = Question {
@@ -64,11 +52,9 @@ impl Build {
                 .collect(),
         };
         let ask = async |monitored: &Monitored| questions(monitored, self, asked, bases).await;
-        self.answer(&question, self.asked_alone(ask)).await
+        self.wait_for(self.answer(&question, self.asked_alone(ask)))
     }
-}
 
-impl Build {
     /// Starts the build without a machine and asks for its CPU models; `None` where it does not list them.
     ///
     /// # Errors
@@ -76,13 +62,12 @@ impl Build {
     pub fn cpu_models(&self) -> Result<Option<BTreeSet<String>>, QemuError> {
         let deadline = self.deadlines().command;
         self.ask_alone(async |monitored| {
-            let asked = monitored.session.execute(QueryCpuDefinitions {}, deadline);
-            match asked.await {
-                Ok(models) => Ok(Some(models.into_iter().map(|model| model.name).collect())),
-                // Not every target has the command.
-                Err(QmpError::Refused { .. }) => Ok(None),
-                Err(problem) => Err(problem),
-            }
+            // Not every target has the command.
+            let models = monitored
+                .session
+                .ask(QueryCpuDefinitions {}, deadline)
+                .await?;
+            Ok(models.map(|models| models.into_iter().map(|model| model.name).collect()))
         })
     }
 
@@ -119,24 +104,6 @@ impl Build {
     }
 }
 
-async fn types_of(
-    monitored: &Monitored,
-    build: &Build,
-    bases: &[&str],
-) -> Result<BTreeSet<String>, QmpError> {
-    let mut types = BTreeSet::new();
-    for base in bases {
-        let list = qmp::qom_list_types {
-            implements: Some((*base).to_owned()),
-            abstract_: Some(false),
-        };
-        let deadline = build.deadlines().command;
-        let found = monitored.session.execute(list, deadline).await?;
-        types.extend(found.into_iter().map(|found| found.name));
-    }
-    Ok(types)
-}
-
 async fn questions(
     monitored: &Monitored,
     build: &Build,
@@ -145,24 +112,32 @@ async fn questions(
 ) -> Result<Devices, QmpError> {
     let deadline = build.deadlines().command;
     let session = &monitored.session;
-    let mut devices = Devices {
-        types: types_of(monitored, build, &["device"]).await?,
-        properties: BTreeMap::new(),
-        derived: types_of(monitored, build, bases).await?,
-        is_complete: true,
+    let types_of = async |base: &str| {
+        let list = qmp::qom_list_types {
+            implements: Some(base.to_owned()),
+            abstract_: Some(false),
+        };
+        let found = session.execute(list, deadline).await?;
+        Ok::<_, QmpError>(found.into_iter().map(|found| found.name))
     };
+    let mut devices = Devices {
+        types: types_of("device").await?.collect(),
+        is_complete: true,
+        ..Devices::default()
+    };
+    for base in bases {
+        devices.derived.extend(types_of(base).await?);
+    }
     for name in asked {
         let typename = name.clone();
-        match session
-            .execute(qmp::device_list_properties { typename }, deadline)
-            .await
-        {
-            Ok(found) => {
+        let question = qmp::device_list_properties { typename };
+        match session.ask(question, deadline).await {
+            Ok(Some(found)) => {
                 let pairs = found.into_iter().map(|p| (p.name, p.type_)).collect();
                 devices.properties.insert(name.clone(), pairs);
             }
             // Some types list none without a machine: they are tried as they are.
-            Err(QmpError::Refused { .. }) => {}
+            Ok(None) => {}
             // Asking creates the device, and a faulty one may crash the build. What is known so far
             // is enough.
             Err(_) => {

@@ -394,9 +394,7 @@ mod tests {
                 .map(|(name, alias)| MachineType {
                     name: (*name).to_owned(),
                     alias: (!alias.is_empty()).then(|| (*alias).to_owned()),
-                    is_default: false,
-                    deprecated: false,
-                    default_cpu: None,
+                    ..MachineType::default()
                 })
                 .collect(),
             lacks_tcg: false,

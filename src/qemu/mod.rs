@@ -45,7 +45,7 @@ pub(crate) use debian::{Extent, FetchError, Wanted, obtain};
 pub(crate) use dump::DumpError;
 pub use error::QemuError;
 pub(crate) use firmware::{Firmware, FirmwareSource};
-pub(crate) use info::{BuildInfo, MachineType, to_be_asked};
+pub(crate) use info::{BuildInfo, to_be_asked};
 pub(crate) use last_release::LAST_RELEASE;
 pub(crate) use last_release::parse_both;
 pub(crate) use machine::NoCommonMachine;
@@ -53,11 +53,12 @@ pub(crate) use monitor::{Monitored, StartError};
 pub use monitor::{Problem, private_dir};
 pub(crate) use namespace::NetworkNamespace;
 pub(crate) use options::{is_id, option_value, split_option};
-pub(crate) use pair::{Fingerprints, Opened, PairError};
+pub(crate) use pair::{Fingerprints, Opened};
 pub use pair::{Means, Pair};
 pub(crate) use process::{Ended, ProcessState, RunError, Running, output};
 pub(crate) use progress::FetchWatcher;
 pub use progress::{FetchEvent, FetchStep};
+pub(crate) use qmp::MachineType;
 pub use spec::BuildArg;
 pub(crate) use spec::SpecError;
 pub(crate) use tree::Tree;
@@ -110,4 +111,19 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T>
         .enable_all()
         .build()?
         .block_on(until_the_end(future)))
+}
+
+#[cfg(test)]
+mod testing {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    /// Writes a file that can be executed, with the folders above it.
+    pub(super) fn file(root: &Path, path: &str, text: &str) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    }
 }

@@ -9,8 +9,8 @@ use crate::parallel::side_by_side;
 use crate::qemu::identity::RunningProgram;
 use crate::qemu::machine::Machines;
 use crate::qemu::{
-    Build, BuildArg, BuildInfo, Cache, CacheConfig, ConfinePolicy, FetchWatcher, Firmware, Lacking,
-    NoCommonMachine, Problem, QemuError, StartError, machine,
+    Build, BuildArg, BuildInfo, Cache, CacheConfig, ConfinePolicy, FetchWatcher, Firmware,
+    FirmwareSource, Lacking, NoCommonMachine, Problem, QemuError, StartError, machine,
 };
 
 /// The means by which builds are made ready.
@@ -123,9 +123,11 @@ impl Opened {
     }
 
     fn borrow_from(&mut self, other: &Opened, found: &[PathBuf]) {
-        if let Some(firmware) = Firmware::of_other(&other.build, found) {
-            self.give(firmware, Some(&other.build));
-        }
+        let firmware = Firmware {
+            source: FirmwareSource::OtherBuild(other.build.label().to_owned()),
+            folders: found.to_owned(),
+        };
+        self.give(firmware, Some(&other.build));
     }
 
     fn fetched_firmware(&mut self, means: &Means<'_>) -> Result<(), QemuError> {
@@ -173,30 +175,6 @@ pub struct Pair {
     pub new: Opened,
 }
 
-/// A failure to make a pair of builds.
-#[derive(Debug, thiserror::Error)]
-pub enum PairError {
-    #[error(transparent)]
-    Qemu(#[from] QemuError),
-    #[error("{old} is a build for {old_target} and {new} one for {new_target}")]
-    OtherTarget {
-        old: String,
-        old_target: String,
-        new: String,
-        new_target: String,
-    },
-}
-
-impl PairError {
-    /// Tells whether the arguments are to blame, rather than a build.
-    pub fn is_usage(&self) -> bool {
-        match self {
-            PairError::Qemu(error) => error.is_usage(),
-            PairError::OtherTarget { .. } => true,
-        }
-    }
-}
-
 /// Hashes of the programs of a pair, made while guests run: each is of tens of megabytes.
 #[derive(Debug)]
 pub(crate) struct Fingerprints(Hashes);
@@ -238,7 +216,7 @@ impl Pair {
     ///
     /// # Errors
     /// One is not available or does not start, or they are for different targets.
-    pub fn open(old: &BuildArg, new: &BuildArg, means: &Means<'_>) -> Result<Pair, PairError> {
+    pub fn open(old: &BuildArg, new: &BuildArg, means: &Means<'_>) -> Result<Pair, QemuError> {
         let open = |arg| Opened::with_found(arg, means);
         let (old, new) = side_by_side(|| open(old), || open(new));
         let ((mut old, found_old), (mut new, found_new)) = (old?, new?);
@@ -259,9 +237,9 @@ impl Pair {
     ///
     /// # Errors
     /// They are for different targets.
-    pub fn of(old: Opened, new: Opened) -> Result<Pair, PairError> {
+    pub fn of(old: Opened, new: Opened) -> Result<Pair, QemuError> {
         if old.info.target != new.info.target {
-            return Err(PairError::OtherTarget {
+            return Err(QemuError::OtherTarget {
                 old: old.build.label().to_owned(),
                 old_target: old.info.target,
                 new: new.build.label().to_owned(),

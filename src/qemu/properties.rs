@@ -23,7 +23,7 @@ pub struct Snapshot {
     pub objects: Vec<Object>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Object {
     /// The place in the tree of objects, for instance `/machine/peripheral/net0`.
@@ -44,16 +44,17 @@ pub struct Object {
     pub properties: BTreeMap<String, Setting>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     Machine,
     Cpu,
+    #[default]
     Device,
 }
 
 /// The value of a property, and its default.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Setting {
     pub value: Value,
@@ -172,9 +173,9 @@ impl Snapshot {
     pub async fn ask_offers(&mut self, session: &Session, deadline: Duration) {
         for object in self.objects.iter_mut().filter(|object| object.is_virtio) {
             let path = object.path.clone();
-            match session.execute(QueryVirtioStatus { path }, deadline).await {
-                Ok(status) => object.offers = Some(features(&status.host_features)),
-                Err(QmpError::Refused { .. }) => {}
+            match session.ask(QueryVirtioStatus { path }, deadline).await {
+                Ok(Some(status)) => object.offers = Some(features(&status.host_features)),
+                Ok(None) => {}
                 Err(_) => break,
             }
         }
@@ -202,7 +203,7 @@ impl Snapshot {
         let mut open = vec![(MACHINE.to_owned(), root)];
         while let Some((path, type_name)) = open.pop() {
             let command = qmp::qom_list { path: path.clone() };
-            let Some(items) = unless_refused(session.execute(command, deadline).await)? else {
+            let Some(items) = session.ask(command, deadline).await? else {
                 continue;
             };
             for item in &items {
@@ -219,7 +220,6 @@ impl Snapshot {
         let mut snapshot = Snapshot::default();
         for (path, type_name, items) in &found {
             snapshot.objects.push(Object {
-                offers: None,
                 memory: items.iter().filter_map(memory).collect(),
                 path: path.clone(),
                 type_name: type_name.clone(),
@@ -231,7 +231,7 @@ impl Snapshot {
                 } else {
                     Kind::Device
                 },
-                properties: BTreeMap::new(),
+                ..Object::default()
             });
         }
         let wanted = wanted(&snapshot.objects);
@@ -249,26 +249,24 @@ impl Snapshot {
             if object.kind == Kind::Machine {
                 for item in items.iter().filter(|item| is_plain(item)) {
                     let command = get(&object.path, &item.name);
-                    let answer = unless_refused(session.execute(command, deadline).await)?;
                     // A machine's properties have no default.
-                    match answer {
+                    match session.ask(command, deadline).await? {
                         Some(Value::Object(parts)) if is_configuration(item) => {
                             for (part, value) in parts {
                                 let name = format!("{}.{part}", item.name);
-                                object.insert(&name, value, Listed::default());
+                                object.insert(&name, value, Setting::default());
                             }
                         }
-                        Some(value) => object.insert(&item.name, value, Listed::default()),
+                        Some(value) => object.insert(&item.name, value, Setting::default()),
                         None => {}
                     }
                 }
                 // Before 7.1 a machine has no property of it.
                 if !object.properties.contains_key(MEMORY_SIZE) {
                     let command = qmp::query_memory_size_summary {};
-                    let answer = unless_refused(session.execute(command, deadline).await)?;
-                    if let Some(summary) = answer {
+                    if let Some(summary) = session.ask(command, deadline).await? {
                         let size = summary.base_memory.into();
-                        object.insert(MEMORY_SIZE, size, Listed::default());
+                        object.insert(MEMORY_SIZE, size, Setting::default());
                     }
                 }
                 continue;
@@ -277,16 +275,16 @@ impl Snapshot {
                 let command = qmp::device_list_properties {
                     typename: type_name.clone(),
                 };
-                let listed = unless_refused(session.execute(command, deadline).await)?;
+                let listed = session.ask(command, deadline).await?;
                 let listed = listed.unwrap_or_default().into_iter();
-                let is_virtio = object.is_virtio;
                 let listed = listed.map(|property| {
-                    let is_feature = is_virtio && is_feature(&property);
-                    let is_switch = property.type_ == SWITCH;
                     let listed = Listed {
-                        default: property.default_value,
-                        is_feature,
-                        is_switch,
+                        is_switch: property.type_ == SWITCH,
+                        unset: Setting {
+                            is_feature: object.is_virtio && is_feature(&property),
+                            default: property.default_value,
+                            value: Value::Null,
+                        },
                     };
                     (property.name, listed)
                 });
@@ -301,7 +299,7 @@ impl Snapshot {
                 };
                 if !is_asked(listed) {
                     // It is there, which distinguishes it from one that the other build alone has.
-                    object.insert(&item.name, Value::Null, listed.clone());
+                    object.insert(&item.name, Value::Null, listed.unset.clone());
                     continue;
                 }
                 let answer = match bulk.value(object, item) {
@@ -309,11 +307,11 @@ impl Snapshot {
                     // Some can only be set.
                     None => {
                         let command = get(&object.path, &item.name);
-                        unless_refused(session.execute(command, deadline).await)?
+                        session.ask(command, deadline).await?
                     }
                 };
                 if let Some(value) = answer {
-                    object.insert(&item.name, value, listed.clone());
+                    object.insert(&item.name, value, listed.unset.clone());
                 }
             }
         }
@@ -323,28 +321,19 @@ impl Snapshot {
 
 impl Object {
     /// Keeps what can be compared: a switch, a number or a word.
-    fn insert(&mut self, name: &str, value: Value, listed: Listed) {
+    fn insert(&mut self, name: &str, value: Value, unset: Setting) {
         if !value.is_object() && !value.is_array() {
-            let Listed {
-                default,
-                is_feature,
-                ..
-            } = listed;
-            let setting = Setting {
-                value,
-                default,
-                is_feature,
-            };
+            let setting = Setting { value, ..unset };
             self.properties.insert(name.to_owned(), setting);
         }
     }
 }
 
 /// The facts that a type lists about a property.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Listed {
-    default: Option<Value>,
-    is_feature: bool,
+    /// All but its value.
+    unset: Setting,
     is_switch: bool,
 }
 
@@ -371,15 +360,6 @@ const MEMORY_SIZE: &str = "memory.size";
 
 /// The type that holds devices and is none.
 const CONTAINER: &str = "container";
-
-/// A refusal is an answer: there is no such thing.
-fn unless_refused<T>(answer: Result<T, QmpError>) -> Result<Option<T>, QmpError> {
-    match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(QmpError::Refused { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
 
 /// Sorts `device[2]` before `device[10]`.
 fn natural(path: &str) -> Vec<(String, u64)> {
@@ -455,19 +435,15 @@ mod tests {
             objects: vec![Object {
                 path: "/machine".to_owned(),
                 type_name: "s390-ipl".to_owned(),
-                kind: Kind::Device,
-                is_virtio: false,
-                offers: None,
-                memory: BTreeSet::new(),
                 properties: [(
                     "kernel".to_owned(),
                     Setting {
                         value: value.into(),
-                        default: None,
-                        is_feature: false,
+                        ..Setting::default()
                     },
                 )]
                 .into(),
+                ..Object::default()
             }],
         };
         let folder = Path::new("/tmp/.migcompat-wjTJI7");

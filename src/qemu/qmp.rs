@@ -176,6 +176,26 @@ impl Session {
         }
     }
 
+    /// Runs a command that not every build or target has; `None` where it is refused.
+    ///
+    /// # Errors
+    /// The session broke, or the deadline passed.
+    pub(crate) async fn ask<C>(
+        &self,
+        command: C,
+        deadline: Duration,
+    ) -> Result<Option<C::Ok>, QmpError>
+    where
+        C: QmpCommand + 'static,
+        C::Ok: Send,
+    {
+        match self.execute(command, deadline).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(QmpError::Refused { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Hands the build a descriptor, which addresses then name as `fd:NAME`. No other command may be
     /// under way.
     ///
@@ -399,9 +419,17 @@ pub(crate) use command;
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct HumanCommand {
-    pub command_line: String,
+    command_line: String,
 }
 command!(HumanCommand, "human-monitor-command", String);
+
+impl HumanCommand {
+    pub(crate) fn new(command_line: &str) -> HumanCommand {
+        HumanCommand {
+            command_line: command_line.to_owned(),
+        }
+    }
+}
 
 #[derive(Debug, Clone, Serialize)]
 pub struct QueryTarget {}
@@ -414,21 +442,22 @@ pub struct TargetReply {
 
 #[derive(Debug, Clone, Serialize)]
 pub struct QueryMachines {}
-command!(QueryMachines, "query-machines", Vec<MachineReply>);
+command!(QueryMachines, "query-machines", Vec<MachineType>);
 
-/// A machine type, by the keys that all versions since 5.2 have.
-#[derive(Debug, Clone, Deserialize)]
+/// A machine type of a build, by the keys that all versions since 5.2 have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct MachineReply {
+pub struct MachineType {
     pub name: String,
-    #[serde(default)]
+    /// The short name that means this type in this build: `q35`.
     pub alias: Option<String>,
     #[serde(default)]
     pub is_default: bool,
     #[serde(default)]
     pub deprecated: bool,
-    #[serde(default)]
-    pub default_cpu_type: Option<String>,
+    /// The QOM type of the CPU that it has where none is chosen, if it has one and the build tells.
+    #[serde(rename = "default-cpu-type")]
+    pub default_cpu: Option<String>,
 }
 
 /// Asks a virtio device about itself: QEMU 7.2 and later.

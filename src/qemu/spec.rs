@@ -114,22 +114,15 @@ impl SpecError {
 
     /// Tells whether there is no program where the argument says, although it may be there another time.
     pub(crate) fn is_missing_file(&self) -> bool {
-        match self {
+        matches!(
+            self,
             SpecError::NoFile(_)
-            | SpecError::Folder(_)
-            | SpecError::NotInFolder { .. }
-            | SpecError::NotExecutable(_)
-            | SpecError::NotOnPath(_)
-            | SpecError::Unreadable { .. } => true,
-            SpecError::Empty
-            | SpecError::NotOnPathButHere(_)
-            | SpecError::UnknownScheme { .. }
-            | SpecError::BadSuite(_)
-            | SpecError::LastReleaseAlone
-            | SpecError::NoLastRelease { .. }
-            | SpecError::UnknownArchitecture { .. }
-            | SpecError::DumpCannotRun(_) => false,
-        }
+                | SpecError::Folder(_)
+                | SpecError::NotInFolder { .. }
+                | SpecError::NotExecutable(_)
+                | SpecError::NotOnPath(_)
+                | SpecError::Unreadable { .. }
+        )
     }
 }
 
@@ -206,29 +199,27 @@ pub(super) fn in_bundle(folder: &Path, wanted: &str, levels: usize) -> Option<Pa
         return Some(found);
     }
     let levels = levels.checked_sub(1)?;
-    let entries = std::fs::read_dir(folder).ok()?.flatten();
-    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    folders.sort();
-    let mut found = folders
-        .iter()
-        .filter_map(|folder| in_bundle(folder, wanted, levels));
-    found.next()
+    let mut folders = paths_in(folder).into_iter();
+    folders.find_map(|folder| in_bundle(&folder, wanted, levels))
+}
+
+/// Returns what is in a folder, sorted by name; nothing where it cannot be read.
+pub(super) fn paths_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
 }
 
 fn programs_of(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut programs: Vec<PathBuf> = entries
-        .map(|entry| entry.path())
-        .filter(|path| {
-            let name = path.file_name().and_then(|name| name.to_str());
-            let target = name.and_then(|name| name.strip_prefix(PROGRAM));
-            target.is_some_and(|target| machine::packages(target).is_some())
-                && path.is_file()
-                && is_executable(path)
-        })
-        .collect();
-    programs.sort();
-    programs
+    let is_program = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let target = name.and_then(|name| name.strip_prefix(PROGRAM));
+        target.is_some_and(|target| machine::packages(target).is_some())
+            && path.is_file()
+            && is_executable(path)
+    };
+    paths_in(folder).into_iter().filter(is_program).collect()
 }
 
 fn is_executable(path: &Path) -> bool {

@@ -48,9 +48,10 @@ impl Tree {
     /// Returns the tree of which a folder is the top.
     fn at(top: &Path) -> Option<Tree> {
         let version = version(top)?;
-        let build = [top.join(BUILD)].into_iter().chain(subfolders(top));
-        let mut built = build.filter(|folder| spec::has_program(folder));
-        let built = built.next();
+        let folders = spec::paths_in(top).into_iter();
+        let folders = folders.filter(|folder| !folder.is_symlink());
+        let mut built = [top.join(BUILD)].into_iter().chain(folders);
+        let built = built.find(|folder| spec::has_program(folder));
         if built.is_none() && !top.join(HEADER).is_file() && !spec::has_program(top) {
             return None;
         }
@@ -88,26 +89,10 @@ fn version(top: &Path) -> Option<Version> {
     text.parse().ok().filter(|_| is_plain)
 }
 
-fn subfolders(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let mut folders: Vec<PathBuf> = folders.map(|entry| entry.path()).collect();
-    folders.sort();
-    folders
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
-
-    fn file(root: &Path, path: &str, text: &str) {
-        let path = root.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
+    use crate::qemu::testing::file;
 
     #[test]
     fn a_tree_is_found_from_its_sources_and_from_its_build() {

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::devices::{
-    Composition, DeviceSet, Driver, Drivers, Exclusion, FallBack, Property, Reason,
-};
+use crate::devices::{Composition, DeviceSet, Driver, Drivers, Exclusion, FallBack, Reason};
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::vm::Endpoint;
@@ -51,8 +49,8 @@ pub(crate) struct Catalogue {
     pub only_new: Vec<String>,
 }
 
-/// The properties of device types as both builds have them, by type.
-pub(crate) type Properties = BTreeMap<String, Vec<Property>>;
+/// The names and types of the properties of device types as both builds have them, by device type.
+pub(crate) type Properties = BTreeMap<String, Vec<(String, String)>>;
 
 /// The device types that are selected: all, or those that a pattern matches.
 #[derive(Debug, Clone, Default)]
@@ -189,7 +187,7 @@ fn plan(
     buses: &Buses,
     drivers: &Drivers,
     driver: &str,
-    properties: &[Property],
+    properties: &[(String, String)],
     number: usize,
 ) -> Result<Candidate, String> {
     let arch = config.arch.as_str();

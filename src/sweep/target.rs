@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::devices::Property;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::driving::Driving;
 use crate::model::short_name;
@@ -12,7 +11,7 @@ use crate::qemu::{Build, QemuError, machine};
 use crate::sweep::case_id::{CaseFamily, State};
 use crate::sweep::catalogue::{Only, Properties, worth_asking};
 use crate::sweep::findings::Forecast;
-use crate::workload::linux::{Kit, Network};
+use crate::workload::linux::{LinuxGuest, Network};
 
 /// A machine to sweep, on builds that both have it.
 #[derive(Debug, Clone)]
@@ -33,7 +32,7 @@ pub(crate) enum SecondPass {
     /// The devices are driven from outside, cards on this network.
     Driven(Network),
     /// Linux drives them, made of the kit of the machine's architecture.
-    Linux(BTreeMap<String, Arc<Kit>>),
+    Linux(BTreeMap<String, Arc<LinuxGuest>>),
 }
 
 /// The senders of a section, or owners of a block of memory, by its name.
@@ -174,12 +173,9 @@ pub(crate) fn facts(
         let Some(others) = theirs.properties.get(&driver) else {
             continue;
         };
-        let properties: Vec<Property> = properties
-            .into_iter()
-            .filter(|(name, _)| others.iter().any(|(other, _)| other == name))
-            .map(|(name, kind)| Property { name, kind })
-            .collect();
-        shared.insert(driver, properties);
+        let has = |name: &String| others.iter().any(|(other, _)| other == name);
+        let properties = properties.into_iter().filter(|(name, _)| has(name));
+        shared.insert(driver, properties.collect());
     }
     Ok(TypeFacts {
         properties: shared,

@@ -1,7 +1,6 @@
 //! A guest's output on its serial port, across all builds that it runs in.
 
 use std::collections::VecDeque;
-use std::fmt;
 
 use crate::workload::fault::{Check, Mismatch, WorkloadError};
 use crate::workload::guest::guests;
@@ -13,29 +12,40 @@ use crate::workload::memory::Header;
 const MAX_LINE: usize = 4096;
 
 /// The meaning of a line on a guest's console.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SerialEvent {
     /// `S migcompat ARCH 1`: the guest works from now on.
+    #[error("the {arch} guest started")]
     Started { arch: String },
     /// The first line again: the machine was reset.
+    #[error("the {arch} guest started over")]
     Restarted { arch: String },
     /// The heartbeat that was due.
+    #[error("the guest printed heartbeat {0}")]
     Heartbeat(u32),
     /// A heartbeat that was printed before: the guest runs twice, or went back to an earlier state.
+    #[error("the guest printed heartbeat {got} again where {want} was due")]
     Repeated { want: u32, got: u32 },
     /// Heartbeats before this one never came.
+    #[error("the guest's heartbeat {want} never came, {got} did")]
     Skipped { want: u32, got: u32 },
     /// The guest found its memory changed.
+    #[error("the guest found its memory changed: {0}")]
     Guest(Mismatch),
     /// A guest with drivers says what it is made of.
+    #[error("the guest described its devices")]
     Described,
     /// A device did not do what the guest asked of it, in the guest's words.
+    #[error("the guest's check failed: {0}")]
     CheckFailed(String),
     /// The guest's kernel logged an error.
+    #[error("the guest's kernel logged an error: {0}")]
     KernelError(String),
     /// A processor's timer had fewer interrupts than before.
+    #[error("the timer of the guest's processor {processor} counts {is} interrupts after {was}")]
     TimerWentBack { processor: usize, was: u64, is: u64 },
     /// A line that no guest writes: lost or mixed bytes. Escaped to ASCII.
+    #[error("the guest's console has {0:?}")]
     Garbage(String),
 }
 
@@ -50,34 +60,6 @@ impl SerialEvent {
     }
 }
 
-impl fmt::Display for SerialEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Started { arch } => write!(f, "the {arch} guest started"),
-            Self::Restarted { arch } => write!(f, "the {arch} guest started over"),
-            Self::Heartbeat(number) => write!(f, "the guest printed heartbeat {number}"),
-            Self::Repeated { want, got } => {
-                write!(
-                    f,
-                    "the guest printed heartbeat {got} again where {want} was due"
-                )
-            }
-            Self::Skipped { want, got } => {
-                write!(f, "the guest's heartbeat {want} never came, {got} did")
-            }
-            Self::Guest(mismatch) => write!(f, "the guest found its memory changed: {mismatch}"),
-            Self::Described => f.write_str("the guest described its devices"),
-            Self::CheckFailed(what) => write!(f, "the guest's check failed: {what}"),
-            Self::KernelError(text) => write!(f, "the guest's kernel logged an error: {text}"),
-            Self::TimerWentBack { processor, was, is } => write!(
-                f,
-                "the timer of the guest's processor {processor} counts {is} interrupts after {was}"
-            ),
-            Self::Garbage(line) => write!(f, "the guest's console has {line:?}"),
-        }
-    }
-}
-
 /// A guest's console, across all builds that it runs in.
 ///
 /// Output before the guest's first line is the firmware's and is skipped. From there on every byte
@@ -88,7 +70,8 @@ pub struct SerialLog {
     overlong: bool,
     started: bool,
     last: Option<u32>,
-    speaker: Speaker,
+    /// Nothing of a tiny guest.
+    linux: Option<LinuxState>,
     /// The last lines of a Linux guest and of what ran before it, for who has to find out why it stopped.
     tail: VecDeque<String>,
 }
@@ -98,18 +81,14 @@ const TAIL: usize = 5;
 /// The words by which a kernel says why it gives up.
 const PANIC: &str = "Kernel panic";
 
-/// The guest that prints.
+/// The facts that a Linux guest has printed.
 #[derive(Debug, Clone, Default)]
-enum Speaker {
-    #[default]
-    Tiny,
-    Linux {
-        inventory: Inventory,
-        /// The timers' interrupts at the last heartbeat.
-        timers: Vec<u64>,
-        /// A round is under way.
-        in_round: bool,
-    },
+struct LinuxState {
+    inventory: Inventory,
+    /// The timers' interrupts at the last heartbeat.
+    timers: Vec<u64>,
+    /// A round is under way.
+    in_round: bool,
 }
 
 impl SerialLog {
@@ -122,21 +101,14 @@ impl SerialLog {
     /// Makes the log of a Linux guest.
     pub(crate) fn of_linux() -> Self {
         Self {
-            speaker: Speaker::Linux {
-                inventory: Inventory::default(),
-                timers: Vec::new(),
-                in_round: false,
-            },
+            linux: Some(LinuxState::default()),
             ..Self::default()
         }
     }
 
     /// Returns what a guest with drivers said of its devices.
     pub(crate) fn inventory(&self) -> Option<&Inventory> {
-        match &self.speaker {
-            Speaker::Tiny => None,
-            Speaker::Linux { inventory, .. } => Some(inventory),
-        }
+        self.linux.as_ref().map(|linux| &linux.inventory)
     }
 
     /// Takes the next bytes, cut anywhere, and returns what the lines that they end mean.
@@ -167,10 +139,10 @@ impl SerialLog {
     /// Returns how many heartbeats from now on show that the guest goes on: the next one may end a round that
     /// began before the guest was moved.
     pub(crate) fn heartbeats_due(&self) -> u32 {
-        match self.speaker {
+        match &self.linux {
             // A line may have begun that says it.
-            Speaker::Linux { in_round, .. } if in_round || !self.line.is_empty() => 2,
-            Speaker::Tiny | Speaker::Linux { .. } => 1,
+            Some(linux) if linux.in_round || !self.line.is_empty() => 2,
+            _ => 1,
         }
     }
 
@@ -216,9 +188,9 @@ impl SerialLog {
     }
 
     fn line(&mut self, line: &[u8], overlong: bool) -> Option<SerialEvent> {
-        match self.speaker {
-            Speaker::Tiny => self.tiny_line(line, overlong),
-            Speaker::Linux { .. } => self.linux_line(line, overlong),
+        match self.linux {
+            None => self.tiny_line(line, overlong),
+            Some(_) => self.linux_line(line, overlong),
         }
     }
 
@@ -266,16 +238,11 @@ impl SerialLog {
         let Some(read) = read.filter(|_| !overlong) else {
             return Some(garbage(line));
         };
-        if let Speaker::Linux {
-            inventory,
-            in_round,
-            ..
-        } = &mut self.speaker
-        {
-            inventory.take(&read);
+        if let Some(linux) = &mut self.linux {
+            linux.inventory.take(&read);
             match &read {
-                Line::Begun(_) => *in_round = true,
-                Line::Beat(_) | Line::Started => *in_round = false,
+                Line::Begun(_) => linux.in_round = true,
+                Line::Beat(_) | Line::Started => linux.in_round = false,
                 _ => {}
             }
         }
@@ -325,9 +292,7 @@ impl SerialLog {
 
     /// Returns the first timer that has counted fewer interrupts than before.
     fn timers(&mut self, beat: &Beat) -> Option<SerialEvent> {
-        let Speaker::Linux { timers, .. } = &mut self.speaker else {
-            return None;
-        };
+        let timers = &mut self.linux.as_mut()?.timers;
         let before = std::mem::replace(timers, beat.timers.clone());
         let mut pairs = before.iter().zip(&beat.timers).enumerate();
         let (processor, (&was, &is)) = pairs.find(|(_, (was, is))| is < was)?;

@@ -1,27 +1,32 @@
 //! The faults of a guest that was moved.
 
-use std::fmt;
-
 use thiserror::Error;
 
 use crate::workload::ABI_VERSION;
 
 /// The part of a page that a guest checks before it overwrites it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Check {
     /// The magic of a page.
+    #[error("magic")]
     Magic,
     /// A page's own number.
+    #[error("page number")]
     Index,
     /// The pass at a page's beginning.
+    #[error("pass at the beginning")]
     Head,
     /// Pass and number mixed, in the middle of a page.
+    #[error("mix in the middle")]
     Middle,
     /// The pass at a page's end.
+    #[error("pass at the end")]
     Tail,
     /// The header's count of written pages, against the CPU's registers.
+    #[error("header's progress")]
     Progress,
     /// A number that this version does not know.
+    #[error("check {0}")]
     Unknown(u64),
 }
 
@@ -39,22 +44,9 @@ impl From<u64> for Check {
     }
 }
 
-impl fmt::Display for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Magic => f.write_str("magic"),
-            Self::Index => f.write_str("page number"),
-            Self::Head => f.write_str("pass at the beginning"),
-            Self::Middle => f.write_str("mix in the middle"),
-            Self::Tail => f.write_str("pass at the end"),
-            Self::Progress => f.write_str("header's progress"),
-            Self::Unknown(kind) => write!(f, "check {kind}"),
-        }
-    }
-}
-
 /// A change in memory that a guest found and did not make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("page {page}: the {check} is {got:#x}, not {want:#x}")]
 pub struct Mismatch {
     pub check: Check,
     /// The page that the guest was about to write, or for [`Check::Progress`] had just written.
@@ -63,16 +55,6 @@ pub struct Mismatch {
     pub want: u64,
     /// The 64 bits that were there.
     pub got: u64,
-}
-
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "page {}: the {} is {:#x}, not {:#x}",
-            self.page, self.check, self.got, self.want
-        )
-    }
 }
 
 /// A fault in a guest's memory or on its console.

@@ -1,5 +1,7 @@
 //! A stopped guest's memory: its header page and the region it works on.
 
+use std::cmp::Ordering;
+
 use crate::workload::ABI_VERSION;
 use crate::workload::fault::{Check, Mismatch, WorkloadError};
 
@@ -227,10 +229,7 @@ pub(crate) fn check_region(header: &Header, region: &[u8]) -> Result<Progress, W
     let need = usize::try_from(header.region_size()).map_err(|_| short(usize::MAX))?;
     let region = region.get(..need).ok_or_else(|| short(need))?;
     for (page, bytes) in (0u64..).zip(region.chunks_exact(PAGE_SIZE as usize)) {
-        check_page(header.endian, page, bytes, done, current).map_err(|problem| match problem {
-            PageProblem::Short => short(need),
-            PageProblem::Wrong(error) => error,
-        })?;
+        check_page(header.endian, page, bytes, done, current)?;
     }
 
     Ok(Progress {
@@ -240,35 +239,26 @@ pub(crate) fn check_region(header: &Header, region: &[u8]) -> Result<Progress, W
     })
 }
 
-enum PageProblem {
-    Short,
-    Wrong(WorkloadError),
-}
-
 fn check_page(
     endian: Endian,
     page: u64,
     bytes: &[u8],
     done: u64,
     current: u64,
-) -> Result<(), PageProblem> {
-    let wrong = |error| Err(PageProblem::Wrong(error));
-    let word = |offset| {
-        bytes_at(bytes, offset)
-            .map(|b| endian.u64(b))
-            .ok_or(PageProblem::Short)
-    };
-    let magic: [u8; 8] = bytes_at(bytes, 0).ok_or(PageProblem::Short)?;
-    if magic != *PAGE_MAGIC {
-        return wrong(WorkloadError::NoPage { page, found: magic });
+) -> Result<(), WorkloadError> {
+    // A page is whole.
+    let at = |offset| bytes_at(bytes, offset).unwrap_or_default();
+    let word = |offset| endian.u64(at(offset));
+    if at(0) != *PAGE_MAGIC {
+        return Err(WorkloadError::NoPage { page, found: at(0) });
     }
-    let found = word(8)?;
+    let found = word(8);
     if found != page {
-        return wrong(WorkloadError::Misplaced { page, found });
+        return Err(WorkloadError::Misplaced { page, found });
     }
-    let head = word(16)?;
-    let middle = !word(2048)? ^ page << 32;
-    let tail = word(4088)?;
+    let head = word(16);
+    let middle = !word(2048) ^ page << 32;
+    let tail = word(4088);
 
     let next = done.wrapping_add(1);
     if page == current {
@@ -280,7 +270,7 @@ fn check_page(
         }
     }
     if head != tail || head != middle {
-        return wrong(WorkloadError::Torn {
+        return Err(WorkloadError::Torn {
             page,
             head,
             middle,
@@ -288,18 +278,11 @@ fn check_page(
         });
     }
     let want = if page < current { next } else { done };
-    match head.cmp(&want) {
-        std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Less => wrong(WorkloadError::Stale {
-            page,
-            want,
-            got: head,
-        }),
-        std::cmp::Ordering::Greater => wrong(WorkloadError::StaleHeader {
-            page,
-            want,
-            got: head,
-        }),
+    let got = head;
+    match got.cmp(&want) {
+        Ordering::Equal => Ok(()),
+        Ordering::Less => Err(WorkloadError::Stale { page, want, got }),
+        Ordering::Greater => Err(WorkloadError::StaleHeader { page, want, got }),
     }
 }
 
@@ -426,48 +409,45 @@ mod tests {
 
     #[test]
     fn damage_is_named() {
+        type Damage<'d> = &'d dyn Fn(&mut [u8]);
         let endian = Endian::Little;
         let (header, region) = memory(endian, 3 * PAGES + 5);
 
-        let mut lost = region.clone();
-        lost[4096 * 6..4096 * 7].fill(0);
-        assert_eq!(
-            check(&header, &lost),
-            Err(WorkloadError::NoPage {
-                page: 6,
-                found: [0; 8]
-            })
-        );
-
-        let mut misplaced = region.clone();
-        misplaced.copy_within(4096 * 2..4096 * 3, 4096 * 3);
-        assert_eq!(
-            check(&header, &misplaced),
-            Err(WorkloadError::Misplaced { page: 3, found: 2 })
-        );
-
-        let mut stale = region.clone();
-        write_page(endian, &mut stale, 1, 3);
-        assert_eq!(
-            check(&header, &stale),
-            Err(WorkloadError::Stale {
-                page: 1,
-                want: 4,
-                got: 3
-            })
-        );
-
-        let mut torn = region.clone();
-        put(endian, &mut torn, 4096 + 4088, 3);
-        assert_eq!(
-            check(&header, &torn),
-            Err(WorkloadError::Torn {
-                page: 1,
-                head: 4,
-                middle: 4,
-                tail: 3
-            })
-        );
+        let damages: [(Damage<'_>, WorkloadError); 4] = [
+            (
+                &|region| region[4096 * 6..4096 * 7].fill(0),
+                WorkloadError::NoPage {
+                    page: 6,
+                    found: [0; 8],
+                },
+            ),
+            (
+                &|region| region.copy_within(4096 * 2..4096 * 3, 4096 * 3),
+                WorkloadError::Misplaced { page: 3, found: 2 },
+            ),
+            (
+                &|region| write_page(endian, region, 1, 3),
+                WorkloadError::Stale {
+                    page: 1,
+                    want: 4,
+                    got: 3,
+                },
+            ),
+            (
+                &|region| put(endian, region, 4096 + 4088, 3),
+                WorkloadError::Torn {
+                    page: 1,
+                    head: 4,
+                    middle: 4,
+                    tail: 3,
+                },
+            ),
+        ];
+        for (damage, error) in damages {
+            let mut damaged = region.clone();
+            damage(&mut damaged);
+            assert_eq!(check(&header, &damaged), Err(error));
+        }
 
         let (old, _) = memory(endian, 2 * PAGES + 5);
         assert_eq!(

@@ -47,6 +47,7 @@ pub(crate) use memory::{Progress, check_region};
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use linux::LinuxGuest;
 
@@ -56,7 +57,7 @@ pub enum Workload {
     /// A bare-metal program of our own, which needs no device.
     Tiny(&'static Guest),
     /// Linux with the drivers of the machine's devices.
-    Linux(LinuxGuest),
+    Linux(Arc<LinuxGuest>),
 }
 
 impl Workload {

@@ -2,7 +2,9 @@
 
 use roxmltree::Node;
 
-use crate::guest::domain::{Named, Reader, bytes, child, elements, text};
+use crate::guest::domain::{
+    Items, Reader, amount, attribute, bytes, child, elements, on_off, text,
+};
 use crate::report::GuestReason;
 
 /// Elements that concern the process, and not the guest.
@@ -80,10 +82,6 @@ pub(super) fn read(reader: &mut Reader, domain: Node) {
     }
 }
 
-fn is_x86(reader: &Reader) -> bool {
-    matches!(reader.arch.as_str(), "x86_64" | "i386")
-}
-
 fn machine(reader: &mut Reader, domain: Node) {
     // What libvirt passes to every QEMU.
     reader.options.push(crate::guest::given::Given {
@@ -97,51 +95,34 @@ fn machine(reader: &mut Reader, domain: Node) {
     let Some(kind) = child(os, "type") else {
         return;
     };
-    let mut items = Vec::new();
+    let mut items = Items::default();
     // The one that QEMU itself takes, and so does libvirt.
-    let usual = is_x86(reader).then_some("pc");
-    if let Some(machine) = kind.attribute("machine").or(usual) {
-        items.push(("type", machine.to_owned()));
-    }
+    let usual = reader.is_x86().then_some("pc");
+    items.set_some("type", kind.attribute("machine").or(usual));
     let features = child(domain, "features");
-    let feature = |name: &str| features.and_then(|features| child(features, name));
-    let state = |name: &str| {
-        let state = feature(name)?.attribute("state").unwrap_or("on");
-        Some(state.to_owned())
-    };
-    if is_x86(reader) {
-        items.push(("usb", "off".to_owned()));
-        let acpi = if feature("acpi").is_some() {
-            "on"
-        } else {
-            "off"
-        };
-        items.push(("acpi", acpi.to_owned()));
+    let feature = |name| features.and_then(|features| child(features, name));
+    if reader.is_x86() {
+        items.set("usb", "off");
+        items.set("acpi", on_off(feature("acpi").is_some()));
         for (element, option) in [("vmport", "vmport"), ("smm", "smm"), ("ps2", "i8042")] {
-            items.extend(state(element).map(|state| (option, state)));
+            let state = |node: Node<'_, '_>| node.attribute("state").unwrap_or("on").to_owned();
+            items.set_some(option, feature(element).map(state));
         }
-        let timers = child(domain, "clock")
+        let mut timers = child(domain, "clock")
             .into_iter()
             .flat_map(|clock| clock.children());
-        let hpet = timers
-            .filter(|node| node.attribute("name") == Some("hpet"))
-            .find_map(|node| node.attribute("present"));
-        if let Some(present) = hpet {
-            let on = if present == "yes" { "on" } else { "off" };
-            items.push(("hpet", on.to_owned()));
-        }
+        let hpet = timers.find_map(|node| {
+            let is_hpet = node.attribute("name") == Some("hpet");
+            node.attribute("present").filter(|_| is_hpet)
+        });
+        items.set_some("hpet", hpet.map(|present| on_off(present == "yes")));
     }
-    if let Some(gic) = feature("gic").and_then(|gic| gic.attribute("version")) {
-        items.push(("gic-version", gic.to_owned()));
-    }
-    let memories = child(domain, "devices")
-        .into_iter()
-        .flat_map(|node| node.children());
-    if memories
-        .filter(|node| node.has_tag_name_of("memory"))
-        .any(|node| node.attribute("model") == Some("nvdimm"))
-    {
-        items.push(("nvdimm", "on".to_owned()));
+    items.set_some(
+        "gic-version",
+        feature("gic").and_then(|gic| gic.attribute("version")),
+    );
+    if memories(domain).any(|node| node.attribute("model") == Some("nvdimm")) {
+        items.set("nvdimm", "on");
     }
     let loader = child(os, "loader");
     let is_efi = os.attribute("firmware") == Some("efi");
@@ -151,35 +132,24 @@ fn machine(reader: &mut Reader, domain: Node) {
         }
         None if !is_efi => {}
         _ => {
-            let code = loader.map(text).filter(|path| !path.is_empty());
-            let nvram = child(os, "nvram");
-            let variables = nvram.map(text).filter(|path| !path.is_empty());
-            let images = [
-                ("pflash0", loader, code.unwrap_or("OVMF_CODE_4M.fd"), "on"),
-                (
-                    "pflash1",
-                    nvram,
-                    variables.unwrap_or("OVMF_VARS_4M.fd"),
-                    "off",
-                ),
-            ];
-            for (flash, node, image, read_only) in images {
-                let node_name = format!("libvirt-{flash}-format");
-                items.push((flash, node_name.clone()));
-                reader.add_list(
-                    node.unwrap_or(os),
-                    "blockdev",
-                    &[
-                        ("driver", "file".to_owned()),
-                        ("filename", image.to_owned()),
-                        ("node-name", node_name),
-                        ("read-only", read_only.to_owned()),
-                    ],
-                );
+            for (flash, node, usual, read_only) in [
+                ("pflash0", loader, "OVMF_CODE_4M.fd", "on"),
+                ("pflash1", child(os, "nvram"), "OVMF_VARS_4M.fd", "off"),
+            ] {
+                let image = node.map(text).filter(|path| !path.is_empty());
+                let name = format!("libvirt-{flash}-format");
+                let blockdev = [
+                    ("driver", "file"),
+                    ("filename", image.unwrap_or(usual)),
+                    ("node-name", &name),
+                    ("read-only", read_only),
+                ];
+                reader.add_list(node.unwrap_or(os), "blockdev", blockdev);
+                items.set(flash, name);
             }
         }
     }
-    reader.add_list(kind, "machine", &items);
+    reader.add_list(kind, "machine", items);
     for name in ["kernel", "initrd", "cmdline", "dtb"] {
         if let Some(node) = child(os, name) {
             reader.leave_out(node, GuestReason::GuestKernel);
@@ -190,11 +160,15 @@ fn machine(reader: &mut Reader, domain: Node) {
     }
 }
 
-/// Cells of NUMA, where the memory is divided.
-fn cells<'a, 'i>(domain: Node<'a, 'i>) -> Vec<Node<'a, 'i>> {
-    let numa = child(domain, "cpu").and_then(|cpu| child(cpu, "numa"));
-    let cells = numa.into_iter().flat_map(|numa| elements(numa, "cell"));
-    cells.collect()
+/// Returns the modules of memory that are plugged in.
+fn memories<'a, 'i>(domain: Node<'a, 'i>) -> impl Iterator<Item = Node<'a, 'i>> {
+    let devices = child(domain, "devices").into_iter();
+    devices.flat_map(|devices| elements(devices, "memory"))
+}
+
+/// Returns the bytes of a cell of NUMA, where the memory is divided.
+fn cell_bytes(cell: Node) -> Option<u64> {
+    amount(cell, cell.attribute("memory")?)
 }
 
 fn memory(reader: &mut Reader, domain: Node) {
@@ -208,73 +182,47 @@ fn memory(reader: &mut Reader, domain: Node) {
         _ => 1 << 20,
     };
     let aligned = |bytes: u64| bytes.checked_next_multiple_of(unit).unwrap_or(bytes);
-    let memories = child(domain, "devices").into_iter();
-    let plugged: u64 = memories
-        .flat_map(|devices| elements(devices, "memory"))
-        .filter_map(|memory| child(child(memory, "target")?, "size").and_then(bytes))
+    let plugged: u64 = memories(domain)
+        .filter_map(|memory| child(memory, "target/size").and_then(bytes))
         .sum();
-    let cells = cells(domain);
-    let of_cells: u64 = cells
+    let numa = child(domain, "cpu/numa").into_iter();
+    let cells: Vec<Node> = numa.flat_map(|numa| elements(numa, "cell")).collect();
+    let of_cells = cells
         .iter()
-        .filter_map(|cell| {
-            let amount: u64 = cell.attribute("memory")?.parse().ok()?;
-            let unit = match cell.attribute("unit").unwrap_or("KiB") {
-                "MiB" | "M" => 1 << 20,
-                "GiB" | "G" => 1 << 30,
-                _ => 1 << 10,
-            };
-            amount.checked_mul(unit).map(&aligned)
-        })
-        .sum();
+        .filter_map(|cell| cell_bytes(*cell).map(aligned));
     // Memory in slots is part of the total.
-    let base = match of_cells {
+    let base = match of_cells.sum::<u64>() {
         0 => aligned(total.saturating_sub(plugged)),
         of_cells => of_cells,
     };
-    let mut items = vec![("size", format!("{}k", base >> 10))];
+    let kib = |bytes: u64| format!("{}k", bytes >> 10);
+    let mut items = Items::default();
+    items.set("size", kib(base));
     if let Some(most) = child(domain, "maxMemory") {
-        if let Some(slots) = most.attribute("slots") {
-            items.push(("slots", slots.to_owned()));
-        }
-        items.push((
-            "maxmem",
-            format!("{}k", bytes(most).unwrap_or_default() >> 10),
-        ));
+        items.set_some("slots", most.attribute("slots"));
+        items.set("maxmem", kib(bytes(most).unwrap_or_default()));
     }
-    reader.add_list(node, "m", &items);
-    for (index, cell) in cells.iter().enumerate() {
+    reader.add_list(node, "m", items);
+    for (index, cell) in cells.into_iter().enumerate() {
         let id = cell
             .attribute("id")
             .map_or_else(|| index.to_string(), str::to_owned);
-        let name = format!("ram-node{id}");
-        let amount: u64 = cell
-            .attribute("memory")
-            .and_then(|m| m.parse().ok())
-            .unwrap_or_default();
-        let unit = match cell.attribute("unit").unwrap_or("KiB") {
-            "MiB" | "M" => 1 << 20,
-            "GiB" | "G" => 1 << 30,
-            _ => 1_u64 << 10,
-        };
-        let mut node = vec![("type", "node".to_owned()), ("nodeid", id)];
-        for cpus in cell.attribute("cpus").unwrap_or_default().split(',') {
-            if !cpus.is_empty() {
-                node.push(("cpus", cpus.to_owned()));
-            }
+        let mut node = Items::from([("type", "node"), ("nodeid", &id)]);
+        let cpus = cell.attribute("cpus").unwrap_or_default().split(',');
+        for cpus in cpus.filter(|cpus| !cpus.is_empty()) {
+            node.set("cpus", cpus);
         }
-        if amount > 0 {
-            reader.add_list(
-                *cell,
-                "object",
-                &[
-                    ("qom-type", "memory-backend-ram".to_owned()),
-                    ("id", name.clone()),
-                    ("size", aligned(amount.saturating_mul(unit)).to_string()),
-                ],
-            );
-            node.push(("memdev", name));
+        if let Some(size) = cell_bytes(cell).filter(|bytes| *bytes > 0) {
+            let (name, size) = (format!("ram-node{id}"), aligned(size).to_string());
+            let backend = [
+                ("qom-type", "memory-backend-ram"),
+                ("id", &name),
+                ("size", &size),
+            ];
+            reader.add_list(cell, "object", backend);
+            node.set("memdev", name);
         }
-        reader.add_list(*cell, "numa", &node);
+        reader.add_list(cell, "numa", node);
     }
 }
 
@@ -282,66 +230,43 @@ fn processors(reader: &mut Reader, domain: Node) {
     let Some(node) = child(domain, "vcpu") else {
         return;
     };
-    let most = text(node).to_owned();
-    let mut items = vec![(
-        "cpus",
-        node.attribute("current").unwrap_or(&most).to_owned(),
-    )];
-    if node.attribute("current").is_some() {
-        items.push(("maxcpus", most.clone()));
-    }
-    let topology = child(domain, "cpu").and_then(|cpu| child(cpu, "topology"));
-    match topology {
+    let most = text(node);
+    let current = node.attribute("current");
+    let mut items = Items::from([("cpus", current.unwrap_or(most))]);
+    items.set_some("maxcpus", current.map(|_| most));
+    match child(domain, "cpu/topology") {
         Some(topology) => {
             for name in ["sockets", "dies", "clusters", "cores", "threads"] {
                 // QEMU refuses what a machine has not, and one is no division.
-                let value = topology.attribute(name);
                 let divides = |value: &&str| !matches!(name, "dies" | "clusters") || *value != "1";
-                items.extend(value.filter(divides).map(|value| (name, value.to_owned())));
+                items.set_some(name, topology.attribute(name).filter(divides));
             }
         }
-        None => items.extend([
-            ("sockets", most),
-            ("cores", "1".to_owned()),
-            ("threads", "1".to_owned()),
-        ]),
+        None => items.extend([("sockets", most), ("cores", "1"), ("threads", "1")].into()),
     }
-    reader.add_list(node, "smp", &items);
+    reader.add_list(node, "smp", items);
 }
 
 fn cpu(reader: &mut Reader, domain: Node) {
     let node = child(domain, "cpu");
-    let model = node.and_then(|node| child(node, "model")).map(text);
+    let model = child(domain, "cpu/model")
+        .map(text)
+        .filter(|model| !model.is_empty());
     let mode = node.and_then(|node| node.attribute("mode"));
     let mut parts = Vec::new();
-    match (mode, model.filter(|model| !model.is_empty())) {
-        (Some("host-passthrough" | "maximum"), _) | (Some("host-model"), None) => {
-            parts.push(
-                if mode == Some("maximum") {
-                    "max"
-                } else {
-                    "host"
-                }
-                .to_owned(),
-            );
-        }
-        (_, Some(model)) => parts.push(model.to_owned()),
-        (_, None) => {}
+    match (mode, model) {
+        (Some("maximum"), _) => parts.push("max".to_owned()),
+        (Some("host-passthrough"), _) | (Some("host-model"), None) => parts.push("host".to_owned()),
+        (_, model) => parts.extend(model.map(str::to_owned)),
     }
     for feature in node.into_iter().flat_map(|node| elements(node, "feature")) {
         let name = feature.attribute("name").unwrap_or_default();
-        let on = match feature.attribute("policy") {
-            Some("disable" | "forbid") => "off",
-            _ => "on",
-        };
-        parts.push(format!("{name}={on}"));
+        let is_off = matches!(feature.attribute("policy"), Some("disable" | "forbid"));
+        parts.push(format!("{name}={}", on_off(!is_off)));
     }
-    let features = child(domain, "features");
-    let hyperv = features.and_then(|features| child(features, "hyperv"));
-    for node in hyperv.into_iter().flat_map(|node| node.children()) {
-        if !node.is_element() || node.attribute("state") != Some("on") {
-            continue;
-        }
+    let hyperv = child(domain, "features/hyperv");
+    let enlightenments = hyperv.into_iter().flat_map(|node| node.children());
+    for node in enlightenments.filter(|node| node.attribute("state") == Some("on")) {
         match node.tag_name().name() {
             "spinlocks" => {
                 let retries = node.attribute("retries").unwrap_or("4095");
@@ -354,24 +279,18 @@ fn cpu(reader: &mut Reader, domain: Node) {
             name => parts.push(format!("hv-{}=on", name.replace('_', "-"))),
         }
     }
-    let kvm = features.and_then(|features| child(features, "kvm"));
-    let hidden = kvm.and_then(|kvm| child(kvm, "hidden"));
-    if hidden.is_some_and(|hidden| hidden.attribute("state") == Some("on")) {
+    if attribute(domain, "features/kvm/hidden", "state") == Some("on") {
         parts.push("kvm=off".to_owned());
     }
     // Flags alone are those of the usual model.
-    let has_model =
-        model.is_some_and(|model| !model.is_empty()) || mode.is_some_and(|m| m != "custom");
-    if !parts.is_empty() && !has_model && is_x86(reader) {
-        let model = if reader.arch == "i386" {
-            "qemu32"
-        } else {
-            "qemu64"
-        };
-        parts.insert(0, model.to_owned());
+    let has_model = model.is_some() || mode.is_some_and(|mode| mode != "custom");
+    if !parts.is_empty() && !has_model && reader.is_x86() {
+        let bits = if reader.arch == "i386" { 32 } else { 64 };
+        parts.insert(0, format!("qemu{bits}"));
     }
     if !parts.is_empty() {
-        reader.add(node.or(features).unwrap_or(domain), "cpu", parts.join(","));
+        let node = node.or(child(domain, "features"));
+        reader.add(node.unwrap_or(domain), "cpu", parts.join(","));
     }
 }
 
@@ -383,53 +302,44 @@ fn clock(reader: &mut Reader, domain: Node) {
         Some("localtime") => "localtime",
         _ => "utc",
     };
-    let mut items = vec![("base", base.to_owned())];
+    let mut items = Items::from([("base", base)]);
     let rtc = elements(node, "timer").find(|timer| timer.attribute("name") == Some("rtc"));
     if rtc.is_some_and(|rtc| rtc.attribute("tickpolicy") == Some("catchup")) {
-        items.push(("driftfix", "slew".to_owned()));
+        items.set("driftfix", "slew");
     }
-    reader.add_list(node, "rtc", &items);
+    reader.add_list(node, "rtc", items);
 }
 
 fn boot(reader: &mut Reader, domain: Node) {
     let Some(os) = child(domain, "os") else {
         return;
     };
-    let mut items = Vec::new();
-    if let Some(menu) = child(os, "bootmenu") {
-        let on = if menu.attribute("enable") == Some("yes") {
-            "on"
-        } else {
-            "off"
-        };
-        items.push(("menu", on.to_owned()));
-    }
-    let bios = child(os, "bios").and_then(|bios| bios.attribute("rebootTimeout"));
-    items.extend(bios.map(|timeout| ("reboot-timeout", timeout.to_owned())));
-    items.push(("strict", "on".to_owned()));
-    reader.add_list(os, "boot", &items);
+    let mut items = Items::default();
+    let menu = child(os, "bootmenu");
+    items.set_some(
+        "menu",
+        menu.map(|menu| on_off(menu.attribute("enable") == Some("yes"))),
+    );
+    items.set_some("reboot-timeout", attribute(os, "bios", "rebootTimeout"));
+    items.set("strict", "on");
+    reader.add_list(os, "boot", items);
 }
 
 fn power(reader: &mut Reader, domain: Node) {
     let Some(pm) = child(domain, "pm") else {
         return;
     };
-    let driver = if reader.is_q35 {
-        "ICH9-LPC"
-    } else {
-        "PIIX4_PM"
+    let driver = match reader.is_q35 {
+        true => "ICH9-LPC",
+        false => "PIIX4_PM",
     };
     for (element, property) in [
         ("suspend-to-mem", "disable_s3"),
         ("suspend-to-disk", "disable_s4"),
     ] {
         if let Some(node) = child(pm, element) {
-            let off = node.attribute("enabled") == Some("no");
-            reader.add(
-                node,
-                "global",
-                format!("{driver}.{property}={}", u8::from(off)),
-            );
+            let off = u8::from(node.attribute("enabled") == Some("no"));
+            reader.add(node, "global", format!("{driver}.{property}={off}"));
         }
     }
 }
@@ -438,14 +348,13 @@ fn sysinfo(reader: &mut Reader, domain: Node) {
     for node in elements(domain, "sysinfo") {
         if node.attribute("type") == Some("fwcfg") {
             for entry in elements(node, "entry") {
-                let name = entry.attribute("name").unwrap_or_default().to_owned();
+                let name = entry.attribute("name").unwrap_or_default();
                 match entry.attribute("file") {
                     Some(_) => reader.leave_out(entry, GuestReason::HostFile),
-                    None => reader.add_list(
-                        entry,
-                        "fw_cfg",
-                        &[("name", name), ("string", text(entry).to_owned())],
-                    ),
+                    None => {
+                        let items = [("name", name), ("string", text(entry))];
+                        reader.add_list(entry, "fw_cfg", items);
+                    }
                 }
             }
         }
@@ -456,13 +365,13 @@ fn sysinfo(reader: &mut Reader, domain: Node) {
             ("chassis", "3"),
         ] {
             for table in elements(node, element) {
-                let mut items = vec![("type", kind.to_owned())];
+                let mut items = Items::from([("type", kind)]);
                 for entry in elements(table, "entry") {
                     if let Some(name) = entry.attribute("name") {
-                        items.push((name, text(entry).to_owned()));
+                        items.set(name, text(entry));
                     }
                 }
-                reader.add_list(table, "smbios", &items);
+                reader.add_list(table, "smbios", items);
             }
         }
     }
@@ -472,20 +381,17 @@ fn iothreads(reader: &mut Reader, domain: Node) {
     let Some(node) = child(domain, "iothreads") else {
         return;
     };
-    let ids: Vec<String> = child(domain, "iothreadids")
-        .into_iter()
-        .flat_map(|ids| elements(ids, "iothread"))
+    let ids = child(domain, "iothreadids").into_iter();
+    let ids = ids.flat_map(|ids| elements(ids, "iothread"));
+    let ids: Vec<String> = ids
         .filter_map(|thread| thread.attribute("id").map(str::to_owned))
         .collect();
     let count: usize = text(node).parse().unwrap_or_default();
     let free = (1..=MOST_THREADS).map(|id| id.to_string());
     let more: Vec<String> = free.filter(|id| !ids.contains(id)).collect();
     for id in ids.iter().chain(&more).take(count.min(MOST_THREADS)) {
-        let items = [
-            ("qom-type", "iothread".to_owned()),
-            ("id", format!("iothread{id}")),
-        ];
-        reader.add_list(node, "object", &items);
+        let id = format!("iothread{id}");
+        reader.add_list(node, "object", [("qom-type", "iothread"), ("id", &id)]);
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use roxmltree::Node;
 
-use crate::guest::domain::places::{is_usb, scsi_controller};
-use crate::guest::domain::{Reader, child, elements, number, usb_id};
+use crate::guest::domain::places::{bus_of, scsi_controller};
+use crate::guest::domain::{Items, Reader, attribute, child, elements, number, text, usb_id};
 use crate::report::GuestReason;
 
 pub(super) fn read(reader: &mut Reader, devices: Node) {
@@ -13,10 +13,9 @@ pub(super) fn read(reader: &mut Reader, devices: Node) {
     // The buses come before what sits on them.
     let order = |node: &Node| {
         let is_pci = node.attribute("type") == Some("pci");
-        let index = node.attribute("index").and_then(number).unwrap_or_default();
         // A companion of a USB controller comes after its master.
         let companion = child(*node, "master").is_some();
-        (!is_pci, companion, index)
+        (!is_pci, companion, index_of(*node))
     };
     all.sort_by_key(order);
     for node in &all {
@@ -25,12 +24,16 @@ pub(super) fn read(reader: &mut Reader, devices: Node) {
     implied(reader, devices, &all);
 }
 
+/// Returns the number of a controller.
+pub(super) fn index_of(node: Node) -> u64 {
+    node.attribute("index").and_then(number).unwrap_or_default()
+}
+
 /// Adds the controllers that libvirt adds where a domain has devices for one and does not name it.
 fn implied(reader: &mut Reader, devices: Node, named: &[Node]) {
-    let index = |node: &Node| node.attribute("index").and_then(number).unwrap_or_default();
     let is_named = |kind: &str, wanted: u64| {
         let mut of_kind = named.iter().filter(|n| n.attribute("type") == Some(kind));
-        of_kind.any(|node| index(node) == wanted)
+        of_kind.any(|node| index_of(*node) == wanted)
     };
     let mut added = BTreeSet::new();
     for disk in elements(devices, "disk") {
@@ -38,64 +41,60 @@ fn implied(reader: &mut Reader, devices: Node, named: &[Node]) {
             continue;
         };
         if !is_named("scsi", at) && added.insert(at) {
-            let driver = match reader.arch.as_str() {
-                "x86_64" | "i386" => "lsi".to_owned(),
-                _ => virtio(reader, "virtio-scsi", ""),
+            let driver = match reader.is_x86() {
+                true => "lsi".to_owned(),
+                false => virtio(reader, "virtio-scsi", ""),
             };
-            let items = [("driver", driver), ("id", format!("scsi{at}"))];
-            reader.add_list(disk, "device", &items);
+            let id = format!("scsi{at}");
+            reader.add_list(disk, "device", [("driver", &*driver), ("id", &id)]);
         }
     }
-    let has_port = |node: &Node| {
-        let target = child(*node, "target");
-        target.and_then(|target| target.attribute("type")) == Some("virtio")
-    };
     let ports = elements(devices, "console").chain(elements(devices, "channel"));
     let mut added = BTreeSet::new();
-    for port in ports.filter(has_port) {
-        let address = child(port, "address").and_then(|address| address.attribute("controller"));
-        let at = address.and_then(number).unwrap_or_default();
+    for port in ports.filter(|port| attribute(*port, "target", "type") == Some("virtio")) {
+        let at = attribute(port, "address", "controller").and_then(number);
+        let at = at.unwrap_or_default();
         if !is_named("virtio-serial", at) && added.insert(at) {
             let driver = virtio(reader, "virtio-serial", "");
-            let items = [("driver", driver), ("id", format!("virtio-serial{at}"))];
-            reader.add_list(port, "device", &items);
+            let id = format!("virtio-serial{at}");
+            reader.add_list(port, "device", [("driver", &*driver), ("id", &id)]);
         }
     }
     let has_usb = named.iter().any(|n| n.attribute("type") == Some("usb"));
     let input = |node: &Node| node.attribute("bus").unwrap_or("usb") == "usb";
     let first = elements(devices, "disk")
-        .filter(|disk| is_usb(*disk))
+        .filter(|disk| bus_of(*disk) == "usb")
         .chain(elements(devices, "input").filter(input))
         .chain(elements(devices, "hub"))
         .next();
     if let (Some(node), false) = (first, has_usb) {
-        let driver = match reader.arch.as_str() {
-            "x86_64" | "i386" => "piix3-usb-uhci",
-            _ => "qemu-xhci",
+        let driver = match reader.is_x86() {
+            true => "piix3-usb-uhci",
+            false => "qemu-xhci",
         };
-        let items = [("driver", driver.to_owned()), ("id", "usb".to_owned())];
-        reader.add_list(node, "device", &items);
+        reader.add_list(node, "device", [("driver", driver), ("id", "usb")]);
     }
 }
 
 fn controller(reader: &mut Reader, node: Node) {
-    let index = node.attribute("index").and_then(number).unwrap_or_default();
+    let index = index_of(node);
     let model = node.attribute("model").unwrap_or_default();
-    match node.attribute("type").unwrap_or_default() {
+    let kind = node.attribute("type").unwrap_or_default();
+    let mut items = Items::default();
+    items.set("id", format!("{kind}{index}"));
+    match kind {
         "pci" => pci(reader, node, model, index),
         "usb" => usb(reader, node, model, index),
         "virtio-serial" => {
-            let mut items = vec![("id", format!("virtio-serial{index}"))];
-            for (attribute, property) in [("ports", "max_ports"), ("vectors", "vectors")] {
-                let value = node.attribute(attribute);
-                items.extend(value.map(|value| (property, value.to_owned())));
-            }
+            items.attributes(
+                Some(node),
+                &[("ports", "max_ports"), ("vectors", "vectors")],
+            );
             reader.add_device(node, &virtio(reader, "virtio-serial", model), items);
         }
         "scsi" => {
             let driver = match model {
                 "virtio-scsi" | "virtio-transitional" | "virtio-non-transitional" => {
-                    let model = if model == "virtio-scsi" { "" } else { model };
                     virtio(reader, "virtio-scsi", model)
                 }
                 "lsilogic" | "" | "auto" => "lsi".to_owned(),
@@ -106,30 +105,26 @@ fn controller(reader: &mut Reader, node: Node) {
                 "ibmvscsi" => "spapr-vscsi".to_owned(),
                 other => other.to_lowercase(),
             };
-            let mut items = vec![("id", format!("scsi{index}"))];
-            if let Some(settings) = child(node, "driver") {
-                for (attribute, property) in [
+            let settings = child(node, "driver");
+            items.attributes(
+                settings,
+                &[
                     ("queues", "num_queues"),
                     ("cmd_per_lun", "cmd_per_lun"),
                     ("max_sectors", "max_sectors"),
-                ] {
-                    let value = settings.attribute(attribute);
-                    items.extend(value.map(|value| (property, value.to_owned())));
-                }
-                let thread = settings.attribute("iothread");
-                items.extend(thread.map(|id| ("iothread", format!("iothread{id}"))));
-            }
+                ],
+            );
+            let thread = settings.and_then(|settings| settings.attribute("iothread"));
+            items.set_some("iothread", thread.map(|id| format!("iothread{id}")));
             reader.add_device(node, &driver, items);
         }
-        // That of the chipset is there already.
+        // Those of the chipset are there already.
         "sata" if reader.is_q35 && index == 0 => {}
-        "sata" => reader.add_device(node, "ahci", vec![("id", format!("sata{index}"))]),
+        "fdc" if !reader.is_q35 => {}
         "ide" => {}
-        "fdc" if reader.is_q35 => {
-            reader.add_device(node, "isa-fdc", vec![("id", format!("fdc{index}"))]);
-        }
-        "fdc" => {}
-        "ccid" => reader.add_device(node, "usb-ccid", vec![("id", format!("ccid{index}"))]),
+        "sata" => reader.add_device(node, "ahci", items),
+        "fdc" => reader.add_device(node, "isa-fdc", items),
+        "ccid" => reader.add_device(node, "usb-ccid", items),
         _ => reader.leave_out(node, GuestReason::UnknownElement),
     }
 }
@@ -145,42 +140,30 @@ pub(super) fn virtio(reader: &Reader, kind: &str, model: &str) -> String {
 }
 
 fn pci(reader: &mut Reader, node: Node, model: &str, index: u64) {
-    let named = child(node, "model").and_then(|model| model.attribute("name"));
-    let target = child(node, "target");
-    let of = |name: &str| {
-        target
-            .and_then(|target| target.attribute(name))
-            .and_then(number)
-    };
-    let mut items = vec![("id", format!("pci.{index}"))];
+    let of = |name| attribute(node, "target", name).and_then(number);
+    let mut items = Items::default();
+    items.set("id", format!("pci.{index}"));
+    if matches!(model, "pcie-root-port" | "pcie-switch-downstream-port") {
+        items.set_some("port", of("port"));
+        items.set_some("chassis", of("chassis"));
+    }
     let driver = match model {
         "pci-root" | "pcie-root" => return,
-        "pcie-root-port" => {
-            items.extend(of("port").map(|port| ("port", port.to_string())));
-            items.extend(of("chassis").map(|chassis| ("chassis", chassis.to_string())));
-            named.unwrap_or("pcie-root-port")
-        }
-        "pcie-switch-downstream-port" => {
-            items.extend(of("port").map(|port| ("port", port.to_string())));
-            items.extend(of("chassis").map(|chassis| ("chassis", chassis.to_string())));
-            "xio3130-downstream"
-        }
+        "pcie-root-port" => attribute(node, "model", "name").unwrap_or("pcie-root-port"),
+        "pcie-switch-downstream-port" => "xio3130-downstream",
         "pcie-switch-upstream-port" => "x3130-upstream",
         "dmi-to-pci-bridge" => "i82801b11-bridge",
         "pcie-to-pci-bridge" => "pcie-pci-bridge",
         "pci-bridge" => {
-            let number = of("chassisNr").unwrap_or(index);
-            items.push(("chassis_nr", number.to_string()));
+            items.set("chassis_nr", of("chassisNr").unwrap_or(index));
             "pci-bridge"
         }
         "pci-expander-bus" | "pcie-expander-bus" => {
-            items.extend(of("busNr").map(|number| ("bus_nr", number.to_string())));
-            let node = target.and_then(|target| child(target, "node"));
-            items.extend(node.map(|node| ("numa_node", super::text(node).to_owned())));
-            if model == "pci-expander-bus" {
-                "pxb"
-            } else {
-                "pxb-pcie"
+            items.set_some("bus_nr", of("busNr"));
+            items.set_some("numa_node", child(node, "target/node").map(text));
+            match model {
+                "pci-expander-bus" => "pxb",
+                _ => "pxb-pcie",
             }
         }
         _ => return reader.leave_out(node, GuestReason::UnknownElement),
@@ -202,25 +185,24 @@ fn usb(reader: &mut Reader, node: Node, model: &str, index: u64) {
         "nec-xhci" => "nec-usb-xhci",
         other => other,
     };
-    let mut items = Vec::new();
-    match child(node, "master").and_then(|master| master.attribute("startport")) {
+    let mut items = Items::default();
+    let master = child(node, "master");
+    match master.and_then(|master| master.attribute("startport")) {
         Some(port) => {
-            items.push(("masterbus", format!("{}.0", usb_id(index))));
-            items.push(("firstport", port.to_owned()));
+            items.set("masterbus", format!("{}.0", usb_id(index)));
+            items.set("firstport", port);
         }
-        None => items.push(("id", usb_id(index))),
+        None => items.set("id", usb_id(index)),
     }
-    if let Some(ports) = node.attribute("ports") {
-        items.extend([("p2", ports.to_owned()), ("p3", ports.to_owned())]);
+    items.attributes(Some(node), &[("ports", "p2"), ("ports", "p3")]);
+    if master.is_none() {
+        return reader.add_device(node, driver, items);
     }
-    let driver = driver.to_owned();
-    if child(node, "master").is_some() {
-        // All parts of it have the same alias.
-        let address = child(node, "address").map(|address| reader.place(address));
-        items.extend(address.into_iter().flatten());
-        let mut all = vec![("driver", driver)];
-        all.extend(items);
-        return reader.add_list(node, "device", &all);
+    // All parts of it have the same alias.
+    let mut all = Items::from([("driver", driver)]);
+    all.extend(items);
+    if let Some(address) = child(node, "address") {
+        all.extend(reader.place(address));
     }
-    reader.add_device(node, &driver, items);
+    reader.add_list(node, "device", all);
 }

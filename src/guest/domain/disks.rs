@@ -2,15 +2,13 @@
 
 use roxmltree::Node;
 
-use crate::guest::domain::controllers::virtio;
+use crate::guest::domain::controllers::{index_of, virtio};
 use crate::guest::domain::places::{bus_of, by_name};
-use crate::guest::domain::{Reader, child, elements, number, text};
+use crate::guest::domain::{Items, Reader, attribute, child, elements, number, on_off, text};
 use crate::report::GuestReason;
 
 pub(super) fn disk(reader: &mut Reader, node: Node) {
-    let target = child(node, "target");
-    let of = |name| target.and_then(|target| target.attribute(name));
-    let name = of("dev").unwrap_or_default();
+    let name = attribute(node, "target", "dev").unwrap_or_default();
     let kind = node.attribute("device").unwrap_or("disk");
     let bus = bus_of(node);
     if matches!(node.attribute("type"), Some("vhostuser" | "vhostvdpa")) {
@@ -22,18 +20,15 @@ pub(super) fn disk(reader: &mut Reader, node: Node) {
     let has_medium = child(node, "source").is_some() || !matches!(kind, "cdrom" | "floppy");
     if has_medium {
         let read_only = child(node, "readonly").is_some() || kind == "cdrom";
-        reader.add_list(
-            node,
-            "blockdev",
-            &[
-                ("driver", "file".to_owned()),
-                ("node-name", drive.clone()),
-                ("filename", "image".to_owned()),
-                ("read-only", if read_only { "on" } else { "off" }.to_owned()),
-            ],
-        );
+        let blockdev = [
+            ("driver", "file"),
+            ("node-name", &drive),
+            ("filename", "image"),
+            ("read-only", on_off(read_only)),
+        ];
+        reader.add_list(node, "blockdev", blockdev);
     }
-    let mut items = Vec::new();
+    let mut items = Items::default();
     let address = child(node, "address");
     let at = |place: &str| match address {
         Some(address) => address
@@ -43,82 +38,82 @@ pub(super) fn disk(reader: &mut Reader, node: Node) {
         None => by_name(bus, name, place),
     };
     let is_cd = kind == "cdrom";
+    let ide = if is_cd { "ide-cd" } else { "ide-hd" };
+    let model = node.attribute("model").unwrap_or_default();
+    let of_virtio = virtio(reader, "virtio-blk", model);
     let driver = match bus {
-        "virtio" => virtio(
-            reader,
-            "virtio-blk",
-            node.attribute("model").unwrap_or_default(),
-        ),
+        "virtio" => &of_virtio,
         "ide" => {
-            items.push(("bus", format!("ide.{}", at("bus"))));
-            items.push(("unit", at("unit").to_string()));
-            if is_cd { "ide-cd" } else { "ide-hd" }.to_owned()
+            items.set("bus", format!("ide.{}", at("bus")));
+            items.set("unit", at("unit"));
+            ide
         }
         "sata" => {
-            let controller = at("controller");
-            let bus = match (reader.is_q35, controller) {
-                (true, 0) => format!("ide.{}", at("unit")),
-                _ => format!("sata{controller}.{}", at("unit")),
+            let of = match (reader.is_q35, at("controller")) {
+                (true, 0) => "ide".to_owned(),
+                (_, controller) => format!("sata{controller}"),
             };
-            items.push(("bus", bus));
-            if is_cd { "ide-cd" } else { "ide-hd" }.to_owned()
+            items.set("bus", format!("{of}.{}", at("unit")));
+            ide
         }
         "scsi" => {
-            items.push(("bus", format!("scsi{}.0", at("controller"))));
-            items.extend(scsi_place(node, &at));
-            match (is_cd, kind) {
-                (true, _) => "scsi-cd",
-                (false, "lun") => "scsi-block",
-                (false, _) => "scsi-hd",
+            items.set("bus", format!("scsi{}.0", at("controller")));
+            match numbers_disks(node, at("controller")) {
+                true => items.set("scsi-id", at("unit")),
+                false => {
+                    items.set("channel", at("bus"));
+                    items.set("scsi-id", at("target"));
+                    items.set("lun", at("unit"));
+                }
             }
-            .to_owned()
+            match kind {
+                "cdrom" => "scsi-cd",
+                "lun" => "scsi-block",
+                _ => "scsi-hd",
+            }
         }
-        "usb" => "usb-storage".to_owned(),
+        "usb" => "usb-storage",
         _ if is_floppy => {
-            items.push(("unit", at("unit").to_string()));
+            items.set("unit", at("unit"));
             if reader.is_q35 {
-                items.push(("bus", format!("fdc{}.0", at("controller"))));
+                items.set("bus", format!("fdc{}.0", at("controller")));
             }
-            "floppy".to_owned()
+            "floppy"
         }
         _ => return reader.leave_out(node, GuestReason::UnknownElement),
     };
     if has_medium {
-        items.push(("drive", drive));
+        items.set("drive", drive);
     }
     // An ATA disk has one name, and a SCSI disk two.
-    let product = if matches!(bus, "ide" | "sata") {
-        "model"
-    } else {
-        "product"
+    let product = match bus {
+        "ide" | "sata" => "model",
+        _ => "product",
     };
     for (element, property) in [
         ("serial", "serial"),
         ("vendor", "vendor"),
         ("product", product),
     ] {
-        let value = child(node, element).map(|element| text(element).to_owned());
-        items.extend(value.map(|value| (property, value)));
+        items.set_some(property, child(node, element).map(text));
     }
-    if let Some(settings) = child(node, "driver") {
-        for (attribute, property) in [
+    let settings = child(node, "driver");
+    items.attributes(
+        settings,
+        &[
             ("queues", "num-queues"),
             ("queue_size", "queue-size"),
             ("event_idx", "event_idx"),
             ("ioeventfd", "ioeventfd"),
-        ] {
-            let value = settings.attribute(attribute);
-            items.extend(value.map(|value| (property, value.to_owned())));
-        }
-        let thread = settings.attribute("iothread");
-        items.extend(thread.map(|id| ("iothread", format!("iothread{id}"))));
-    }
-    if let Some(sizes) = child(node, "blockio") {
-        for name in ["logical_block_size", "physical_block_size"] {
-            items.extend(sizes.attribute(name).map(|size| (name, size.to_owned())));
-        }
-    }
-    reader.add_device(node, &driver, items);
+        ],
+    );
+    let thread = settings.and_then(|settings| settings.attribute("iothread"));
+    items.set_some("iothread", thread.map(|id| format!("iothread{id}")));
+    items.attributes(
+        child(node, "blockio"),
+        &["logical_block_size", "physical_block_size"].map(|size| (size, size)),
+    );
+    reader.add_device(node, driver, items);
 }
 
 /// Controllers that number their disks, and know no channels and units.
@@ -126,26 +121,12 @@ const NUMBERING: &[&str] = &[
     "", "auto", "lsilogic", "ncr53c90", "dc390", "am53c974", "buslogic",
 ];
 
-/// Returns the place on a SCSI bus.
-fn scsi_place(node: Node, at: &dyn Fn(&str) -> u64) -> Vec<(&'static str, String)> {
-    let controllers = node
-        .parent()
-        .into_iter()
-        .flat_map(|devices| elements(devices, "controller"));
-    let mut of_disk = controllers.filter(|controller| {
-        let index = controller.attribute("index").and_then(number);
-        controller.attribute("type") == Some("scsi")
-            && index.unwrap_or_default() == at("controller")
-    });
-    let model = of_disk
-        .next()
-        .and_then(|controller| controller.attribute("model"));
-    match NUMBERING.contains(&model.unwrap_or_default()) {
-        true => vec![("scsi-id", at("unit").to_string())],
-        false => vec![
-            ("channel", at("bus").to_string()),
-            ("scsi-id", at("target").to_string()),
-            ("lun", at("unit").to_string()),
-        ],
-    }
+/// Tells whether the SCSI controller of a disk is one of those.
+fn numbers_disks(disk: Node, controller: u64) -> bool {
+    let devices = disk.parent().into_iter();
+    let mut controllers = devices.flat_map(|devices| elements(devices, "controller"));
+    let found = controllers
+        .find(|node| node.attribute("type") == Some("scsi") && index_of(*node) == controller);
+    let model = found.and_then(|node| node.attribute("model"));
+    NUMBERING.contains(&model.unwrap_or_default())
 }

@@ -44,7 +44,13 @@ pub(super) fn read(text: &str) -> Result<Description, ReadError> {
         devices::read(&mut reader, devices);
     }
     reader.pass_through(domain);
-    Ok(reader.finish())
+    Ok(Description {
+        format: GuestFormat::DomainXml,
+        program: Some(format!("qemu-system-{}", reader.arch)),
+        around: Vec::new(),
+        left_out: reader.left_out,
+        options: reader.options,
+    })
 }
 
 /// A domain that is being read.
@@ -60,20 +66,15 @@ struct Reader<'d> {
 
 impl<'d> Reader<'d> {
     fn of(document: &'d Document<'d>, domain: Node) -> Reader<'d> {
-        let kind = child(domain, "os").and_then(|os| child(os, "type"));
-        let attribute = |name| {
-            kind.and_then(|kind| kind.attribute(name))
-                .unwrap_or_default()
-        };
-        let machine = attribute("machine");
-        let arch = match attribute("arch") {
+        let of = |name| attribute(domain, "os/type", name).unwrap_or_default();
+        let arch = match of("arch") {
             "" => "x86_64",
             name => machine::target_called(name).unwrap_or(name),
         };
         Reader {
             document,
             arch: arch.to_owned(),
-            is_q35: machine.contains("q35"),
+            is_q35: of("machine").contains("q35"),
             options: Vec::new(),
             left_out: Vec::new(),
             backends: 0,
@@ -82,6 +83,10 @@ impl<'d> Reader<'d> {
 
     fn line(&self, node: Node) -> usize {
         self.document.text_pos_at(node.range().start).row as usize
+    }
+
+    fn is_x86(&self) -> bool {
+        matches!(self.arch.as_str(), "x86_64" | "i386")
     }
 
     /// Adds an option that an element stands for.
@@ -94,85 +99,65 @@ impl<'d> Reader<'d> {
     }
 
     /// Adds an option with a list of names and values.
-    fn add_list(&mut self, node: Node, name: &str, items: &[(&str, String)]) {
-        let items = items.iter().map(|(name, value)| (*name, value.as_str()));
-        self.add(node, name, join(items));
+    fn add_list(&mut self, node: Node, name: &str, items: impl Into<Items>) {
+        self.add(node, name, items.into().join());
     }
 
     /// Adds a device with its bus and address.
-    fn add_device(&mut self, node: Node, driver: &str, items: Vec<(&str, String)>) {
-        let mut all = vec![("driver", driver.to_owned())];
-        all.extend(items);
-        let id = child(node, "alias").and_then(|alias| alias.attribute("name"));
-        if let (Some(id), false) = (id, all.iter().any(|(name, _)| *name == "id")) {
-            all.push(("id", id.to_owned()));
+    fn add_device(&mut self, node: Node, driver: &str, items: impl Into<Items>) {
+        let mut all = Items::from([("driver", driver)]);
+        all.extend(items.into());
+        if !all.has("id") {
+            all.set_some("id", attribute(node, "alias", "name"));
         }
-        let has_place = all.iter().any(|(name, _)| *name == "bus");
-        if let (Some(address), false) = (child(node, "address"), has_place) {
+        if let (Some(address), false) = (child(node, "address"), all.has("bus")) {
             all.extend(self.place(address));
         }
-        let order = child(node, "boot").and_then(|boot| boot.attribute("order"));
         // A floppy disk has its place in the order by its controller.
-        if let Some(order) = order.filter(|_| driver != "floppy") {
-            all.push(("bootindex", order.to_owned()));
+        if driver != "floppy" {
+            all.set_some("bootindex", attribute(node, "boot", "order"));
         }
-        if let Some(bar) = child(node, "rom").and_then(|rom| rom.attribute("bar")) {
-            let on = if bar == "off" { "0" } else { "1" };
-            all.push(("rombar", on.to_owned()));
+        if let Some(bar) = attribute(node, "rom", "bar") {
+            all.set("rombar", u8::from(bar != "off"));
         }
-        self.add_list(node, "device", &all);
+        self.add_list(node, "device", all);
     }
 
     /// Returns the bus and the address of a device.
-    fn place(&self, address: Node) -> Vec<(&'static str, String)> {
-        let attribute = |name| address.attribute(name);
-        let number = |name| attribute(name).and_then(number).unwrap_or_default();
-        match attribute("type") {
+    fn place(&self, address: Node) -> Items {
+        let number = |name| address.attribute(name).and_then(number).unwrap_or_default();
+        let mut place = Items::default();
+        match address.attribute("type") {
             Some("pci") => {
-                let function = number("function");
-                let slot = number("slot");
-                let mut place = vec![
-                    ("bus", self.pci_bus(number("bus"))),
-                    (
-                        "addr",
-                        match function {
-                            0 => format!("{slot:#x}"),
-                            _ => format!("{slot:#x}.{function:#x}"),
-                        },
-                    ),
-                ];
-                if attribute("multifunction") == Some("on") {
-                    place.push(("multifunction", "on".to_owned()));
+                let (slot, function) = (number("slot"), number("function"));
+                place.set("bus", self.pci_bus(number("bus")));
+                match function {
+                    0 => place.set("addr", format!("{slot:#x}")),
+                    _ => place.set("addr", format!("{slot:#x}.{function:#x}")),
                 }
-                place
+                if address.attribute("multifunction") == Some("on") {
+                    place.set("multifunction", "on");
+                }
             }
-            Some("usb") => vec![
-                ("bus", format!("{}.0", usb_id(number("bus")))),
-                ("port", attribute("port").unwrap_or_default().to_owned()),
-            ],
-            Some("virtio-serial") => vec![
-                ("bus", format!("virtio-serial{}.0", number("controller"))),
-                ("nr", number("port").to_string()),
-            ],
-            Some("isa") => {
-                let of = |name, to| attribute(name).map(|value: &str| (to, value.to_owned()));
-                [of("iobase", "iobase"), of("irq", "irq")]
-                    .into_iter()
-                    .flatten()
-                    .collect()
+            Some("usb") => {
+                place.set("bus", format!("{}.0", usb_id(number("bus"))));
+                place.set("port", address.attribute("port").unwrap_or_default());
             }
-            Some("ccid") => vec![("bus", format!("ccid{}.0", number("controller")))],
-            _ => Vec::new(),
+            Some("virtio-serial") => {
+                place.set("bus", format!("virtio-serial{}.0", number("controller")));
+                place.set("nr", number("port"));
+            }
+            Some("isa") => place.attributes(Some(address), &[("iobase", "iobase"), ("irq", "irq")]),
+            Some("ccid") => place.set("bus", format!("ccid{}.0", number("controller"))),
+            _ => {}
         }
+        place
     }
 
     fn pci_bus(&self, index: u64) -> String {
-        match (
-            index,
-            self.is_q35 || matches!(self.arch.as_str(), "aarch64" | "riscv64"),
-        ) {
-            (0, true) => "pcie.0".to_owned(),
-            (index, _) => format!("pci.{index}"),
+        match index == 0 && (self.is_q35 || matches!(self.arch.as_str(), "aarch64" | "riscv64")) {
+            true => "pcie.0".to_owned(),
+            false => format!("pci.{index}"),
         }
     }
 
@@ -199,52 +184,87 @@ impl<'d> Reader<'d> {
 
     /// Adds the options of `qemu:commandline`.
     fn pass_through(&mut self, domain: Node) {
-        let mut words = Vec::new();
-        for node in elements(domain, "commandline").flat_map(|node| node.children()) {
-            if let Some(value) = node
-                .attribute("value")
-                .filter(|_| node.has_tag_name_of("arg"))
-            {
-                words.push(Word {
-                    line: self.line(node),
-                    text: value.to_owned(),
-                });
-            }
-        }
+        let lines = elements(domain, "commandline");
+        let args = lines.flat_map(|lines| elements(lines, "arg"));
+        let words = args.filter_map(|node| {
+            Some(Word {
+                line: self.line(node),
+                text: node.attribute("value")?.to_owned(),
+            })
+        });
+        let words = words.collect();
         self.options.extend(Description::options(words));
     }
+}
 
-    fn finish(self) -> Description {
-        Description {
-            format: GuestFormat::DomainXml,
-            program: Some(format!("qemu-system-{}", self.arch)),
-            around: Vec::new(),
-            left_out: self.left_out,
-            options: self.options,
+/// The names and values of an option, in their order.
+#[derive(Debug, Default)]
+struct Items(Vec<(String, String)>);
+
+impl<const N: usize> From<[(&str, &str); N]> for Items {
+    fn from(items: [(&str, &str); N]) -> Items {
+        Items(
+            items
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+        )
+    }
+}
+
+impl Items {
+    fn set(&mut self, name: &str, value: impl ToString) {
+        self.0.push((name.to_owned(), value.to_string()));
+    }
+
+    /// Adds a value, if there is one.
+    fn set_some(&mut self, name: &str, value: Option<impl ToString>) {
+        if let Some(value) = value {
+            self.set(name, value);
         }
     }
-}
 
-/// The names of elements, whatever their namespace.
-trait Named {
-    fn has_tag_name_of(&self, name: &str) -> bool;
-}
+    /// Adds the attributes that an element has, each under the name of a property.
+    fn attributes(&mut self, node: Option<Node>, names: &[(&str, &str)]) {
+        for (attribute, property) in names {
+            self.set_some(property, node.and_then(|node| node.attribute(*attribute)));
+        }
+    }
 
-impl Named for Node<'_, '_> {
-    fn has_tag_name_of(&self, name: &str) -> bool {
-        self.is_element() && self.tag_name().name() == name
+    fn extend(&mut self, more: Items) {
+        self.0.extend(more.0);
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
+    }
+
+    fn join(&self) -> String {
+        join(self.0.iter().map(|(name, value)| (&**name, &**value)))
     }
 }
 
-/// Returns the first element of a name in another one.
-fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
-    node.children().find(|child| child.has_tag_name_of(name))
+/// Returns the first element of a name in another one; of `a/b` the first `b` in the first `a`.
+fn child<'a, 'i>(node: Node<'a, 'i>, path: &str) -> Option<Node<'a, 'i>> {
+    let mut names = path.split('/');
+    names.try_fold(node, |node, name| elements(node, name).next())
 }
 
-/// Returns all elements of a name in another one.
+/// Returns an attribute of the first element of a name in another one.
+fn attribute<'a>(node: Node<'a, '_>, path: &str, name: &str) -> Option<&'a str> {
+    child(node, path)?.attribute(name)
+}
+
+/// Returns all elements of a name in another one, whatever their namespace.
 fn elements<'a, 'i>(node: Node<'a, 'i>, name: &str) -> impl Iterator<Item = Node<'a, 'i>> {
-    let children = node.children();
-    children.filter(move |child| child.has_tag_name_of(name))
+    let children = node.children().filter(Node::is_element);
+    children.filter(move |child| child.tag_name().name() == name)
+}
+
+fn on_off(is_on: bool) -> &'static str {
+    match is_on {
+        true => "on",
+        false => "off",
+    }
 }
 
 /// Returns the text of an element.
@@ -268,9 +288,14 @@ fn usb_id(index: u64) -> String {
     }
 }
 
-/// Returns the bytes of an amount of memory, which has KiB by default.
+/// Returns the bytes of the amount of memory in an element.
 fn bytes(node: Node) -> Option<u64> {
-    let amount: u64 = text(node).parse().ok()?;
+    amount(node, text(node))
+}
+
+/// Returns the bytes of an amount of memory, which counts KiB unless the element names another unit.
+fn amount(node: Node, digits: &str) -> Option<u64> {
+    let amount: u64 = digits.parse().ok()?;
     let unit = match node.attribute("unit").unwrap_or("KiB") {
         "b" | "bytes" => 1,
         "KB" => 1000,

@@ -2,12 +2,11 @@
 
 use roxmltree::Node;
 
-use crate::guest::domain::{child, number};
+use crate::guest::domain::{attribute, child, number};
 
 /// Returns the bus that a disk is on: by its name, unless it says so.
 pub(super) fn bus_of<'a>(node: Node<'a, '_>) -> &'a str {
-    let target = child(node, "target");
-    let of = |name| target.and_then(|target| target.attribute(name));
+    let of = |name| attribute(node, "target", name);
     let name = of("dev").unwrap_or_default();
     of("bus").unwrap_or(match name.get(..2) {
         Some("sd") => "scsi",
@@ -23,16 +22,11 @@ pub(super) fn scsi_controller(node: Node) -> Option<u64> {
     let controller = match child(node, "address") {
         Some(address) => address.attribute("controller").and_then(number),
         None => {
-            let name = child(node, "target").and_then(|target| target.attribute("dev"));
+            let name = attribute(node, "target", "dev");
             Some(by_name(bus, name.unwrap_or_default(), "controller"))
         }
     };
     (bus == "scsi").then(|| controller.unwrap_or_default())
-}
-
-/// Tells whether a disk is on a USB bus.
-pub(super) fn is_usb(node: Node) -> bool {
-    bus_of(node) == "usb"
 }
 
 /// Returns the place that a disk without an address has by the letter in its name, as libvirt counts: `hdc` is the first one

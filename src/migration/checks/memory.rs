@@ -140,10 +140,7 @@ fn difference(map: &MemoryMap, sent: &[u64], arrived: &[u64]) -> Option<PageDiff
 }
 
 async fn map(vm: &Vm, side: LegSide) -> Result<MemoryMap, LegError> {
-    let command = HumanCommand {
-        command_line: "info mtree -f".to_owned(),
-    };
-    let text = vm.execute(command).await;
+    let text = vm.execute(HumanCommand::new("info mtree -f")).await;
     let text = text.map_err(|error| unanswered(side, error))?;
     Ok(MemoryMap::from_mtree(&text))
 }

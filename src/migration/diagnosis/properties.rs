@@ -363,10 +363,7 @@ mod tests {
             path: path.to_owned(),
             type_name: type_name.to_owned(),
             kind,
-            is_virtio: false,
-            offers: None,
-            memory: BTreeSet::new(),
-            properties: Default::default(),
+            ..Object::default()
         };
         let objects = [
             object("/machine", "virt-10.0-machine", Kind::Machine),

@@ -429,7 +429,8 @@ impl Vm {
     /// # Errors
     /// The build does not say it.
     pub(crate) async fn device_tree(&self) -> Result<DeviceTree, QmpError> {
-        DeviceTree::ask(&self.monitored.session, self.command).await
+        let printed = self.execute(DeviceTree::question()).await?;
+        Ok(DeviceTree::parse(&printed))
     }
 
     /// Asks how its devices are set up.

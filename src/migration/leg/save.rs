@@ -19,8 +19,8 @@ use crate::migration::endpoint::commands::{Migrate, MigrateIncoming, QueryMigrat
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
 use crate::migration::leg::set_up;
 use crate::qemu::output::devices::DeviceTree;
+use crate::qemu::private_dir;
 use crate::qemu::properties::{Asked, Snapshot};
-use crate::qemu::{Monitored, private_dir};
 use crate::report::LegSide;
 use crate::stream::Stream;
 
@@ -93,8 +93,7 @@ impl NewMachine {
     /// # Errors
     /// The build does not say it; in words.
     pub(crate) async fn printed_tree(&self) -> Result<String, String> {
-        let Monitored { session, .. } = &self.vm.monitored;
-        let printed = DeviceTree::printed(session, self.vm.command).await;
+        let printed = self.vm.execute(DeviceTree::question()).await;
         printed.map_err(|error| format!("{}: {error}", self.label))
     }
 

@@ -4,17 +4,15 @@
 //! alone is another one, as in a copy of a cache, or where everything is to be read.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
-use crate::cleanup::uninterrupted;
-use crate::qemu::cache::{CacheError, Record, at};
+use crate::qemu::cache::{CacheError, Record, at, keep_synced};
 use crate::qemu::identity::content_hash;
 
 const MANIFEST: &str = "manifest.json";
@@ -58,39 +56,29 @@ pub(super) enum Care {
 }
 
 /// The first difference between a build and what was unpacked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path} {kind}")]
 pub struct Damage {
     /// The path below the folder of the build.
     path: String,
     kind: DamageKind,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum DamageKind {
+    #[error("is missing")]
     Missing,
+    #[error("was added")]
     Added,
     /// It is no file, no folder or no link any more, or a link to something else.
+    #[error("was replaced by something else")]
     Replaced,
-    Size {
-        is: u64,
-        was: u64,
-    },
+    #[error("has {is} bytes instead of {was}")]
+    Size { is: u64, was: u64 },
+    #[error("has other contents")]
     Content,
+    #[error("cannot be read")]
     Unreadable,
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = &self.path;
-        match self.kind {
-            DamageKind::Missing => write!(f, "{path} is missing"),
-            DamageKind::Added => write!(f, "{path} was added"),
-            DamageKind::Replaced => write!(f, "{path} was replaced by something else"),
-            DamageKind::Size { is, was } => write!(f, "{path} has {is} bytes instead of {was}"),
-            DamageKind::Content => write!(f, "{path} has other contents"),
-            DamageKind::Unreadable => write!(f, "{path} cannot be read"),
-        }
-    }
 }
 
 impl Damage {
@@ -149,27 +137,23 @@ pub(super) fn damage(
     }
     let path = entry.join(MANIFEST);
     let text = match fs::read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !record.has_manifest => None,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Some(Damage::new(MANIFEST, DamageKind::Missing)));
+            return match record.has_manifest {
+                true => Ok(Some(Damage::new(MANIFEST, DamageKind::Missing))),
+                false => adopt(entry, record),
+            };
         }
-        read => Some(read.map_err(at("reading", &path))?),
-    };
-    let Some(text) = text else {
-        return adopt(entry, record);
+        read => read.map_err(at("reading", &path))?,
     };
     let Ok(mut known) = serde_json::from_slice::<Manifest>(&text) else {
         return Ok(Some(Damage::new(MANIFEST, DamageKind::Unreadable)));
     };
-    let compared = known.compare(entry, care)?;
-    if compared == Compared::OtherTimes {
+    let (damage, has_copies) = known.compare(entry, care)?;
+    if damage.is_none() && has_copies {
         // The next start need not read them. A cache that is only readable stays as it is.
         let _only_slower = known.write(entry);
     }
-    Ok(match compared {
-        Compared::Damaged(damage) => Some(damage),
-        Compared::Same | Compared::OtherTimes => None,
-    })
+    Ok(damage)
 }
 
 fn adopt(entry: &Path, record: &Record) -> Result<Option<Damage>, CacheError> {
@@ -186,14 +170,6 @@ fn adopt(entry: &Path, record: &Record) -> Result<Option<Damage>, CacheError> {
     }
     let _only_slower = Manifest::of(entry)?.write(entry);
     Ok(None)
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Compared {
-    Same,
-    /// Files were copied; their contents are the same.
-    OtherTimes,
-    Damaged(Damage),
 }
 
 impl Manifest {
@@ -221,11 +197,11 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Compares what is there, and learns the times of files that were copied.
-    fn compare(&mut self, entry: &Path, care: Care) -> Result<Compared, CacheError> {
+    /// Compares what is there, and learns the times of files that were copied, if there are some.
+    fn compare(&mut self, entry: &Path, care: Care) -> Result<(Option<Damage>, bool), CacheError> {
         let mut damage = None;
         let mut known = 0;
-        let mut other_times = false;
+        let mut has_copies = false;
         let root = entry.join("root");
         let walked = walk(&root, "root", &FOR_PEOPLE, &mut |path, name, data| {
             if damage.is_some() {
@@ -257,7 +233,7 @@ impl Manifest {
                     if (is_copied || care == Care::Thorough) && hash(path)? != *was {
                         Some(DamageKind::Content)
                     } else {
-                        other_times |= is_copied;
+                        has_copies |= is_copied;
                         *modified = data.mtime();
                         None
                     }
@@ -277,28 +253,13 @@ impl Manifest {
             let lost = names.find(|name| fs::symlink_metadata(entry.join(name)).is_err());
             damage = lost.map(|name| Damage::new(name, DamageKind::Missing));
         }
-        Ok(match damage {
-            Some(damage) => Compared::Damaged(damage),
-            None if other_times => Compared::OtherTimes,
-            None => Compared::Same,
-        })
+        Ok((damage, has_copies))
     }
 
     fn write(&self, entry: &Path) -> Result<(), CacheError> {
         let path = entry.join(MANIFEST);
         let text = serde_json::to_vec(self).map_err(|error| at("writing", &path)(error.into()))?;
-        // Another run may be reading it.
-        let written = uninterrupted(|| {
-            let mut file = tempfile::Builder::new()
-                // What the umask leaves of it: others may use what they may read.
-                .permissions(fs::Permissions::from_mode(0o666))
-                .tempfile_in(entry)?;
-            file.write_all(&text)?;
-            file.as_file().sync_data()?;
-            file.persist(&path)?;
-            Ok(())
-        });
-        written.map_err(at("writing", &path))
+        keep_synced(entry, MANIFEST, &text).map_err(at("writing", &path))
     }
 }
 

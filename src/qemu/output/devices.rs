@@ -1,9 +1,8 @@
 //! The devices and buses of a machine, as `info qtree` prints them.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use crate::qemu::qmp::{HumanCommand, QmpError, Session};
+use crate::qemu::qmp::HumanCommand;
 
 /// The devices on the buses of a machine: each before those that are plugged into it.
 #[derive(Debug, Default)]
@@ -32,24 +31,9 @@ pub(crate) struct Bus {
 }
 
 impl DeviceTree {
-    /// Asks a machine for it.
-    ///
-    /// # Errors
-    /// The build does not say it.
-    pub(crate) async fn ask(session: &Session, deadline: Duration) -> Result<Self, QmpError> {
-        let printed = DeviceTree::printed(session, deadline).await?;
-        Ok(DeviceTree::parse(&printed))
-    }
-
-    /// Asks a machine for what [`DeviceTree::parse`] reads.
-    ///
-    /// # Errors
-    /// The build does not say it.
-    pub(crate) async fn printed(session: &Session, deadline: Duration) -> Result<String, QmpError> {
-        let command = HumanCommand {
-            command_line: "info qtree".to_owned(),
-        };
-        session.execute(command, deadline).await
+    /// Returns the command of a monitor whose answer [`DeviceTree::parse`] reads.
+    pub(crate) fn question() -> HumanCommand {
+        HumanCommand::new("info qtree")
     }
 
     /// Reads the output of `info qtree`.

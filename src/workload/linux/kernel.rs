@@ -25,30 +25,10 @@ pub(crate) struct Kernel {
     notes: PathBuf,
 }
 
-/// The places of a kernel's parts.
-struct Places {
-    image: PathBuf,
-    modules: PathBuf,
-}
-
-impl Places {
-    fn in_root(root: &Path) -> io::Result<Option<Places>> {
-        let Some(image) = first_in(&root.join("boot"), "vmlinu")? else {
-            return Ok(None);
-        };
-        for lib in ["usr/lib/modules", "lib/modules"] {
-            if let Some(modules) = first_in(&root.join(lib), "")? {
-                return Ok(Some(Places { image, modules }));
-            }
-        }
-        Ok(None)
-    }
-}
-
 impl Kernel {
     /// Tells whether an unpacked package has a kernel.
     pub(crate) fn is_in(root: &Path) -> bool {
-        matches!(Places::in_root(root), Ok(Some(_)))
+        matches!(places(root), Ok(Some(_)))
     }
 
     /// Reads what an unpacked package has. `None` if it has no kernel. Notes are kept in a folder apart, so that the
@@ -57,7 +37,7 @@ impl Kernel {
     /// # Errors
     /// A file or a folder cannot be read.
     pub(crate) fn in_root(root: &Path, notes: &Path) -> io::Result<Option<Kernel>> {
-        let Some(Places { image, modules }) = Places::in_root(root)? else {
+        let Some((image, modules)) = places(root)? else {
             return Ok(None);
         };
         let release = modules.file_name().unwrap_or_default();
@@ -95,6 +75,19 @@ impl Kernel {
             None => Ok(Vec::new()),
         }
     }
+}
+
+/// Returns the image and the folder of the modules of an unpacked kernel.
+fn places(root: &Path) -> io::Result<Option<(PathBuf, PathBuf)>> {
+    let Some(image) = first_in(&root.join("boot"), "vmlinu")? else {
+        return Ok(None);
+    };
+    for lib in ["usr/lib/modules", "lib/modules"] {
+        if let Some(modules) = first_in(&root.join(lib), "")? {
+            return Ok(Some((image, modules)));
+        }
+    }
+    Ok(None)
 }
 
 /// Returns the first entry of a folder whose name begins so; `None` also where there is no such folder.

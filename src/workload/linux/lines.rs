@@ -85,23 +85,16 @@ fn virtio(text: &str) -> Option<VirtioDevice> {
     let (name, rest) = text.split_once(' ')?;
     let keys = ["type", "driver", "status", "features"];
     let [kind, driver, _, features] = values(rest, keys)?;
-    let bits = features.bytes().enumerate().map(|(bit, digit)| {
-        let bit = u32::try_from(bit).ok()?;
-        match digit {
-            b'0' => Some(None),
-            b'1' => Some(Some(bit)),
-            _ => None,
-        }
-    });
+    if !features.bytes().all(|digit| matches!(digit, b'0' | b'1')) {
+        return None;
+    }
+    let bits = (0..).zip(features.bytes());
+    let accepted = bits.filter(|(_, digit)| *digit == b'1');
     Some(VirtioDevice {
         name: name.to_owned(),
         kind: number(kind)?,
         driver: bound(driver),
-        features: bits
-            .collect::<Option<Vec<_>>>()?
-            .into_iter()
-            .flatten()
-            .collect(),
+        features: accepted.map(|(bit, _)| bit).collect(),
     })
 }
 

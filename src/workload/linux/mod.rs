@@ -43,9 +43,9 @@ const APPEND: &str = "loglevel=1 panic=-1 nokaslr init_on_free=1 init_on_alloc=0
     rcupdate.rcu_cpu_stall_suppress=1 mitigations=off psi=0 lsm= audit=0 hardened_usercopy=off randomize_kstack_offset=off \
     cpuidle.off=1 noautogroup transparent_hugepage=never vt.global_cursor_default=0";
 
-/// A kernel, a shell, and what they run on: all that the guests of a run have in common.
+/// The Linux guest of a run's machines of one target: a kernel, a shell, and what they run on.
 #[derive(Debug)]
-pub struct Kit {
+pub struct LinuxGuest {
     packages: Packages,
     network: Network,
     known: Mutex<Known>,
@@ -62,21 +62,21 @@ struct Known {
     made: HashMap<Vec<String>, Arc<Vec<u8>>>,
 }
 
-impl Kit {
-    /// A kit of unpacked packages, for guests on a network.
-    pub(crate) fn new(packages: Packages, network: Network) -> Kit {
+impl LinuxGuest {
+    /// A guest of unpacked packages on a network.
+    pub(crate) fn new(packages: Packages, network: Network) -> LinuxGuest {
         let known = Known {
             asked: packages.kernel.asked(),
             ..Known::default()
         };
-        Kit {
+        LinuxGuest {
             packages,
             network,
             known: Mutex::new(known),
         }
     }
 
-    /// Returns the network of its guests.
+    /// Returns its network.
     pub(crate) fn network(&self) -> Network {
         self.network
     }
@@ -140,54 +140,43 @@ fn compose(kernel: &Kernel, busybox: &[u8], modules: &[String]) -> io::Result<Ve
     Ok(archive.finish())
 }
 
-/// A guest of a machine.
-#[derive(Debug, Clone)]
-pub struct LinuxGuest {
-    kit: Arc<Kit>,
-}
-
 impl LinuxGuest {
-    /// A guest made of a kit.
-    pub(crate) fn new(kit: Arc<Kit>) -> LinuxGuest {
-        LinuxGuest { kit }
-    }
-
     /// Returns the PCI functions of a machine with these devices, if they are known.
     pub(crate) fn functions(&self, device_args: &[String]) -> Option<Arc<[PciFunction]>> {
-        self.kit.known().functions.get(device_args).cloned()
+        self.known().functions.get(device_args).cloned()
     }
 
     /// Records the PCI functions of a machine with these devices.
     pub(crate) fn learn_functions(&self, device_args: &[String], functions: Arc<[PciFunction]>) {
-        let mut known = self.kit.known();
+        let mut known = self.known();
         known.functions.insert(device_args.to_vec(), functions);
     }
 
     /// Records what a guest in a machine with these functions had no module for. Returns whether the kernel has one
     /// that the next such guest will find.
     pub(crate) fn learn(&self, functions: &[PciFunction], asked: &[String]) -> bool {
-        let before = self.kit.candidates(functions);
-        self.kit.known().asked.extend(asked.iter().cloned());
-        let learned = self.kit.candidates(functions) != before;
+        let before = self.candidates(functions);
+        self.known().asked.extend(asked.iter().cloned());
+        let learned = self.candidates(functions) != before;
         if learned {
-            self.kit.packages.kernel.keep_asked(&self.kit.known().asked);
+            self.packages.kernel.keep_asked(&self.known().asked);
         }
         learned
     }
 
     /// Returns the release of its kernel.
     pub(crate) fn kernel(&self) -> &str {
-        &self.kit.packages.kernel.release
+        &self.packages.kernel.release
     }
 
     /// Memory that the machine has to have, in MiB.
     pub(crate) fn memory_mib(&self) -> u32 {
-        self.kit.packages.memory_mib
+        self.packages.memory_mib
     }
 
     /// Processors that the machine has.
     pub(crate) fn processors(&self) -> u32 {
-        self.kit.packages.processors
+        self.packages.processors
     }
 
     /// The options that make QEMU start this guest from the files in a folder.
@@ -198,13 +187,13 @@ impl LinuxGuest {
             timer,
             processors,
             ..
-        } = &self.kit.packages;
+        } = &self.packages;
         // Where nothing is balanced, what runs where does not depend on chance.
         let isolated = match processors - 1 {
             0 => String::new(),
             last => format!("isolcpus={last}"),
         };
-        let answers = match self.kit.network.answers() {
+        let answers = match self.network.answers() {
             true => "answers",
             false => "silent",
         };
@@ -221,7 +210,7 @@ impl LinuxGuest {
 
     /// Returns the arguments that plug in the devices, with backends that a guest at work needs.
     pub(crate) fn device_args(&self, args: &[String], folder: &Path) -> Vec<String> {
-        backends::of_host(args, self.kit.network, folder)
+        backends::of_host(args, self.network, folder)
     }
 
     /// Writes the files that the arguments name, for a guest that has booted: it has no use for its first file system.
@@ -230,7 +219,7 @@ impl LinuxGuest {
     /// A file cannot be written.
     pub(crate) fn prepare(&self, device_args: &[String], folder: &Path) -> io::Result<()> {
         fs::write(folder.join(INITRAMFS), Archive::default().finish())?;
-        backends::prepare(device_args, self.kit.network, folder)
+        backends::prepare(device_args, self.network, folder)
     }
 
     /// Writes the first file system of a guest that is to boot in a machine with these functions.
@@ -238,7 +227,7 @@ impl LinuxGuest {
     /// # Errors
     /// A file cannot be read or written.
     pub(crate) fn prepare_boot(&self, functions: &[PciFunction], folder: &Path) -> io::Result<()> {
-        fs::write(folder.join(INITRAMFS), &*self.kit.initramfs(functions)?)
+        fs::write(folder.join(INITRAMFS), &*self.initramfs(functions)?)
     }
 
     /// Copies what a guest has written to its disks.

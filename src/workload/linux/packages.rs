@@ -101,15 +101,10 @@ pub(crate) fn packages(
     cache: &Cache,
     watcher: FetchWatcher<'_>,
 ) -> Result<Option<Packages>, QemuError> {
-    let Some(entry) = KERNELS.of_target(target) else {
+    let Some(source) = Source::of_target(target, cache, watcher) else {
         return Ok(None);
     };
-    let source = Source {
-        entry,
-        target,
-        cache,
-        watcher,
-    };
+    let entry = source.entry;
     let (busybox, shell) = source.busybox()?;
     let mut in_use = vec![shell];
     let mut best: Option<(usize, Kernel)> = None;
@@ -154,17 +149,11 @@ pub(crate) fn fetch_all(
     cache: &Cache,
     watcher: FetchWatcher<'_>,
 ) -> Result<Vec<String>, QemuError> {
-    let Some(entry) = KERNELS.of_target(target) else {
+    let Some(source) = Source::of_target(target, cache, watcher) else {
         return Ok(Vec::new());
     };
-    let source = Source {
-        entry,
-        target,
-        cache,
-        watcher,
-    };
     source.busybox()?;
-    let kernels = entry.packages.iter().map(|package| {
+    let kernels = source.entry.packages.iter().map(|package| {
         let (kernel, _) = source.kernel(package)?;
         Ok(kernel.release)
     });
@@ -179,7 +168,20 @@ struct Source<'s> {
     watcher: FetchWatcher<'s>,
 }
 
-impl Source<'_> {
+impl<'s> Source<'s> {
+    fn of_target(
+        target: &'s str,
+        cache: &'s Cache,
+        watcher: FetchWatcher<'s>,
+    ) -> Option<Source<'s>> {
+        Some(Source {
+            entry: KERNELS.of_target(target)?,
+            target,
+            cache,
+            watcher,
+        })
+    }
+
     fn busybox(&self) -> Result<(PathBuf, InUse), QemuError> {
         let what = "shell for a guest";
         let has = |root: &Path| busybox_in(root).is_some();
