@@ -17,9 +17,7 @@ use crate::migration::case::milliseconds;
 use crate::model::{CaseName, Confine};
 use crate::qemu;
 use crate::qemu::CacheConfig;
-use crate::report::bisection::{
-    BISECTION_SCHEMA, Bisection, Candidate, Conclusion, Judgement, Place, Step,
-};
+use crate::report::bisection::{BISECTION_SCHEMA, Bisection, Candidate, Judgement, Place, Step};
 use crate::report::{Case, MemoryLabel, Outcome, Report, Tool};
 
 /// The tries of a case that a history calls flaky, at most, unless more are asked for.
@@ -192,41 +190,32 @@ pub fn bisect(config: &BisectConfig, progress: &dyn Progress) -> Result<Bisectio
         interrupted: None,
     };
     loop {
-        found.conclusion = match search.state() {
-            State::Try(at) => {
-                let build = &found.builds[at];
-                let place = match at {
-                    0 => Place::First,
-                    _ if at + 1 == found.builds.len() => Place::Last,
-                    _ => Place::Between,
-                };
-                let left = search.left();
-                progress.event(Event::BuildChosen {
-                    build,
-                    place,
-                    left,
-                    so_far: &found,
-                });
-                let step = Step {
-                    place,
-                    left,
-                    ..searching.step(at)?
-                };
-                progress.event(Event::BuildTried { build, step: &step });
-                search.record(at, step.judgement);
-                found.steps.push(step);
-                found.machine.clone_from(&searching.machine);
-                found.conclusion = search.so_far();
-                continue;
+        let at = match search.state() {
+            State::Try(at) => at,
+            State::Done(conclusion) => {
+                found.conclusion = conclusion;
+                return Ok(found);
             }
-            State::EndUntested(build) => Conclusion::Untested { build },
-            State::Unchanged(judgement) => Conclusion::Unchanged { judgement },
-            State::Changed { before, first, to } => match to {
-                Judgement::Passes => Conclusion::Mended { before, first },
-                Judgement::Fails | Judgement::Untested => Conclusion::Broke { before, first },
-            },
         };
-        return Ok(found);
+        let build = &found.builds[at];
+        let place = match at {
+            0 => Place::First,
+            _ if at + 1 == found.builds.len() => Place::Last,
+            _ => Place::Between,
+        };
+        let left = search.left();
+        progress.event(Event::BuildChosen {
+            build,
+            place,
+            left,
+            so_far: &found,
+        });
+        let step = searching.step(at, place, left)?;
+        progress.event(Event::BuildTried { build, step: &step });
+        search.record(at, step.judgement);
+        found.steps.push(step);
+        found.machine.clone_from(&searching.machine);
+        found.conclusion = search.so_far();
     }
 }
 
@@ -237,18 +226,9 @@ enum Source {
 }
 
 /// A build that is there as long as this is.
-enum Obtained {
-    Named(String),
-    Made(Built),
-}
-
-impl Obtained {
-    fn argument(&self) -> String {
-        match self {
-            Obtained::Named(name) => name.clone(),
-            Obtained::Made(built) => built.program.display().to_string(),
-        }
-    }
+struct Obtained {
+    argument: String,
+    _made: Option<Built>,
 }
 
 impl Source {
@@ -298,13 +278,21 @@ impl Source {
     fn obtain(&self, at: usize) -> Result<Obtained, String> {
         match self {
             Source::Builds(builds) => {
-                let build = builds.get(at).cloned().unwrap_or_default();
-                Ok(Obtained::Named(build))
+                let argument = builds.get(at).cloned().unwrap_or_default();
+                Ok(Obtained {
+                    argument,
+                    _made: None,
+                })
             }
             Source::Revisions(revisions) => {
                 let revision = revisions.all().get(at).ok_or("there is no such revision")?;
-                let built = revisions.build(revision);
-                built.map(Obtained::Made).map_err(|error| error.to_string())
+                let built = revisions
+                    .build(revision)
+                    .map_err(|error| error.to_string())?;
+                Ok(Obtained {
+                    argument: built.program.display().to_string(),
+                    _made: Some(built),
+                })
             }
         }
     }
@@ -323,13 +311,13 @@ struct Searching<'s> {
 }
 
 impl Searching<'_> {
-    /// Tries a build. Its place in the search is for the caller to add.
-    fn step(&mut self, at: usize) -> Result<Step, Error> {
+    /// Tries a build.
+    fn step(&mut self, at: usize, place: Place, left: usize) -> Result<Step, Error> {
         let begun = Instant::now();
         let mut step = Step {
             build: at,
-            place: Place::Between,
-            left: 0,
+            place,
+            left,
             version: None,
             judgement: Judgement::Untested,
             outcome: None,
@@ -342,9 +330,8 @@ impl Searching<'_> {
         };
         match self.source.obtain(at) {
             Ok(build) => {
-                let new = build.argument();
-                let keeps = self.config.old.is_none() && at == 0;
-                if keeps {
+                let new = build.argument.clone();
+                if self.config.old.is_none() && at == 0 {
                     self.origin = Some(build);
                 }
                 self.judge(&new, &mut step)?;
@@ -357,7 +344,7 @@ impl Searching<'_> {
 
     /// Runs the case between the old build and this one, until it fails or has passed often enough.
     fn judge(&mut self, new: &str, step: &mut Step) -> Result<(), Error> {
-        let origin = self.origin.as_ref().map(Obtained::argument);
+        let origin = self.origin.as_ref().map(|origin| origin.argument.clone());
         let Some(old) = self.config.old.clone().or(origin) else {
             step.untested = Some("there is no build of the first end to begin from".to_owned());
             return Ok(());

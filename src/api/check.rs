@@ -81,9 +81,10 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
         report,
         policy.clone(),
         Means {
-            sought: Sought::with_dumps(&config.builds.directions)
-                .among(config.guests.names())
-                .new_doubts_alone(config.doubts == Doubts::New),
+            sought: Sought {
+                new_doubts_alone: config.doubts == Doubts::New,
+                ..Sought::with_dumps(&config.builds.directions).among(config.guests.names())
+            },
             lists: Some(&lists),
             builds: Some(fingerprints),
         },

@@ -156,38 +156,13 @@ impl Problem {
             Problem::Builds(error) => error.is_usage(),
             Problem::Build(error) => error.is_usage(),
             Problem::Merge(error) => error.is_usage(),
-            Problem::InsideRuntime
-            | Problem::NothingToSearch
-            | Problem::OtherMap { .. }
-            | Problem::Revisions(_)
-            | Problem::Lists(_)
-            | Problem::Devices(_)
-            | Problem::Leak { .. }
-            | Problem::NothingTrusted { .. }
-            | Problem::Name(_)
-            | Problem::Read(_)
-            | Problem::Guest { .. }
-            | Problem::NoMachine { .. }
-            | Problem::State(_)
-            | Problem::StateOfNoMachine { .. }
-            | Problem::NoBaseline
-            | Problem::NoHistory
-            | Problem::NoCases
-            | Problem::History(_)
-            | Problem::Lock(_)
-            | Problem::Owners(_)
-            | Problem::NoLogFolder { .. }
-            | Problem::BadLogFolder { .. }
-            | Problem::NoUsualMachine { .. }
-            | Problem::NoLinux { .. }
-            | Problem::NotDrivable { .. }
-            | Problem::OtherTarget { .. } => true,
             Problem::FewOpenFiles { .. }
             | Problem::Run(_)
             | Problem::NoTemporaryFolder(_)
             | Problem::NoBuild
             | Problem::NoAccelerator(_)
             | Problem::Unavailable(_) => false,
+            _ => true,
         }
     }
 }

@@ -66,17 +66,13 @@ pub(crate) struct Means<'m> {
 
 /// Earlier results that were read before a run began.
 pub(crate) struct Recalled {
+    memory: Memory,
     baseline: Option<Input>,
     history: Option<(PathBuf, History)>,
-    lock: Option<PathBuf>,
-    acknowledged: Option<String>,
     owners: Option<Owners>,
     /// Notices that are known before the run ends.
     notices: Vec<Notice>,
-    gate: Gate,
-    purpose: Purpose,
     began: SystemTime,
-    command: Vec<String>,
     /// A hash of the device sets; empty until [`Recalled::hold`].
     sets: String,
 }
@@ -107,16 +103,12 @@ impl Recalled {
             Ok::<_, HistoryError>((file.clone(), history))
         });
         Ok(Recalled {
+            memory: memory.clone(),
             baseline,
             history: history.transpose()?,
-            lock: memory.lock.clone(),
-            acknowledged: memory.acknowledged.clone(),
             owners: Owners::read(memory.owners.as_deref(), memory.tree.as_deref())?,
             notices: Vec::new(),
-            gate: memory.gate,
-            purpose: memory.purpose,
             began: SystemTime::now(),
-            command: memory.command.clone(),
             sets: String::new(),
         })
     }
@@ -128,7 +120,7 @@ impl Recalled {
     /// The lock cannot be used, or the run differs from it and nobody acknowledges that.
     pub(crate) fn hold(&mut self, lists: &KnownIssues, sets: &[String]) -> Result<(), Error> {
         self.sets = sets_digest(sets);
-        let Some(file) = self.lock.take() else {
+        let Some(file) = self.memory.lock.take() else {
             return Ok(());
         };
         let lock = Lock {
@@ -137,7 +129,7 @@ impl Recalled {
             device_sets: self.sets.clone(),
         };
         let changed = lock.hold(&file)?;
-        match &self.acknowledged {
+        match &self.memory.acknowledged {
             _ if changed.is_empty() => {}
             None => return Err(LockError::Broken { file, changed }.into()),
             Some(reason) => {
@@ -164,20 +156,24 @@ impl Recalled {
         mut means: Means<'_>,
     ) -> Outcome {
         // A run for one case looks at less.
-        let case = policy
-            .case
-            .iter()
-            .map(|case| format!("case {}", case.as_str()));
+        let case = policy.case.iter().map(|case| format!("case {case}"));
         means.sought.among.extend(case);
         leave_out(&mut report, &policy);
         if let Some(lists) = means.lists {
             let notices = known_issues::review(lists, &report, &means.sought);
             report.notices.extend(notices);
+            let (old_hash, new_hash) = means.builds.map(Fingerprints::wait).unwrap_or_default();
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
             report.run = Some(RunRecord {
+                started: humantime::format_rfc3339_millis(self.began).to_string(),
+                host: host.trim().to_owned(),
+                lists: lists.digest(),
+                device_sets: self.sets,
+                old_hash,
+                new_hash,
                 sought: Some(means.sought.clone()),
-                command: self.command,
+                command: self.memory.command,
                 elapsed_ms: milliseconds(self.began),
-                ..record(self.began, lists, self.sets, means.builds)
             });
         }
         forget(&mut report);
@@ -201,7 +197,7 @@ impl Recalled {
             && let Err(error) = remember(
                 &mut report,
                 &mut history,
-                (self.began, self.purpose, &means.sought),
+                (self.began, self.memory.purpose, &means.sought),
                 self.baseline.as_ref().map(|input| &input.report),
             )
         {
@@ -209,10 +205,10 @@ impl Recalled {
             let notice = NoticeKind::HistoryFailed.about(subject, error);
             report.notices.push(notice);
         }
-        tell(&mut report, self.owners.as_ref(), self.gate);
+        tell(&mut report, self.owners.as_ref(), self.memory.gate);
         code::attach(&mut report);
         Outcome::of(report.judged_by(Policy {
-            gate: self.gate,
+            gate: self.memory.gate,
             ..policy
         }))
     }
@@ -355,28 +351,6 @@ fn sets_digest(sets: &[String]) -> String {
     let own = sets.iter().map(Path::new);
     let own: Vec<&Path> = own.filter(|file| file.is_file()).collect();
     shipped::digest(&own)
-}
-
-/// Says when the run began and by what it tests.
-fn record(
-    began: SystemTime,
-    lists: &KnownIssues,
-    device_sets: String,
-    builds: Option<Fingerprints>,
-) -> RunRecord {
-    let (old_hash, new_hash) = builds.map(Fingerprints::wait).unwrap_or_default();
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    RunRecord {
-        started: humantime::format_rfc3339_millis(began).to_string(),
-        host: host.trim().to_owned(),
-        lists: lists.digest(),
-        device_sets,
-        old_hash,
-        new_hash,
-        sought: None,
-        command: Vec::new(),
-        elapsed_ms: None,
-    }
 }
 
 /// Returns the time since the run began; nothing where the clock was set back meanwhile.

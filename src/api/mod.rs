@@ -34,6 +34,7 @@ mod driven;
 pub(crate) mod dumps;
 mod error;
 mod firmware;
+mod found;
 pub(crate) mod history;
 mod host_cpu;
 mod inquiry;
@@ -62,8 +63,8 @@ use nix::sys::resource::{Resource, getrlimit};
 pub use bisect::{BisectConfig, Candidates, RevisionRange, bisect};
 pub use check::check;
 pub use config::{
-    Builds, CheckConfig, Doubts, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines,
-    MergeConfig, SecondPass, SideArgs, StaticConfig, SweepConfig, WorkloadKind,
+    Builds, CheckConfig, Doubts, GuestDescription, Guests, Judging, LiveConfig, Loops, MergeConfig,
+    SecondPass, SideArgs, StaticConfig, SweepConfig, WorkloadKind,
 };
 pub use error::{Error, Reason};
 pub use live::live;
@@ -84,6 +85,7 @@ pub use crate::model::{Accelerator, AcceleratorPreference, BadAccelerator};
 pub use crate::model::{BadCaseName, CaseName};
 pub use crate::model::{Barrier, Confine, ConfinedBuild};
 pub use crate::qemu::{CacheConfig, Damage, FetchEvent, FetchStep};
+pub use crate::sweep::selection::MachineSelection as Machines;
 pub use crate::sweep::shard::{BadShard, Shard};
 
 use crate::report::Report;

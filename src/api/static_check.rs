@@ -1,7 +1,7 @@
 //! Two dumps compared.
 
 use crate::api::config::StaticConfig;
-use crate::api::dumps::{DumpRequest, obtain};
+use crate::api::dumps::obtain;
 use crate::api::error::{Error, Problem};
 use crate::api::memory::{Means, Recalled};
 use crate::api::progress::{Event, Progress};
@@ -46,18 +46,11 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
     }
     let mut recalled = Recalled::read(&config.memory)?;
     let policy = config.judging.policy.clone();
-    let request = DumpRequest {
-        old: &config.builds.old,
-        new: &config.builds.new,
-        machine: config.machine.as_deref(),
-        architecture: config.builds.architecture.as_deref(),
-        cache: config.builds.cache.clone(),
-        confine: config.builds.confine,
-        watcher: &|event| progress.event(Event::Fetch(event)),
-    };
     let lists = load_lists(&config.judging.lists)?;
     recalled.hold(&lists, &[])?;
-    let pair = obtain(&request)?;
+    let pair = obtain(&config.builds, config.machine.as_deref(), &|event| {
+        progress.event(Event::Fetch(event));
+    })?;
     let notices = pair.notices();
     let label = pair.label();
     let (old, old_dump) = pair.old;

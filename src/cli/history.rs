@@ -8,7 +8,7 @@ use anyhow::Context;
 use crate::api::history;
 use crate::cli::args::{HistoryArgs, HistoryCommand};
 use crate::cli::target::{Target, print};
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, config};
 use crate::history::{Entry, Kind, Purpose, TierChange, Written, moment};
 use crate::model::Date;
 use crate::report::Outcome;
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
                         )?;
                     }
                     if let Some(memory) = &case.memory {
-                        writeln!(out, "  {}: {}", memory.label, memory.evidence)?;
+                        writeln!(out, "  {memory}")?;
                     }
                 }
                 Ok(())
@@ -67,15 +67,20 @@ pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
             tiers,
         } => {
             let mut failed = None;
-            history::import(&file.history, reports, tiers.into(), |report, written| {
-                let word = match written {
-                    Written::Added => "added",
-                    Written::Known => "known",
-                };
-                // Said once it is in the file, and not before.
-                let told = print(|out| writeln!(out, "{word} {}", report.display()));
-                failed = failed.take().or(told.err());
-            })?;
+            history::import(
+                &file.history,
+                reports,
+                config::tiers(tiers),
+                |report, written| {
+                    let word = match written {
+                        Written::Added => "added",
+                        Written::Known => "known",
+                    };
+                    // Said once it is in the file, and not before.
+                    let told = print(|out| writeln!(out, "{word} {}", report.display()));
+                    failed = failed.take().or(told.err());
+                },
+            )?;
             if let Some(error) = failed {
                 return Err(Failure::usage(error));
             }

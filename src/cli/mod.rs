@@ -73,6 +73,14 @@ impl From<Verdict> for Exit {
 }
 
 impl Exit {
+    /// Returns the way in which a command ends that looks for something wrong.
+    fn of(is_sound: bool) -> Exit {
+        match is_sound {
+            true => Exit::Compatible,
+            false => Exit::Incompatible,
+        }
+    }
+
     fn status(self) -> u8 {
         match self {
             Exit::Compatible => 0,
@@ -246,14 +254,18 @@ fn run(command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::Bisect(args) => bisect::run(args),
         Command::Check(args) if in_tree::is_meant(args) => in_tree::check(args),
-        Command::Check(args) => questions::ask(args, &args.output, api::check),
-        Command::Live(args) => questions::ask(args, &args.output, api::live),
-        Command::Load(args) => questions::ask(args, &args.output, api::load),
+        Command::Check(args) => questions::ask(&args.output, || config::check(args), api::check),
+        Command::Live(args) => questions::ask(&args.output, || config::live(args), api::live),
+        Command::Load(args) => questions::ask(&args.output, || config::load(args), api::load),
         Command::Map(args) => questions::map(args),
         Command::Merge(args) => questions::merge(args),
         Command::Render(args) => questions::render(args),
-        Command::Sweep(args) => questions::ask(args, &args.output, api::sweep),
-        Command::Static(args) => questions::ask(args, &args.output, api::static_check),
+        Command::Sweep(args) => questions::ask(&args.output, || config::sweep(args), api::sweep),
+        Command::Static(args) => questions::ask(
+            &args.output,
+            || config::static_check(args),
+            api::static_check,
+        ),
         Command::Dump(args) => dump::run(args),
         Command::Rules(args) => rules::run(args),
         Command::Stream(args) => stream::run(args),

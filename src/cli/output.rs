@@ -11,7 +11,6 @@ use crate::cli::{Exit, Failure};
 use crate::model::visible;
 use crate::report::bisection::{Bisection, Conclusion};
 use crate::report::map::Map;
-use crate::report::read::Saved;
 use crate::report::render::{
     bisection, codequality, github, html, json, junit, map, markdown, sarif, text,
 };
@@ -270,29 +269,6 @@ impl Answer for Bisection {
             Form::Report(Format::Json) => bisection::json(self, out),
             Form::Report(_) | Form::Suggestions => bisection::text(self, options.quiet, out),
         }
-    }
-}
-
-impl Saved {
-    fn answer(&self) -> &dyn Answer {
-        match self {
-            Saved::Map(map) => map,
-            Saved::Report(report) => report.as_ref(),
-        }
-    }
-}
-
-impl Answer for Saved {
-    fn verdict(&self) -> Verdict {
-        self.answer().verdict()
-    }
-
-    fn summary(&self) -> String {
-        self.answer().summary()
-    }
-
-    fn write(&self, form: Form, options: text::Options, out: &mut dyn Write) -> io::Result<()> {
-        self.answer().write(form, options, out)
     }
 }
 

@@ -10,8 +10,7 @@ use crate::cli::args::{CheckArgs, RulesArgs, RulesCommand};
 use crate::cli::{Exit, Failure, target};
 use crate::compare::dump::compare::{compare, names};
 use crate::compare::renames::Renames;
-use crate::model::Rule;
-use crate::model::{Direction, Version};
+use crate::model::{Direction, Rule, Version};
 use crate::rules::check;
 use crate::rules::check::Comparison;
 use crate::rules::judge::{LevelOverrides, judge_and_note};
@@ -104,11 +103,7 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         writeln!(out, "{closing}")
     })
     .context("cannot print")?;
-    Ok(if defects.is_empty() {
-        Exit::Compatible
-    } else {
-        Exit::Incompatible
-    })
+    Ok(Exit::of(defects.is_empty()))
 }
 
 /// Compares every two versions of each dump in the folder with the lists.

@@ -12,9 +12,7 @@ use crate::cli::args::{
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
 use crate::compare::diff::{Change, ChangeKind, Difference, SectionDiff, Side, diff};
-use crate::model::Pattern;
-use crate::model::SectionName;
-use crate::model::visible_json;
+use crate::model::{Pattern, SectionName, visible_json};
 use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::stream;
 use crate::stream::{Contained, Options, Place, Reading, Section, show};
@@ -82,12 +80,8 @@ fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
             writeln!(out, "{}", visible_json(&serde_json::to_string(&whole)?))
         }
     })?;
-    let same = diffs.iter().all(|d| d.difference == Difference::Renamed);
-    Ok(if same {
-        Exit::Compatible
-    } else {
-        Exit::Incompatible
-    })
+    let is_renamed = |diff: &SectionDiff| diff.difference == Difference::Renamed;
+    Ok(Exit::of(diffs.iter().all(is_renamed)))
 }
 
 fn output(args: &StreamOutputArgs) -> Result<(DataFormat, Target), Failure> {

@@ -19,7 +19,7 @@ pub enum Level {
     Note,
 }
 
-display_as_serialized!(Level);
+display_as_serialized!(Level, Evidence);
 
 /// The source of a finding, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -342,9 +342,8 @@ impl Finding {
 
     /// Tells whether a case is what confirms it.
     pub(crate) fn is_confirmed_by(&self, case: &str) -> bool {
-        self.confirmed_by
-            .as_ref()
-            .is_some_and(|by| by.is_case(case))
+        let by = self.confirmed_by.as_ref();
+        by.is_some_and(|by| by.is_case(case))
     }
 
     /// Tells whether it is about a length that several kinds of section have in common, of what builds sent.

@@ -34,7 +34,7 @@ impl Verdict {
         if let Some(name) = &policy.case {
             let named = |case: &&Case| case.id == name.as_str();
             return match report.cases.iter().find(named) {
-                Some(case) if !is_idle(case) => Verdict::Compatible,
+                Some(case) if !case.outcome.is_idle() => Verdict::Compatible,
                 Some(_) | None => Verdict::Untested,
             };
         }
@@ -57,20 +57,15 @@ fn nothing_ran(cases: &[Case]) -> bool {
     let planned: Vec<&Case> = cases.iter().filter(is_planned).collect();
     let nothing_ran = |direction| {
         let mut there = planned.iter().filter(|case| case.direction == direction);
-        there.clone().next().is_some() && there.all(|case| is_idle(case))
+        there.clone().next().is_some() && there.all(|case| case.outcome.is_idle())
     };
     !cases.is_empty() && planned.is_empty() || Direction::BOTH.into_iter().any(nothing_ran)
-}
-
-/// Returns true if a case says nothing about the builds.
-fn is_idle(case: &Case) -> bool {
-    matches!(case.outcome, Outcome::Skip | Outcome::Broken)
 }
 
 /// Returns true if nothing is known of a planned case except that a part of it passes.
 fn rests_on_a_part(cases: &[Case]) -> bool {
     let is_part_of = |case: &Case, whole: &Case| case.part_of.as_ref() == Some(&whole.id);
-    let mut idle = cases.iter().filter(|case| is_idle(case));
+    let mut idle = cases.iter().filter(|case| case.outcome.is_idle());
     idle.any(|whole| {
         let mut parts = cases.iter().filter(|case| is_part_of(case, whole));
         parts.any(|part| part.outcome == Outcome::Pass)

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::api::config::{Builds, Judging, Machines, SweepConfig};
+use crate::api::config::{Builds, Judging, SweepConfig};
 use crate::api::error::{Error, Problem};
 use crate::api::logs::LogFolder;
 use crate::api::memory;
@@ -29,6 +29,7 @@ use crate::parallel::each;
 use crate::qemu::{CacheConfig, Fingerprints, QemuError};
 use crate::report::map::{Map, MapPair};
 use crate::report::{NoticeKind, Report, Sought};
+use crate::sweep::selection::MachineSelection as Machines;
 use crate::sweep::shard::Shard;
 
 use past::Past;

@@ -1,6 +1,5 @@
 //! The builds of a sweep, as far as they are available, and their machines.
 
-use crate::api;
 use crate::api::config::SweepConfig;
 use crate::api::confinement;
 use crate::api::dumps::{Dumps, dumps};
@@ -106,7 +105,7 @@ impl Opened {
         supply: &dyn Supply,
         watcher: FetchWatcher<'_>,
     ) -> Result<Opened, Error> {
-        let selection = selection(&config.machines);
+        let selection = &config.machines;
         let mut builds = Vec::new();
         let mut unavailable = Vec::new();
         let mut notices = Vec::new();
@@ -157,7 +156,7 @@ impl Opened {
                 Err(error) => return Err(error),
             }
         }
-        let unknown_machine = unknown_machine(&selection, &unavailable);
+        let unknown_machine = unknown_machine(selection, &unavailable);
         match (builds.first(), first) {
             (Some(Builds { pair, .. }), _) => Ok(Opened {
                 old: pair.old.reference(),
@@ -170,16 +169,6 @@ impl Opened {
             (None, Some(error)) => Err(error),
             (None, None) => Err(Problem::NoBuild.into()),
         }
-    }
-}
-
-/// Returns the machines that are selected.
-pub(crate) fn selection(machines: &api::Machines) -> MachineSelection {
-    MachineSelection {
-        machines: machines.names.clone(),
-        architectures: machines.architectures.clone(),
-        all_machines: machines.all_machines,
-        all_architectures: machines.all_architectures,
     }
 }
 

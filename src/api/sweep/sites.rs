@@ -8,9 +8,9 @@ use std::sync::Arc;
 use crate::api::config::{SecondPass as Pass, SweepConfig};
 use crate::api::confinement;
 use crate::api::defaults;
-use crate::api::defaults::Defaults;
 use crate::api::error::Error;
 use crate::api::firmware;
+use crate::api::found::Found;
 use crate::api::progress::{Event, Progress};
 use crate::api::sweep::opened::{Builds, Opened};
 use crate::migration::accelerator::choose;
@@ -24,8 +24,7 @@ use crate::migration::timeouts::Timeouts;
 use crate::model::{AcceleratorPreference, Direction};
 use crate::parallel::each;
 use crate::report::{
-    AcceleratorUsed, Coverage, Described, LevelOverride, Notice, NoticeKind, Report, Swept,
-    notices_of,
+    AcceleratorUsed, Coverage, Described, Notice, NoticeKind, Report, Swept, notices_of,
 };
 use crate::rules::catalogue;
 use crate::rules::known_issues::KnownIssues;
@@ -145,7 +144,7 @@ impl<'t> Sites<'t> {
                     let means = (jobs, assessment.lists());
                     defaults::settle(config, asked, cpus, &options.directions, means, name)?
                 }
-                false => Defaults::default(),
+                false => Found::default(),
             };
             notices.extend(settled.notices);
             assessment.absorb(settled.findings);
@@ -356,10 +355,6 @@ fn targets(
 
 /// The options that influence the results, as one would type them; of lists, what is in them.
 pub(crate) fn as_typed(config: &SweepConfig, lists: &KnownIssues) -> Vec<String> {
-    let repeated = |option: &str, values: &[String]| -> Vec<String> {
-        let typed = values.iter().map(|value| format!("{option} {value}"));
-        typed.collect()
-    };
     let direction = match config.builds.directions.as_slice() {
         [only] => only.to_string(),
         _ => "both".to_owned(),
@@ -372,20 +367,18 @@ pub(crate) fn as_typed(config: &SweepConfig, lists: &KnownIssues) -> Vec<String>
         options.push(format!("--accel {}", config.accelerators));
     }
     options.extend(lists.fingerprint().map(|of| format!("--lists {of}")));
-    options.extend(repeated("-M", &config.machines.names));
-    options.extend(repeated("--arch", &config.machines.architectures));
-    options.extend(repeated("--only", &config.only));
     let policy = &config.judging.policy;
     let excluded: Vec<String> = policy.exclude.iter().map(|of| of.cases.clone()).collect();
-    options.extend(repeated("--exclude", &excluded));
-    for (&rule, level) in &policy.levels {
-        let option = match level {
-            LevelOverride::Deny => "--deny",
-            LevelOverride::Warn => "--warn",
-            LevelOverride::Allow => "--allow",
-        };
-        options.push(format!("{option} {rule}"));
+    for (option, values) in [
+        ("-M", &config.machines.names),
+        ("--arch", &config.machines.architectures),
+        ("--only", &config.only),
+        ("--exclude", &excluded),
+    ] {
+        options.extend(values.iter().map(|value| format!("{option} {value}")));
     }
+    let levels = policy.levels.iter();
+    options.extend(levels.map(|(rule, level)| format!("--{level} {rule}")));
     let flags = [
         ("--strict", policy.strict),
         ("--all-machines", config.machines.all_machines),

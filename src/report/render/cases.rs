@@ -42,11 +42,7 @@ fn table(cases: &[&Case], out: &mut dyn Write) -> io::Result<()> {
         if held { "  baseline" } else { "" }
     )?;
     for case in cases {
-        // Of a loop, the slowest leg.
-        let most = |of: fn(&crate::report::Leg) -> Option<u64>| {
-            let most = case.legs.iter().filter_map(of).max();
-            most.map_or_else(|| "-".to_owned(), |ms| ms.to_string())
-        };
+        let most = |ms: Option<u64>| ms.map_or_else(|| "-".to_owned(), |ms| ms.to_string());
         let style = colour(case.outcome).on_default().bold();
         writeln!(
             out,
@@ -54,8 +50,8 @@ fn table(cases: &[&Case], out: &mut dyn Write) -> io::Result<()> {
             case.outcome,
             case.id,
             case.legs.len(),
-            most(|leg| leg.total_ms),
-            most(|leg| leg.downtime_ms),
+            most(case.slowest(|leg| leg.total_ms)),
+            most(case.slowest(|leg| leg.downtime_ms)),
             case.devices.len(),
             case.baseline
                 .map_or_else(String::new, |status| format!("  {status}")),
@@ -220,7 +216,7 @@ pub(crate) fn failure(
         writeln!(out, "  baseline   {status}: {}", status.explanation())?;
     }
     if let Some(memory) = &case.memory {
-        writeln!(out, "  history    {}: {}", memory.label, memory.evidence)?;
+        writeln!(out, "  history    {memory}")?;
     }
     if let Some(tier) = &case.tier {
         writeln!(out, "  tier       {tier}")?;
@@ -257,7 +253,7 @@ pub(crate) fn failure(
 
 /// Returns the build or builds that fail by themselves, where a case is `broken`.
 pub(crate) fn alone(case: &Case, control: &Control) -> Option<&'static str> {
-    let fails = |outcome| !matches!(outcome, Outcome::Pass | Outcome::Skip);
+    let fails = |outcome: Outcome| outcome.is_failure() || outcome == Outcome::Broken;
     if case.outcome != Outcome::Broken {
         return None;
     }

@@ -39,17 +39,11 @@ pub fn write_map(map: &Map, out: &mut dyn Write) -> io::Result<()> {
 /// Writes all but the verdict, each with this text before its title.
 fn annotations(report: &Report, before: &str, out: &mut dyn Write) -> io::Result<()> {
     let policy = &report.policy;
-    let open = |finding: &&crate::report::Finding| {
-        finding.allowed_by.is_none() && !groups::is_before(finding.baseline, policy)
-    };
-    for group in groups::findings(report.findings.iter().filter(open)) {
-        let Some(&first) = group.first() else {
-            continue;
-        };
-        let command = match first.level {
-            _ if group.iter().any(|f| policy.counts_finding(f)) => "error",
-            crate::report::Level::Note => continue,
-            _ => "warning",
+    for group in groups::open_changes(report) {
+        let first = group[0];
+        let command = match group.iter().any(|f| policy.counts_finding(f)) {
+            true => "error",
+            false => "warning",
         };
         let mut lines = vec![place(first)];
         match groups::is_lone(first) {
@@ -77,15 +71,8 @@ fn annotations(report: &Report, before: &str, out: &mut dyn Write) -> io::Result
         };
         annotation.write(&lines.join("\n"), out)?;
     }
-    let cases = report.cases.iter();
-    let open = cases.filter(|case| {
-        let urgency = groups::urgency(case, policy);
-        matches!(urgency, Urgency::Failed | Urgency::Broken)
-    });
-    for group in groups::causes(open) {
-        let Some(&first) = group.first() else {
-            continue;
-        };
+    for group in groups::open_causes(report) {
+        let first = group[0];
         let command = match groups::urgency(first, policy) {
             Urgency::Failed => "error",
             _ => "warning",

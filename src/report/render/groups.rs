@@ -48,6 +48,23 @@ pub(crate) fn changes<'f>(of: impl IntoIterator<Item = &'f Finding>) -> usize {
     groups.iter().map(in_group).sum()
 }
 
+/// Returns the findings above a note that nothing excuses, in their groups.
+pub(crate) fn open_changes(report: &Report) -> Vec<Vec<&Finding>> {
+    let is_open = |finding: &&Finding| {
+        finding.allowed_by.is_none()
+            && finding.level != Level::Note
+            && !is_before(finding.baseline, &report.policy)
+    };
+    findings(report.findings.iter().filter(is_open))
+}
+
+/// Returns the cases that failed, or that a build does not migrate to itself, in their groups.
+pub(crate) fn open_causes(report: &Report) -> Vec<Vec<&Case>> {
+    let urgency = |case: &Case| urgency(case, &report.policy);
+    let is_open = |case: &&Case| matches!(urgency(case), Urgency::Failed | Urgency::Broken);
+    causes(report.cases.iter().filter(is_open))
+}
+
 /// A key that is equal for findings of one group.
 #[derive(PartialEq, Eq, Hash)]
 struct FindingKey<'f> {
@@ -124,8 +141,7 @@ pub(crate) fn messages<'f>(group: &[&'f Finding]) -> Vec<(String, &'f str)> {
 
 /// Returns true if any guest moved between the builds, or failed to.
 pub(crate) fn ran(cases: &[Case]) -> bool {
-    let idle = |case: &Case| matches!(case.outcome, Outcome::Skip | Outcome::Broken);
-    !cases.iter().all(idle)
+    !cases.iter().all(|case| case.outcome.is_idle())
 }
 
 /// Returns the outcomes of cases that need an explanation, each once, with it.

@@ -144,10 +144,7 @@ impl Remarks {
             self.add("baseline", status);
         }
         if let Some(memory) = memory {
-            self.add(
-                "history",
-                format_args!("{}: {}", memory.label, memory.evidence),
-            );
+            self.add("history", memory);
         }
         for owner in owners {
             self.add("owner", owner);

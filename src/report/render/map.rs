@@ -375,14 +375,6 @@ impl Page<'_> {
             .find_map(|pair| pair.report.run.as_ref())
     }
 
-    fn tried(&self) -> usize {
-        self.map.counts().0
-    }
-
-    fn failed(&self) -> usize {
-        self.map.counts().1
-    }
-
     fn old_name(&self, pair: &MapPair) -> String {
         self.map.name(pair.old)
     }

@@ -79,12 +79,6 @@ impl<'r> Row<'r> {
     }
 }
 
-impl Cell<'_> {
-    pub(super) fn allowed(&self) -> bool {
-        self.case.allowed_by.is_some()
-    }
-}
-
 /// The outcomes, machines and owners of some cases, by which the script of a page selects.
 pub(super) struct Facets(pub(super) [String; 3]);
 

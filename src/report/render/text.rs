@@ -5,9 +5,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::Rule;
-use crate::model::{Accelerator, Direction};
-use crate::model::{BuildRef, Side};
+use crate::model::{Accelerator, BuildRef, Direction, Rule, Side};
 use crate::report::render::groups;
 use crate::report::render::groups::Urgency;
 use crate::report::{
@@ -47,9 +45,7 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
     let kept = |status| options.verbose || !groups::is_before(status, &report.policy);
     let findings = report.findings.iter().filter(|f| kept(f.baseline));
     for group in groups::findings(findings) {
-        let Some(&first) = group.first() else {
-            continue;
-        };
+        let first = group[0];
         // A sweep is a page of breaks; possible breaks by state are a list of the same length.
         if !report.swept.is_empty() && !options.verbose && !breaks(first) {
             continue;
@@ -347,8 +343,7 @@ impl FindingWriter<'_> {
             self.labelled("baseline", &text)?;
         }
         if let Some(memory) = &first.memory {
-            let text = format!("{}: {}", memory.label, memory.evidence);
-            self.labelled("history", &text)?;
+            self.labelled("history", &memory.to_string())?;
         }
         if let Some(rule) = rule {
             if self.explained.insert(first.rule) || self.options.verbose {
