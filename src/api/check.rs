@@ -27,11 +27,10 @@ use crate::workload;
 /// # Errors
 /// As for [`live`](crate::api::live). A build that writes no dump is no error, but a notice of the report.
 pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
+    let case = config.case.as_ref();
     let mut config = config.clone();
-    let case = config.case.clone();
-    let policy = &mut config.judging.policy;
-    one_case::narrow(case.as_ref(), &mut config.builds, policy);
-    run(&config, progress).map_err(|error| one_case::error(case.as_ref(), error))
+    one_case::narrow(case, &mut config.builds, &mut config.judging.policy);
+    run(&config, progress).map_err(|error| one_case::error(case, error))
 }
 
 fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> {

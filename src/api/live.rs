@@ -46,14 +46,14 @@ use crate::report::Sought;
 /// # Ok::<(), migcompat::api::Error>(())
 /// ```
 pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
+    let case = config.case.as_ref();
     let mut config = config.clone();
-    let case = config.case.clone();
     let mut policy = Policy {
         exclude: config.exclude.clone(),
         ..Policy::default()
     };
-    one_case::narrow(case.as_ref(), &mut config.builds, &mut policy);
-    run(&config, &policy, progress).map_err(|error| one_case::error(case.as_ref(), error))
+    one_case::narrow(case, &mut config.builds, &mut policy);
+    run(&config, &policy, progress).map_err(|error| one_case::error(case, error))
 }
 
 fn run(config: &LiveConfig, policy: &Policy, progress: &dyn Progress) -> Result<Outcome, Error> {

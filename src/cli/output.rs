@@ -93,12 +93,10 @@ impl Outputs {
             DataFormat::Text => Format::Text,
             DataFormat::Json => Format::Json,
         };
-        let output = Output {
-            form: Form::Report(format),
-            target: Target::new(file)?,
-        };
+        let form = Form::Report(format);
+        let target = Target::new(file)?;
         Ok(Outputs {
-            outputs: vec![output],
+            outputs: vec![Output { form, target }],
             verbose: false,
             quiet: args.quiet,
             code: false,

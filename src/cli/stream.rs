@@ -15,7 +15,7 @@ use crate::compare::diff::{Change, ChangeKind, Difference, SectionDiff, Side, di
 use crate::model::{Pattern, SectionName, visible_json};
 use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::stream;
-use crate::stream::{Contained, Options, Place, Reading, Section, show};
+use crate::stream::{Contained, Options, Place, Reading, Section, Stream, show};
 
 pub(crate) fn run(args: &StreamArgs) -> Result<Exit, Failure> {
     match &args.command {
@@ -43,27 +43,20 @@ fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
     let (format, target) = output(&args.output)?;
     let sections = Sections::new(&args.output.section);
     let lists = KnownIssues::load(&args.lists).context("cannot use the lists")?;
-    let mut streams = Vec::new();
-    for file in [&args.old, &args.new] {
+    let whole = |file: &Path| -> Result<Stream, Failure> {
         let reading = read(file, &args.output)?;
         sound(file, &reading)?;
-        streams.push(reading.stream);
-    }
-    let [old, new] = streams.as_slice() else {
-        return Ok(Exit::Compatible);
+        Ok(reading.stream)
     };
-    let names = |stream: &stream::Stream| {
-        let names = stream.sections.iter().map(|s| s.name.to_string());
-        names.collect::<Vec<_>>()
-    };
-    let all = [names(old), names(new)].concat();
-    sections.all_found(all.iter().map(String::as_str))?;
+    let (old, new) = (whole(&args.old)?, whole(&args.new)?);
+    let all = old.sections.iter().chain(&new.sections);
+    sections.all_found(all.map(|section| section.name.as_str()))?;
     let scope = Scope {
         old: args.old_version,
         new: args.new_version,
         ..Scope::anywhere(&lists)
     };
-    let diffs = diff(old, new, &scope, |s| sections.wanted(s.name.as_str()));
+    let diffs = diff(&old, &new, &scope, |s| sections.wanted(s.name.as_str()));
     let labels = (args.old.display(), args.new.display());
     target.write_text(|out| match format {
         DataFormat::Text => {

@@ -370,24 +370,21 @@ impl Case {
 
     /// Returns the case as one that is left out on purpose; what came of it says nothing.
     pub(crate) fn left_out_for(&self, reason: &str) -> Case {
-        let Case {
-            id,
-            machine,
-            device_set,
-            transport,
-            direction,
-            ..
-        } = self;
         Case {
+            id: self.id.clone(),
+            machine: self.machine.clone(),
+            device_set: self.device_set.clone(),
             devices: self.devices.clone(),
+            transport: self.transport.clone(),
             capabilities: self.capabilities.clone(),
             part_of: self.part_of.clone(),
+            direction: self.direction,
             excluded: Some(reason.to_owned()),
             cause: Some(Cause {
                 message: format!("excluded: {reason}"),
                 ..Cause::default()
             }),
-            ..Case::untried(id.clone(), machine, device_set, transport, *direction)
+            ..Case::default()
         }
     }
 

@@ -340,6 +340,13 @@ impl Finding {
         (self.level, of_one, place, self.direction, self.rule.id())
     }
 
+    /// Returns the section, with the path in it.
+    pub(crate) fn place(&self, between: &str) -> String {
+        let path = self.path.iter().map(String::as_str);
+        let place: Vec<&str> = std::iter::once(&*self.section).chain(path).collect();
+        place.join(between)
+    }
+
     /// Tells whether a case is what confirms it.
     pub(crate) fn is_confirmed_by(&self, case: &str) -> bool {
         let by = self.confirmed_by.as_ref();

@@ -82,16 +82,9 @@ pub(crate) struct FindingId<'f>(pub &'f Finding);
 
 impl fmt::Display for FindingId<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let finding = self.0;
-        write!(
-            f,
-            "{}/{}/{}",
-            finding.direction, finding.rule, finding.section
-        )?;
-        finding
-            .path
-            .iter()
-            .try_for_each(|part| write!(f, "/{part}"))
+        let FindingId(finding) = self;
+        let (direction, rule) = (finding.direction, finding.rule);
+        write!(f, "{direction}/{rule}/{}", finding.place("/"))
     }
 }
 

@@ -117,15 +117,14 @@ impl Notice {
     /// history, nothing that was asked for or no pair of builds was tried, there was no Linux where it was asked for, or the
     /// dumps are of two machine types, between which QEMU migrates no guest.
     pub fn is_of_verdict(&self) -> bool {
-        use NoticeKind as Kind;
         matches!(
             self.kind,
-            Kind::ShardMissing
-                | Kind::MachinesDiffer
-                | Kind::HistoryFailed
-                | Kind::NothingTried
-                | Kind::NoLinux
-                | Kind::PairNotTested
+            NoticeKind::ShardMissing
+                | NoticeKind::MachinesDiffer
+                | NoticeKind::HistoryFailed
+                | NoticeKind::NothingTried
+                | NoticeKind::NoLinux
+                | NoticeKind::PairNotTested
         )
     }
 

@@ -40,11 +40,10 @@ use sites::{Sites, sweep_all};
 /// call is made inside a runtime. Of several architectures, one for which there is no build is no error,
 /// but a case of the report. Where coverage is required, a build that writes no dump is an error.
 pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
+    let case = config.case.as_ref();
     let mut config = config.clone();
-    let case = config.case.clone();
-    let policy = &mut config.judging.policy;
-    one_case::narrow(case.as_ref(), &mut config.builds, policy);
-    run(&config, progress).map_err(|error| one_case::error(case.as_ref(), error))
+    one_case::narrow(case, &mut config.builds, &mut config.judging.policy);
+    run(&config, progress).map_err(|error| one_case::error(case, error))
 }
 
 fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> {

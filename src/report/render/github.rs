@@ -9,7 +9,7 @@ use crate::report::map::Map;
 use crate::report::render::groups;
 use crate::report::render::groups::Urgency;
 use crate::report::render::map::summary;
-use crate::report::render::problem::{code_lines, defined_in, message, place};
+use crate::report::render::problem::{code_lines, defined_in, message};
 use crate::report::render::text;
 use crate::report::{Report, Source};
 
@@ -45,7 +45,7 @@ fn annotations(report: &Report, before: &str, out: &mut dyn Write) -> io::Result
             true => "error",
             false => "warning",
         };
-        let mut lines = vec![place(first)];
+        let mut lines = vec![first.place("/")];
         match groups::is_lone(first) {
             true => {
                 let sections: Vec<&str> = group.iter().map(|f| f.section.as_str()).collect();

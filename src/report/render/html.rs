@@ -12,7 +12,7 @@ use askama::Template;
 use crate::model::{BuildRef, Direction};
 use crate::report::render::cases::{alone, apart, became};
 use crate::report::render::groups;
-use crate::report::render::matrix::{Cell, Facets, Matrix, Row};
+use crate::report::render::matrix::{Cell, Matrix, Row, facets};
 use crate::report::render::page::{
     SCRIPT_HASH, case_anchor, finding_anchors, finding_id, lasted, typed, when,
 };
@@ -79,10 +79,6 @@ impl<'r> Failure<'r> {
         self.cases().iter().any(|case| is_change(case.baseline))
     }
 
-    fn facets(&self) -> Facets {
-        Facets::of(&self.cases())
-    }
-
     fn cause(&self) -> &str {
         let cause = self.case.cause.as_ref();
         cause.map_or("no cause is known", |cause| cause.message.as_str())
@@ -138,12 +134,6 @@ struct Place<'r> {
 }
 
 impl Place<'_> {
-    fn name(&self) -> String {
-        let section = std::iter::once(self.finding.section.as_str());
-        let path = self.finding.path.iter().map(String::as_str);
-        section.chain(path).collect::<Vec<_>>().join(" › ")
-    }
-
     fn lacking(&self) -> &'static str {
         match self.finding.direction {
             Direction::Forward => "new lacks",

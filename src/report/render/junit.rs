@@ -9,7 +9,7 @@ use quick_junit::{
 };
 
 use crate::report::map::Map;
-use crate::report::render::problem::{code_lines, defined_in, place, uncounted};
+use crate::report::render::problem::{code_lines, defined_in, uncounted};
 use crate::report::render::text;
 use crate::report::{
     BaselineStatus, Case, Finding, Level, Memory, Outcome, Past, Report, RuleText, Verdict,
@@ -220,7 +220,12 @@ fn finding(finding: &Finding, report: &Report) -> TestCase {
         remarks.explain(report.rules.get(&finding.rule));
         TestCaseStatus::success()
     };
-    let name = format!("{} {} {}", finding.direction, finding.rule, place(finding));
+    let name = format!(
+        "{} {} {}",
+        finding.direction,
+        finding.rule,
+        finding.place("/")
+    );
     let mut case = TestCase::new(name, status);
     case.set_classname(format!("migcompat.comparison.{}", finding.section));
     let owners = report.owners_with_people(&finding.owners);

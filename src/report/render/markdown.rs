@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use crate::report::map::Map;
 use crate::report::render::groups;
 use crate::report::render::map::summary;
-use crate::report::render::problem::{defined_in, message, place};
+use crate::report::render::problem::{defined_in, message};
 use crate::report::render::text;
 use crate::report::{Case, Code, Finding, Level, Outcome, Report, Source};
 
@@ -109,7 +109,7 @@ fn mended(found: &[Vec<&Finding>], report: &Report, out: &mut dyn Write) -> io::
     let mut remedies = firsts.filter_map(|first| {
         let owners = report.owners_with_people(&first.owners);
         let text = remedies(first.source.as_ref(), &owners, &first.code);
-        (!text.is_empty()).then(|| (place(first), text))
+        (!text.is_empty()).then(|| (first.place("/"), text))
     });
     for (at, (place, text)) in remedies.by_ref().take(MOST_REMEDIES).enumerate() {
         if at == 0 {
@@ -180,7 +180,7 @@ fn of_findings(group: &[&Finding], report: &Report) -> [String; 4] {
             let messages: Vec<String> = messages
                 .map(|(label, message)| format!("{label}: {message}"))
                 .collect();
-            (place(first), messages.join("; "))
+            (first.place("/"), messages.join("; "))
         }
     };
     [level.to_string(), first.rule.id().to_owned(), place, what]

@@ -79,7 +79,7 @@ fn finding<'r>(finding: &'r Finding, report: &'r Report) -> Option<Problem<'r>> 
         text: report.rules.get(&finding.rule),
         level,
         excused: excused(&finding.allowed_by, counts, report, &finding.memory),
-        place: place(finding),
+        place: finding.place("/"),
         message: format!("{}: {}", finding.direction, finding.message),
         baseline: finding.baseline,
         source: finding.source.as_ref(),
@@ -127,13 +127,6 @@ fn excused(
     let allowed = allowed_by.as_ref();
     let allowed = allowed.map(|reason| format!("allowed by {reason}"));
     allowed.or_else(|| uncounted(&report.policy, memory.as_ref()).filter(|_| !counts))
-}
-
-/// Returns the section of a finding, with the path in it.
-pub(crate) fn place(finding: &Finding) -> String {
-    let path = finding.path.iter().map(String::as_str);
-    let place: Vec<&str> = std::iter::once(&*finding.section).chain(path).collect();
-    place.join("/")
 }
 
 /// Returns the outcome of a case and its cause, in one line.

@@ -1,6 +1,7 @@
 //! The report for people: the change, its place, old beside new, the effect and the fix.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -130,15 +131,26 @@ fn by_owner(report: &Report, options: Options, out: &mut dyn Write) -> io::Resul
         };
         writeln!(out, "{BOLD}owner{BOLD:#} {}{status}{people}", owner.title())?;
         let broken: Vec<&String> = owner.cases.iter().chain(&owner.findings).collect();
-        let most = if options.verbose { broken.len() } else { OWNED };
-        for id in broken.iter().take(most) {
-            writeln!(out, "  {id}")?;
-        }
-        if let Some(more) = broken.len().checked_sub(most).filter(|&n| n > 0) {
-            writeln!(out, "  and {more} more (-v)")?;
-        }
+        listed(&broken, OWNED, options, out)?;
     }
     Ok(())
+}
+
+/// Writes a line for each of some things, or for the first of them.
+fn listed(
+    all: &[impl Display],
+    most: usize,
+    options: Options,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let most = if options.verbose { all.len() } else { most };
+    for one in all.iter().take(most) {
+        writeln!(out, "  {one}")?;
+    }
+    match all.len().saturating_sub(most) {
+        0 => Ok(()),
+        more => writeln!(out, "  and {more} more (-v)"),
+    }
 }
 
 /// Lists the cases that pass and of which the history has something to say, and those with another tier.
@@ -194,15 +206,11 @@ fn held_against(
         return Ok(());
     }
     let is_shown = |past: &&Past| options.verbose || is_break(past);
-    let shown: Vec<&Past> = baseline.past.iter().filter(is_shown).collect();
-    let most = if options.verbose { shown.len() } else { PAST };
-    for past in shown.iter().take(most) {
-        writeln!(out, "  {}: {past}", past.status)?;
-    }
-    if let Some(more) = shown.len().checked_sub(most).filter(|&n| n > 0) {
-        writeln!(out, "  and {more} more (-v)")?;
-    }
-    Ok(())
+    let shown = baseline.past.iter().filter(is_shown);
+    let shown: Vec<String> = shown
+        .map(|past| format!("{}: {past}", past.status))
+        .collect();
+    listed(&shown, PAST, options, out)
 }
 
 /// Tells whether it was worse than a note or a case that passed.
@@ -251,14 +259,11 @@ impl FindingWriter<'_> {
         if groups::is_lone(first) {
             return self.lone_types(group, rule);
         }
-        let place: Vec<&str> = std::iter::once(first.section.as_str())
-            .chain(first.path.iter().map(String::as_str))
-            .collect();
         let directions: Vec<String> = group.iter().map(|f| f.direction.to_string()).collect();
         writeln!(
             self.out,
             "  {FRAME}-->{FRAME:#} {}  {DIM}({}){DIM:#}",
-            place.join(" › "),
+            first.place(" › "),
             directions.join(", ")
         )?;
         if let Some(source) = &first.source {
