@@ -15,8 +15,7 @@ use crate::bisect::search::{Search, State};
 use crate::history::Purpose;
 use crate::migration::case::milliseconds;
 use crate::model::{CaseName, Confine};
-use crate::qemu;
-use crate::qemu::CacheConfig;
+use crate::qemu::{self, CacheConfig};
 use crate::report::bisection::{BISECTION_SCHEMA, Bisection, Candidate, Judgement, Place, Step};
 use crate::report::{Case, MemoryLabel, Outcome, Report, Tool};
 

@@ -5,12 +5,12 @@ use crate::api::error::Error;
 use crate::api::inquiry::Inquiry;
 use crate::api::logs::LogFolder;
 use crate::api::memory::{Means, Recalled};
-use crate::api::one_case;
 use crate::api::opened::Opened;
 use crate::api::progress::Progress;
-use crate::api::{Outcome, load_lists, outside_runtime};
+use crate::api::{Outcome, one_case, outside_runtime};
 use crate::qemu::properties::Asked;
 use crate::report::Sought;
+use crate::rules::known_issues::KnownIssues;
 use crate::workload;
 
 /// Compares the dumps of two builds for a machine, moves guests between them, and draws one verdict from
@@ -37,7 +37,7 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     outside_runtime()?;
     let mut recalled = Recalled::read(&config.memory)?;
     let logs = LogFolder::new(config.guests.logs.as_deref())?;
-    let lists = load_lists(&config.judging.lists)?;
+    let lists = KnownIssues::load(&config.judging.lists)?;
     recalled.hold(&lists, &config.guests.device_sets)?;
     let policy = config.judging.policy.clone();
     let mut opened = Opened::new(

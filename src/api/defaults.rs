@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use crate::api::found::Found;
 use crate::migration::batch;
 use crate::migration::config::MigrationConfig;
-use crate::migration::default_devices;
-use crate::migration::default_devices::{DEFAULTS, OtherDefaults, launch_of, specs, with_defaults};
-use crate::migration::diagnosis::properties;
-use crate::migration::diagnosis::properties::{Senders, is_of_board};
+use crate::migration::default_devices::{
+    self, DEFAULTS, OtherDefaults, launch_of, specs, with_defaults,
+};
+use crate::migration::diagnosis::properties::{self, Senders, is_of_board};
 use crate::migration::diagnosis::property_diff::{Difference, findings};
 use crate::migration::pool::RunFailure;
 use crate::model::{Direction, Rule};

@@ -24,8 +24,7 @@ use crate::sweep::assessment::Assessment;
 use crate::sweep::case_id::BARE;
 use crate::sweep::catalogue::Only;
 use crate::sweep::findings::Forecast;
-use crate::sweep::target;
-use crate::sweep::target::SweepTarget;
+use crate::sweep::target::{self, SweepTarget};
 use crate::sweep::{MachineResult, Options, Packing, SweepEvent, sweep};
 
 /// The devices to try.

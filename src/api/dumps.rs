@@ -6,10 +6,9 @@ use crate::api::config::Builds;
 use crate::api::confinement;
 use crate::model::{BuildKind, BuildRef};
 use crate::parallel::side_by_side;
-use crate::qemu;
-use crate::qemu::machine::Machines;
+use crate::qemu::machine::{self, Machines};
 use crate::qemu::{
-    Build, BuildArg, FetchWatcher, Means, Opened, Pair as OpenedPair, PairError, QemuError, machine,
+    self, Build, BuildArg, FetchWatcher, Means, Opened, Pair as OpenedPair, PairError, QemuError,
 };
 use crate::report::{Notice, NoticeKind};
 use crate::vmstate::dump::Dump;

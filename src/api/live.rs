@@ -5,13 +5,12 @@ use crate::api::error::Error;
 use crate::api::inquiry::Inquiry;
 use crate::api::logs::LogFolder;
 use crate::api::memory::{Means, Recalled};
-use crate::api::one_case;
 use crate::api::opened::Opened;
 use crate::api::progress::Progress;
-use crate::api::{Outcome, load_lists, outside_runtime};
+use crate::api::{Outcome, one_case, outside_runtime};
 use crate::qemu::properties::Asked;
-use crate::report::Policy;
-use crate::report::Sought;
+use crate::report::{Policy, Sought};
+use crate::rules::known_issues::KnownIssues;
 
 /// Moves guests between two builds, and compares what arrived with what was sent.
 ///
@@ -60,7 +59,7 @@ fn run(config: &LiveConfig, policy: &Policy, progress: &dyn Progress) -> Result<
     outside_runtime()?;
     let mut recalled = Recalled::read(&config.memory)?;
     let logs = LogFolder::new(config.guests.logs.as_deref())?;
-    let lists = load_lists(&config.lists)?;
+    let lists = KnownIssues::load(&config.lists)?;
     recalled.hold(&lists, &config.guests.device_sets)?;
     let mut opened = Opened::new(
         &config.builds,

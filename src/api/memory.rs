@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::api::Outcome;
 use crate::api::error::{Error, Problem};
-use crate::api::lock;
-use crate::api::lock::{Lock, LockError};
-use crate::api::one_case;
+use crate::api::lock::{self, Lock, LockError};
+use crate::api::{Outcome, one_case};
 use crate::devices::shipped;
 use crate::history::{
     Access, Entry, Findings, History, HistoryError, Kind, MOST, Purpose, Row, Run, Sighting,
@@ -17,15 +15,13 @@ use crate::history::{
 use crate::model::Exclusion;
 use crate::owners::Owners;
 use crate::qemu::Fingerprints;
-use crate::report;
 use crate::report::baseline::{forget, hold_against};
 use crate::report::read::{Input, read};
 use crate::report::{
-    CaseTier, Gate, Notice, NoticeKind, Policy, Report, RunRecord, Sought, Tier, Tool,
+    self, CaseTier, Gate, Notice, NoticeKind, Policy, Report, RunRecord, Sought, Tier, Tool,
 };
 use crate::rules::code;
-use crate::rules::known_issues;
-use crate::rules::known_issues::KnownIssues;
+use crate::rules::known_issues::{self, KnownIssues};
 
 /// Earlier results that a run is held against, which breaks then count, and the people to tell of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -207,10 +203,11 @@ impl Recalled {
         }
         tell(&mut report, self.owners.as_ref(), self.memory.gate);
         code::attach(&mut report);
-        Outcome::of(report.judged_by(Policy {
+        let report = report.judged_by(Policy {
             gate: self.memory.gate,
             ..policy
-        }))
+        });
+        Outcome { report }
     }
 }
 

@@ -56,8 +56,6 @@ mod static_check;
 mod sweep;
 mod unknown_name;
 
-use std::path::PathBuf;
-
 use nix::sys::resource::{Resource, getrlimit};
 
 pub use bisect::{BisectConfig, Candidates, RevisionRange, bisect};
@@ -89,7 +87,6 @@ pub use crate::sweep::selection::MachineSelection as Machines;
 pub use crate::sweep::shard::{BadShard, Shard};
 
 use crate::report::Report;
-use crate::rules::known_issues::KnownIssues;
 use error::Problem;
 
 /// The answer to a question.
@@ -100,23 +97,12 @@ pub struct Outcome {
     pub report: Report,
 }
 
-impl Outcome {
-    fn of(report: Report) -> Outcome {
-        Outcome { report }
-    }
-}
-
 /// Refuses to block a runtime that is already running.
 fn outside_runtime() -> Result<(), Error> {
     match tokio::runtime::Handle::try_current() {
         Ok(_) => Err(Problem::InsideRuntime.into()),
         Err(_) => Ok(()),
     }
-}
-
-/// The shipped lists, and those of the folders.
-fn load_lists(folders: &[PathBuf]) -> Result<KnownIssues, Error> {
-    Ok(KnownIssues::load(folders)?)
 }
 
 /// Files that this process has open besides those of its jobs.

@@ -5,12 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::api::config::{Builds, GuestDescription, Guests, WorkloadKind};
-use crate::api::confinement;
 use crate::api::error::{Error, Problem};
-use crate::api::jobs;
-use crate::api::names;
-use crate::api::one_case;
 use crate::api::progress::{Event, Progress};
+use crate::api::{confinement, jobs, names, one_case};
 use crate::devices::DeviceSet;
 use crate::guest::{GuestSpec, Idle, confine};
 use crate::migration::checks::state::Names;
@@ -18,9 +15,8 @@ use crate::migration::config::{CaseSpec, MigrationConfig, Part};
 use crate::migration::endpoint::vm::{Endpoint, RoleArgs};
 use crate::migration::timeouts::Timeouts;
 use crate::model::{CaseName, Direction};
-use crate::qemu;
-use crate::qemu::machine::{Machines, ProfileCpu};
-use crate::qemu::{Means, Pair, QemuError, machine};
+use crate::qemu::machine::{self, Machines, ProfileCpu};
+use crate::qemu::{self, Means, Pair, QemuError};
 use crate::vmstate::dump::Dump;
 use crate::workload::linux::memory_mib;
 

@@ -5,13 +5,12 @@ use crate::api::dumps::obtain;
 use crate::api::error::{Error, Problem};
 use crate::api::memory::{Means, Recalled};
 use crate::api::progress::{Event, Progress};
-use crate::api::{Outcome, load_lists, outside_runtime};
+use crate::api::{Outcome, outside_runtime};
 use crate::compare::dump::compare::compare;
-use crate::report::Sought;
-use crate::report::{Gate, Report};
+use crate::report::{Gate, Report, Sought};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
-use crate::rules::known_issues::Scope;
+use crate::rules::known_issues::{KnownIssues, Scope};
 
 /// Compares the vmstate dumps of two builds by what goes over the wire. No guest is started; a build is
 /// asked for its dump, a file is read.
@@ -46,7 +45,7 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
     }
     let mut recalled = Recalled::read(&config.memory)?;
     let policy = config.judging.policy.clone();
-    let lists = load_lists(&config.judging.lists)?;
+    let lists = KnownIssues::load(&config.judging.lists)?;
     recalled.hold(&lists, &[])?;
     let pair = obtain(&config.builds, config.machine.as_deref(), &|event| {
         progress.event(Event::Fetch(event));

@@ -6,8 +6,7 @@ use indicatif::HumanBytes;
 use crate::cli::args::{BuildsArgs, BuildsCommand, Workload};
 use crate::cli::progress::Display;
 use crate::cli::{Exit, Failure, config, target};
-use crate::qemu;
-use crate::qemu::{BuildArg, Cache, QemuError};
+use crate::qemu::{self, BuildArg, Cache, QemuError};
 use crate::workload::linux;
 
 pub(crate) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {

@@ -16,8 +16,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use clap::error::ErrorKind;
 
-use crate::api;
-use crate::api::{CheckConfig, Doubts};
+use crate::api::{self, CheckConfig, Doubts};
 use crate::bisect::base::Base;
 use crate::cli::args::{CheckBuildsArgs, GateArg};
 use crate::cli::output::Outputs;

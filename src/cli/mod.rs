@@ -39,12 +39,11 @@ use nix::sys::signal::Signal;
 
 use args::{Cli, Command};
 
-use crate::api;
 use crate::api::dumps::ObtainError;
-use crate::cleanup;
 use crate::model::{visible_lines, visible_output};
 use crate::qemu::QemuError;
 use crate::report::Verdict;
+use crate::{api, cleanup};
 
 /// Time limit for the last messages of an interrupted run, which nobody may read; a busy host needs some of it.
 const TELLING: Duration = Duration::from_secs(1);

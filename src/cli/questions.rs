@@ -1,7 +1,6 @@
 //! The commands that ask the library whether guests migrate: arguments in, report out.
 
-use crate::api;
-use crate::api::{Outcome, Progress};
+use crate::api::{self, Outcome, Progress};
 use crate::cli::args::{MapArgs, MergeArgs, OutputArgs, RenderArgs};
 use crate::cli::events::EventLog;
 use crate::cli::interruption::Interruptible;

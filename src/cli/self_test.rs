@@ -2,8 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::api;
-use crate::api::{KnownCase, SelfTest, Trust};
+use crate::api::{self, KnownCase, SelfTest, Trust};
 use crate::cli::args::{BySuffix, DataFormat, SelfTestArgs};
 use crate::cli::progress::Display;
 use crate::cli::target::Target;

@@ -14,8 +14,7 @@ use crate::cli::{Exit, Failure};
 use crate::compare::diff::{Change, ChangeKind, Difference, SectionDiff, Side, diff};
 use crate::model::{Pattern, SectionName, visible_json};
 use crate::rules::known_issues::{KnownIssues, Scope};
-use crate::stream;
-use crate::stream::{Contained, Options, Place, Reading, Section, Stream, show};
+use crate::stream::{self, Contained, Options, Place, Reading, Section, Stream, show};
 
 pub(crate) fn run(args: &StreamArgs) -> Result<Exit, Failure> {
     match &args.command {

@@ -17,17 +17,11 @@ enum Basis<'e> {
     /// The last run in which it failed.
     FailedWith(&'e Run),
     /// It fails now and then.
-    Comes { now: Now, tries: Tries },
+    Comes { fails: bool, tries: Tries },
     /// It was flaky, and passed this often since.
     WentAway(Tries),
     /// The same builds had another outcome under another tester.
     Tester { then: &'e Entry },
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Now {
-    Passes,
-    Fails,
 }
 
 /// Says what a result means beside the earlier results of its case or finding from the same old release, oldest
@@ -68,10 +62,11 @@ fn decide<'e>(past: &[&'e Entry], now: &'e Entry) -> Option<(MemoryLabel, Basis<
         course.add(entry);
     }
     let before = course.tries();
-    let flaky = |now: Now, tries: Tries| Some((MemoryLabel::Flaky, Basis::Comes { now, tries }));
-    let state = if fails { Now::Fails } else { Now::Passes };
     match course.add(now) {
-        Step::Mixed | Step::Flake => return flaky(state, course.tries()),
+        Step::Mixed | Step::Flake => {
+            let tries = course.tries();
+            return Some((MemoryLabel::Flaky, Basis::Comes { fails, tries }));
+        }
         Step::Gone => return Some((MemoryLabel::Fixed, Basis::WentAway(before))),
         Step::Steady => {}
     }
@@ -223,11 +218,11 @@ fn sentence(basis: &Basis<'_>, words: &Words, past: &[&Entry], now: &Entry) -> S
                 run.day()
             )
         }
-        Basis::Comes { now: state, tries } => {
-            let state = match state {
-                Now::Passes => passes,
-                Now::Fails => fails,
-            };
+        Basis::Comes {
+            fails: fails_now,
+            tries,
+        } => {
+            let state = if *fails_now { fails } else { passes };
             format!(
                 "the same builds {}: {} of {} {}, and it {state} this time; after {} passes in a row it is \
                  believable that it is gone",

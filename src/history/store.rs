@@ -9,8 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::history::row::{Row as CaseRow, digest};
 use crate::history::schema::{Refusal, prepare, prepare_to_read};
-use crate::history::tier;
-use crate::history::tier::TierChange;
+use crate::history::tier::{self, TierChange};
 use crate::history::{BuildId, Entry, HistoryError, Kind, Purpose, Run, Tester, TierRules, Trial};
 use crate::model::{Pattern, Version, from_word};
 use crate::report::Outcome;

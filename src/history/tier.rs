@@ -144,20 +144,20 @@ pub(super) fn advance(
         (Tier::Observe, true) | (Tier::Gate, false) => return Ok(()),
         (Tier::Observe, false) => {
             let since = results.first()?;
-            let streak = results.streak(rules.passes.into(), None, false)?;
+            let (passed, _) = results.streak(rules.passes.into(), None, false)?;
             let observed = run.at.saturating_sub(since) >= u64::from(rules.days) * DAY;
-            if !observed || streak.results < u64::from(rules.passes) {
+            if !observed || passed < u64::from(rules.passes) {
                 return Ok(());
             }
-            (streak.results, since)
+            (passed, since)
         }
         (Tier::Gate, true) => {
             let deadline = run.at.saturating_sub(u64::from(rules.hours) * HOUR);
-            let streak = results.streak(rules.failures.into(), Some(deadline), true)?;
-            if streak.results < u64::from(rules.failures) || streak.since > deadline {
+            let (failed, since) = results.streak(rules.failures.into(), Some(deadline), true)?;
+            if failed < u64::from(rules.failures) || since > deadline {
                 return Ok(());
             }
-            (streak.results, streak.since)
+            (failed, since)
         }
     };
     let other = match tier {
@@ -216,12 +216,6 @@ struct Results<'c> {
     releases: Vec<String>,
 }
 
-/// Results alike in a row, newest first, as many as were asked for.
-struct Streak {
-    results: u64,
-    since: u64,
-}
-
 impl Results<'_> {
     /// Returns the moment of the first one.
     fn first(&self) -> rusqlite::Result<u64> {
@@ -253,9 +247,9 @@ impl Results<'_> {
         Ok(false)
     }
 
-    /// Returns the newest results that all fail, or all pass: at least this many if there are, and those since a
-    /// moment.
-    fn streak(&self, most: u64, since: Option<u64>, fails: bool) -> rusqlite::Result<Streak> {
+    /// Returns how many of the newest results all fail, or all pass, and since when: at least this many if there are,
+    /// and those since a moment.
+    fn streak(&self, most: u64, since: Option<u64>, fails: bool) -> rusqlite::Result<(u64, u64)> {
         let mut newest: Vec<(u64, bool)> = Vec::new();
         let mut statement = self.connection.prepare_cached(
             "SELECT at, outcome FROM trials
@@ -285,10 +279,8 @@ impl Results<'_> {
         newest.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         let alike = newest.iter().take_while(|(_, bad)| *bad == fails);
         let alike: Vec<u64> = alike.map(|(at, _)| *at).collect();
-        Ok(Streak {
-            results: alike.len() as u64,
-            since: alike.last().copied().unwrap_or(self.until),
-        })
+        let since = alike.last().copied().unwrap_or(self.until);
+        Ok((alike.len() as u64, since))
     }
 }
 

@@ -12,8 +12,7 @@ use crate::api::progress::{Event, Progress};
 use crate::api::sweep::opened::Supply;
 use crate::model::{BuildKind, BuildRef};
 use crate::parallel::each;
-use crate::qemu;
-use crate::qemu::{BuildArg, FetchEvent, Means, Pair, QemuError, machine};
+use crate::qemu::{self, BuildArg, FetchEvent, Means, Pair, QemuError, machine};
 use crate::report::{NoticeKind, Report};
 use crate::vmstate::dump::Dump;
 

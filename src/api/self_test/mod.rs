@@ -11,16 +11,14 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::api::config::{Builds, Guests, LiveConfig, SideArgs};
-use crate::api::confinement;
 use crate::api::error::{Error, Problem};
 use crate::api::live::live;
 use crate::api::progress::{Event, Progress};
-use crate::api::{Silent, outside_runtime};
+use crate::api::{Silent, confinement, outside_runtime};
 use crate::cleanup::OWN;
 use crate::migration::case::milliseconds;
 use crate::model::{AcceleratorPreference, BuildRef, Confine, ConfinedBuild, Direction};
-use crate::qemu;
-use crate::qemu::{Cache, CacheConfig, Means, QemuError, machine, private_dir};
+use crate::qemu::{self, Cache, CacheConfig, Means, QemuError, machine, private_dir};
 use crate::report::{Outcome, Tool};
 
 pub use host::{HostCheck, HostState};

@@ -3,21 +3,15 @@
 pub(crate) mod opened;
 pub(crate) mod sites;
 
-use crate::api::config;
-use crate::api::config::SweepConfig;
-use crate::api::confinement;
+use crate::api::config::{self, SweepConfig};
 use crate::api::error::Error;
-use crate::api::linux;
 use crate::api::logs::LogFolder;
-use crate::api::memory;
-use crate::api::memory::Recalled;
-use crate::api::names;
-use crate::api::one_case;
+use crate::api::memory::{self, Recalled};
 use crate::api::progress::{Event, Progress};
-use crate::api::{Outcome, jobs, load_lists, outside_runtime};
-use crate::qemu;
-use crate::qemu::{FetchEvent, Means, QemuError, machine};
+use crate::api::{Outcome, confinement, jobs, linux, names, one_case, outside_runtime};
+use crate::qemu::{self, FetchEvent, Means, QemuError, machine};
 use crate::report::Sought;
+use crate::rules::known_issues::KnownIssues;
 use crate::sweep::case_id::is_of_group;
 use crate::sweep::catalogue::Only;
 use crate::sweep::target::SecondPass;
@@ -50,7 +44,7 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     outside_runtime()?;
     let mut recalled = Recalled::read(&config.memory)?;
     let logs = LogFolder::new(config.logs.as_deref())?;
-    let lists = load_lists(&config.judging.lists)?;
+    let lists = KnownIssues::load(&config.judging.lists)?;
     recalled.hold(&lists, &[])?;
     let mut options = options(config);
     let jobs = jobs(config.jobs)?;

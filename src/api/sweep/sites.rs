@@ -6,13 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::api::config::{SecondPass as Pass, SweepConfig};
-use crate::api::confinement;
-use crate::api::defaults;
 use crate::api::error::Error;
-use crate::api::firmware;
 use crate::api::found::Found;
 use crate::api::progress::{Event, Progress};
 use crate::api::sweep::opened::{Builds, Opened};
+use crate::api::{confinement, defaults, firmware};
 use crate::migration::accelerator::choose;
 use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
@@ -30,10 +28,8 @@ use crate::rules::catalogue;
 use crate::rules::known_issues::KnownIssues;
 use crate::sweep::assessment::Assessment;
 use crate::sweep::catalogue::in_guests;
-use crate::sweep::findings;
-use crate::sweep::findings::Forecast;
-use crate::sweep::target;
-use crate::sweep::target::{SecondPass, SweepTarget, is_part_of};
+use crate::sweep::findings::{self, Forecast};
+use crate::sweep::target::{self, SecondPass, SweepTarget, is_part_of};
 use crate::sweep::{MachineResult, Options, SweepEvent, merge};
 
 /// The machines of all builds, each with what is known of it.

@@ -301,42 +301,41 @@ pub(crate) fn colour(outcome: Outcome) -> AnsiColor {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::model::Direction;
-    use crate::report::Cause;
+    use crate::report::{Cause, testing};
 
-    fn written(case: serde_json::Value) -> String {
-        let mut whole = json!({
-            "id": "q35/bare", "machine": "pc-q35-7.2", "device_set": "bare", "devices": [],
-            "left_out": [], "transport": "unix", "direction": "forward", "running": false,
-            "outcome": "pass", "legs": [], "state_diff": [], "source_stderr": "",
-            "destination_stderr": "", "elapsed_ms": 1,
-        });
-        for (key, value) in case.as_object().expect("keys of a case") {
-            whole[key] = value.clone();
-        }
-        let case: Case = serde_json::from_value(whole).expect("a case");
+    fn text(cases: &[&Case], quiet: bool) -> String {
         let mut out = anstream::StripStream::new(Vec::new());
-        write(&[&case], false, &mut out).expect("written");
+        write(cases, quiet, &mut out).expect("written");
         String::from_utf8(out.into_inner()).expect("text")
     }
 
-    fn diff(field: &str, held: Option<&str>, landed_in: Option<&str>) -> serde_json::Value {
-        json!({
-            "leg": 0, "section": "dev", "instance": 0, "field": field, "change": "changed",
-            "sent": "0x1", "held": held, "landed_in": landed_in,
-        })
+    fn lost(state_diff: Vec<StateDiff>) -> String {
+        let case = Case {
+            outcome: Outcome::Lost,
+            state_diff,
+            ..Case::default()
+        };
+        text(&[&case], false)
+    }
+
+    fn diff(field: &str, held: Option<&str>, landed_in: Option<&str>) -> StateDiff {
+        StateDiff {
+            sent: "0x1".to_owned(),
+            held: held.map(str::to_owned),
+            landed_in: landed_in.map(str::to_owned),
+            ..testing::diff(field)
+        }
     }
 
     #[test]
     fn every_lost_field_is_listed() {
-        let some = written(json!({"outcome": "lost", "state_diff": [
+        let some = lost(vec![
             diff("a", Some("0x2"), None),
             diff("b", Some("0x1"), Some("c")),
             diff("d", None, None),
-        ]}));
+        ]);
         for line in [
             "  lost       dev a: sent as 0x1, holds 0x2\n",
             "  lost       dev b: sent as 0x1, went into c\n",
@@ -344,14 +343,15 @@ mod tests {
         ] {
             assert!(some.contains(line), "{some}");
         }
-        let mut filled = diff("e", Some("0x0"), None);
-        filled["change"] = json!("filled");
-        filled["fresh"] = json!("0x5");
-        let filled = written(json!({"outcome": "lost", "state_diff": [filled.clone(), filled]}));
+        let filled = StateDiff {
+            change: Change::Filled,
+            fresh: Some("0x5".to_owned()),
+            ..diff("e", Some("0x0"), None)
+        };
+        let filled = lost(vec![filled.clone(), filled]);
         let line = "  lost       dev e: not sent, holds 0x0 from padding, 0x5 on a machine that never ran\n";
         assert!(filled.contains(line), "{filled}");
-        let many = vec![diff("a", None, None); FIELDS + 2];
-        let many = written(json!({"outcome": "lost", "state_diff": many}));
+        let many = lost(vec![diff("a", None, None); FIELDS + 2]);
         assert!(many.contains("  lost       and 2 more fields\n"), "{many}");
     }
 
@@ -377,10 +377,7 @@ mod tests {
             failed("other", "esp/lun", 1),
             failed("am53c974", "esp/drq_state", 1),
         ];
-        let mut out = anstream::StripStream::new(Vec::new());
-        let all: Vec<&Case> = cases.iter().collect();
-        write(&all, true, &mut out).expect("written");
-        let text = String::from_utf8(out.into_inner()).expect("text");
+        let text = text(&cases.each_ref(), true);
         assert_eq!(text.matches("fail: ").count(), 2, "{text}");
         assert!(
             text.contains("same in    q35/am53c974/unix/forward\n"),
@@ -393,8 +390,13 @@ mod tests {
     #[test]
     fn a_pass_without_the_state_says_so() {
         let line = "device state not compared: it went another way: q35/bare\n";
-        let reason = json!({"state_unchecked": "it went another way"});
-        assert!(written(reason).contains(line));
-        assert!(!written(json!({})).contains("not compared"));
+        let mut case = Case {
+            id: "q35/bare".to_owned(),
+            outcome: Outcome::Pass,
+            ..Case::default()
+        };
+        assert!(!text(&[&case], false).contains("not compared"));
+        case.state_unchecked = Some("it went another way".to_owned());
+        assert!(text(&[&case], false).contains(line));
     }
 }

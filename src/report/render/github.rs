@@ -6,8 +6,7 @@
 use std::io::{self, Write};
 
 use crate::report::map::Map;
-use crate::report::render::groups;
-use crate::report::render::groups::Urgency;
+use crate::report::render::groups::{self, Urgency};
 use crate::report::render::map::summary;
 use crate::report::render::problem::{code_lines, defined_in, message};
 use crate::report::render::text;

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 
-use crate::model::Direction;
-use crate::model::Rule;
+use crate::model::{Direction, Rule};
 use crate::report::{
     BaselineStatus, Case, Change, Control, Evidence, FailureKind, Finding, Gate, LeftOut, LegSide,
     Level, MemoryLabel, Outcome, Phase, Policy, Report, Shape,

@@ -499,12 +499,6 @@ fn silent(section: &CoveredSection) -> Vec<&str> {
     silent.map(|s| s.name.as_str()).collect()
 }
 
-/// Returns the number of device types that were neither exercised nor left out.
-fn others(swept: &Swept) -> usize {
-    let known = swept.exercised + swept.left_out.len();
-    swept.shared.saturating_sub(known)
-}
-
 /// Returns the device types that one build has and the other does not.
 fn lone_types(swept: &Swept) -> [(&'static str, &[String]); 2] {
     [("old", &swept.only_old), ("new", &swept.only_new)]

@@ -4,10 +4,9 @@
 use std::io::{self, Write};
 
 use crate::report::map::Map;
-use crate::report::render::groups;
 use crate::report::render::map::summary;
 use crate::report::render::problem::{defined_in, message};
-use crate::report::render::text;
+use crate::report::render::{groups, text};
 use crate::report::{Case, Code, Finding, Level, Outcome, Report, Source};
 
 /// Rows of a table; both sites cut off long pages.

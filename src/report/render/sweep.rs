@@ -41,8 +41,7 @@ pub fn write(report: &Report, verbose: bool, quiet: bool, out: &mut dyn Write) -
 
 fn machines(report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<()> {
     for swept in &report.swept {
-        let others = swept.shared - (swept.exercised + swept.left_out.len()).min(swept.shared);
-        let others = match others {
+        let others = match swept.others() {
             0 => String::new(),
             others if report.shard.is_some() => format!(", {others} in other shards"),
             // The machine alone does not migrate, or a shard is missing.

@@ -7,8 +7,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use crate::model::{Accelerator, BuildRef, Direction, Rule, Side};
-use crate::report::render::groups;
-use crate::report::render::groups::Urgency;
+use crate::report::render::groups::{self, Urgency};
 use crate::report::{
     AcceleratorUsed, Baseline, BaselineCounts, Case, Described, Evidence, Finding, Gate, Level,
     Outcome, Past, PastKind, Report, RuleText, Verdict,
