@@ -122,9 +122,7 @@ fn once(args: &CheckBuildsArgs, tree: &Tree, since: &Since, reset: bool) -> Resu
     }
     let mut known = None;
     let mut outputs = Outputs::new(&args.output)?;
-    if !is_first {
-        outputs = outputs.with_code();
-    }
+    outputs.code = !is_first;
     let exit = questions::report_to(outputs, &args.output, |progress| {
         let report = api::check(&config, progress)?.report;
         if is_first {

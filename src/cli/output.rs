@@ -28,7 +28,8 @@ pub(crate) struct Outputs {
     outputs: Vec<Output>,
     verbose: bool,
     quiet: bool,
-    code: bool,
+    /// The text shows remedies as code.
+    pub(super) code: bool,
 }
 
 #[derive(Debug)]
@@ -101,11 +102,6 @@ impl Outputs {
             quiet: args.quiet,
             code: false,
         })
-    }
-
-    /// Has the text show remedies as code.
-    pub(crate) fn with_code(self) -> Outputs {
-        Outputs { code: true, ..self }
     }
 
     /// Writes the answer to every place; its verdict decides the exit status, and is the last line on standard

@@ -196,7 +196,9 @@ fn descriptors() -> (HostState, String) {
             let text = format!("{soft} files can be open (ulimit -n)");
             match soft {
                 0..LEAST_DESCRIPTORS => failed(text),
-                0..ENOUGH_DESCRIPTORS => warning(format!("{text}: use fewer --jobs")),
+                LEAST_DESCRIPTORS..ENOUGH_DESCRIPTORS => {
+                    warning(format!("{text}: use fewer --jobs"))
+                }
                 _ => ok(text),
             }
         }

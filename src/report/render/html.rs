@@ -211,13 +211,13 @@ impl<'r> Page<'r> {
     }
 
     fn machines(&self) -> Vec<String> {
-        if !self.report.swept.is_empty() {
-            let swept = self.report.swept.iter();
-            return swept
+        let swept = self.report.swept.iter();
+        match self.report.swept.is_empty() {
+            true => self.report.machine.iter().cloned().collect(),
+            false => swept
                 .map(|s| format!("{} {}", s.architecture, s.machine))
-                .collect();
+                .collect(),
         }
-        self.report.machine.iter().cloned().collect()
     }
 
     fn untested(&self) -> Option<String> {
@@ -241,60 +241,32 @@ impl<'r> Page<'r> {
     }
 
     fn counts(&self) -> Vec<Count> {
-        let counted = |case: &&Case| self.report.policy.counts_case(case);
-        let gating = self.report.cases.iter().filter(counted).count();
-        let of = |outcome| {
-            let cases = self.report.cases.iter();
-            cases.filter(|case| case.outcome == outcome).count()
+        let report = self.report;
+        let cases = |is: &dyn Fn(&Case) -> bool| report.cases.iter().filter(|c| is(c)).count();
+        let changes = |is: &dyn Fn(&Finding) -> bool| {
+            groups::changes(report.findings.iter().filter(|finding| is(finding)))
         };
-        let summary = self.report.summary;
-        let excused = |case: &&Case| case.allowed_by.is_some() && groups::is_bad(case);
-        let allowed = self
-            .report
-            .findings
-            .iter()
-            .filter(|f| f.allowed_by.is_some());
-        let allowed = groups::changes(allowed) + self.report.cases.iter().filter(excused).count();
+        let of = |outcome| cases(&|case| case.outcome == outcome);
         let shown = |level| {
-            let findings = self
-                .report
-                .findings
-                .iter()
-                .filter(|f| !is_before(f, self.report));
-            groups::changes(findings.filter(|f| f.level == level && f.allowed_by.is_none()))
+            changes(&|f| f.level == level && f.allowed_by.is_none() && !is_before(f, report))
         };
-        let before = self
-            .report
-            .findings
-            .iter()
-            .filter(|f| is_before(f, self.report));
-        let before = groups::changes(before.filter(|f| f.allowed_by.is_none()));
-        let failed_before = self.report.cases.iter().filter(|c| groups::is_bad(c));
-        let failed_before = failed_before
-            .filter(|c| {
-                c.allowed_by.is_none() && groups::is_before(c.baseline, &self.report.policy)
-            })
-            .count();
+        let allowed = changes(&|finding| finding.allowed_by.is_some())
+            + cases(&|case| case.allowed_by.is_some() && groups::is_bad(case));
+        let is_known = |case: &Case| groups::is_before(case.baseline, &report.policy);
+        let before = changes(&|f| f.allowed_by.is_none() && is_before(f, report))
+            + cases(&|c| c.allowed_by.is_none() && groups::is_bad(c) && is_known(c));
+        let failed = cases(&|case| report.policy.counts_case(case));
+        let broken = of(Outcome::Broken);
         let all = [
-            (gating, "failed", "failed", "bad"),
+            (failed, "failed", "failed", "bad"),
             (shown(Level::Error), "errors", "error", "bad"),
             (shown(Level::Warning), "warnings", "warning", "doubt"),
-            (
-                of(Outcome::Broken),
-                "broken within a build",
-                "failed",
-                "doubt",
-            ),
+            (broken, "broken within a build", "failed", "doubt"),
             (of(Outcome::Skip), "not tried", "left-out", "doubt"),
             (allowed, "allowed", "allowed", "note"),
-            (
-                before + failed_before,
-                "in the baseline too",
-                "before",
-                "note",
-            ),
+            (before, "in the baseline too", "before", "note"),
             (shown(Level::Note), "notes", "note", "note"),
-            (summary.passed, "passed", "passed", "good"),
+            (report.summary.passed, "passed", "passed", "good"),
         ];
         let some = all.into_iter().filter(|(number, ..)| *number > 0);
         some.map(|(number, what, place, class)| match number {
