@@ -183,12 +183,6 @@ impl Recalled {
         }
         report.notices.extend(self.notices);
         report.notices.extend(one_case::missing(&report, &policy));
-        for case in &mut report.cases {
-            (case.memory, case.tier) = (None, None);
-        }
-        for finding in &mut report.findings {
-            finding.memory = None;
-        }
         if let Some((file, mut history)) = self.history
             && let Err(error) = remember(
                 &mut report,
@@ -211,15 +205,8 @@ impl Recalled {
     }
 }
 
-/// Says who owns what. A shard's report may have said so before.
+/// Says who owns what.
 fn tell(report: &mut Report, owners: Option<&Owners>, gate: Gate) {
-    report.owners.clear();
-    let findings = report
-        .findings
-        .iter_mut()
-        .map(|finding| &mut finding.owners);
-    let cases = report.cases.iter_mut().map(|case| &mut case.owners);
-    findings.chain(cases).for_each(Vec::clear);
     let Some(owners) = owners else {
         return;
     };

@@ -255,14 +255,18 @@ pub(crate) fn mark(findings: &mut [Finding], machine: Option<&str>, baseline: Op
     }
 }
 
-/// Takes from a report what an earlier comparison with a baseline said.
+/// Takes from a report what an earlier run said beside its evidence:
+/// a shard may have been held against something.
 pub(crate) fn forget(report: &mut Report) {
     report.baseline = None;
+    report.owners.clear();
     for finding in &mut report.findings {
-        finding.baseline = None;
+        (finding.baseline, finding.memory) = (None, None);
+        finding.owners.clear();
     }
     for case in &mut report.cases {
-        case.baseline = None;
+        (case.baseline, case.memory, case.tier) = (None, None, None);
+        case.owners.clear();
     }
 }
 

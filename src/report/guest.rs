@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Direction, Rule, Side};
-use crate::report::{Case, Finding, LegSide, Outcome};
+use crate::report::{Case, Finding, LegSide, Outcome, Shape};
 
 /// The guest of a run that was described by a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -352,15 +352,11 @@ fn settings(finding: &Finding) -> Vec<Advice> {
     let Some(property) = finding.path.first() else {
         return Vec::new();
     };
-    let value = |shape: &Option<crate::report::Shape>| {
-        let value = shape.as_ref()?.value.clone()?;
+    fn value(shape: &Option<Shape>) -> Option<&str> {
+        let value = shape.as_ref()?.value.as_deref()?;
         // So a report writes a text without characters.
-        Some(if value == "empty" {
-            String::new()
-        } else {
-            value
-        })
-    };
+        Some(if value == "empty" { "" } else { value })
+    }
     // A build without the property takes no value for it.
     let (Some(old), Some(new)) = (value(&finding.old), value(&finding.new)) else {
         return Vec::new();
@@ -373,8 +369,8 @@ fn settings(finding: &Finding) -> Vec<Advice> {
         option: option(&finding.section, property, other),
     };
     vec![
-        advice(LegSide::Destination, destination.0, &source.1),
-        advice(LegSide::Source, source.0, &destination.1),
+        advice(LegSide::Destination, destination.0, source.1),
+        advice(LegSide::Source, source.0, destination.1),
     ]
 }
 

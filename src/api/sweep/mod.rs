@@ -49,14 +49,13 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     let mut options = options(config);
     let jobs = jobs(config.jobs)?;
     let watcher = |event: FetchEvent<'_>| progress.event(Event::Fetch(event));
-    let of_one = |names: &[String]| names.first().cloned();
-    let asked = of_one(&config.machines.architectures);
-    let machine = of_one(&config.machines.names);
+    let asked = config.machines.architectures.first().map(String::as_str);
+    let machine = config.machines.names.first().map(String::as_str);
     let (old, new) = qemu::parse_both(
         &config.builds.old,
         &config.builds.new,
         &Means {
-            architecture: machine::architecture(asked.as_deref(), machine.as_deref()).to_owned(),
+            architecture: machine::architecture(asked, machine).to_owned(),
             cache: config.builds.cache.clone(),
             watcher: &watcher,
             lists_drivers: false,

@@ -128,15 +128,15 @@ impl Opened {
                     } = resolve(&asked.machines, &pair);
                     unavailable.extend(lacking);
                     let first = machines.first();
-                    let dumps = match first.map(|machine| supply.dumps(&pair, machine)) {
-                        Some(Err(error)) if required => return Err(error),
+                    let dumps = first.map(|machine| supply.dumps(&pair, machine));
+                    let dumps = match dumps.transpose() {
+                        Err(error) if required => return Err(error),
                         // Guests that can be moved are worth more than predictions.
-                        Some(Err(error)) => {
+                        Err(error) => {
                             notices.push(NoticeKind::DumpsMissing.about(pair.arch(), error));
                             None
                         }
-                        Some(Ok(dumps)) => Some(dumps),
-                        None => None,
+                        Ok(dumps) => dumps,
                     };
                     builds.push(Builds {
                         pair,

@@ -406,23 +406,23 @@ fn of_rules<'r>(
     let mut rules: Vec<OfRule> = Vec::new();
     for group in groups::findings(findings) {
         let finding = group[0];
-        let directions: Vec<String> = group.iter().map(|f| f.direction.to_string()).collect();
-        let lone = groups::is_lone(finding);
+        let (directions, messages, lacks) = match groups::is_lone(finding) {
+            true => {
+                let lacks = group.iter().map(|f| f.section.as_str()).collect();
+                (finding.direction.to_string(), Vec::new(), lacks)
+            }
+            false => {
+                let directions = group.iter().map(|f| f.direction.to_string());
+                let directions = directions.collect::<Vec<_>>().join(", ");
+                (directions, groups::messages(&group), Vec::new())
+            }
+        };
         let place = Place {
             finding,
             findings: group.clone(),
-            directions: match lone {
-                true => finding.direction.to_string(),
-                false => directions.join(", "),
-            },
-            messages: match lone {
-                true => Vec::new(),
-                false => groups::messages(&group),
-            },
-            lacks: match lone {
-                true => group.iter().map(|f| f.section.as_str()).collect(),
-                false => Vec::new(),
-            },
+            directions,
+            messages,
+            lacks,
             confirmed_by: group
                 .iter()
                 .filter_map(|f| f.confirmed_by.as_ref().map(Confirmation::as_str))
