@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::api::error::{Error, Problem};
-use crate::api::lock::{self, Lock, LockError};
+use crate::api::lock::{Lock, LockError};
 use crate::api::{Outcome, one_case};
 use crate::devices::shipped;
 use crate::history::{
@@ -129,7 +129,7 @@ impl Recalled {
             _ if changed.is_empty() => {}
             None => return Err(LockError::Broken { file, changed }.into()),
             Some(reason) => {
-                let detail = format!("{}; acknowledged: {reason}", lock::list(&changed));
+                let detail = format!("{}; acknowledged: {reason}", changed.join(", "));
                 let subject = file.display().to_string();
                 self.notices
                     .push(NoticeKind::LockDiffers.about(subject, detail));

@@ -36,7 +36,7 @@ pub(crate) struct Revision {
 
 impl Revision {
     pub(crate) fn short(&self) -> &str {
-        self.hash.get(..SHORT).unwrap_or(&self.hash)
+        short(&self.hash)
     }
 }
 
@@ -179,6 +179,11 @@ impl Revisions {
             _worktree: worktree,
         })
     }
+}
+
+/// Returns a revision as people write it.
+pub(super) fn short(hash: &str) -> &str {
+    hash.get(..SHORT).unwrap_or(hash)
 }
 
 /// Returns the end of what a build printed, for a sentence.

@@ -1,7 +1,6 @@
 //! `migcompat history`: what earlier runs were, and what they say.
 
 use std::io::Write;
-use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 
@@ -9,8 +8,7 @@ use crate::api::history;
 use crate::cli::args::{HistoryArgs, HistoryCommand};
 use crate::cli::target::{Target, print};
 use crate::cli::{Exit, Failure, config};
-use crate::history::{Entry, Kind, Purpose, TierChange, Written, moment};
-use crate::model::Date;
+use crate::history::{Entry, Kind, Purpose, TierChange, Written, day, moment};
 use crate::report::Outcome;
 
 pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
@@ -44,7 +42,6 @@ pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
         }
         HistoryCommand::Stats { file } => {
             let stats = history::stats(&file.history)?;
-            let day = |at| Date::of(SystemTime::UNIX_EPOCH + Duration::from_secs(at));
             let days = stats
                 .first
                 .zip(stats.last)

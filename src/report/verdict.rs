@@ -125,6 +125,13 @@ mod tests {
         report.judged_by(policy).verdict
     }
 
+    #[track_caller]
+    fn assert_drawn(cases: Vec<Case>, wanted: Verdict) {
+        let known = format!("{cases:?}");
+        let report = Report { cases, ..report() };
+        assert_eq!(drawn(report, Policy::default()), wanted, "{known}");
+    }
+
     #[test]
     fn what_counts_decides_before_what_is_missing() {
         let lenient = Policy::default();
@@ -174,12 +181,7 @@ mod tests {
             (Outcome::Pass, Outcome::Pass, Compatible),
             (Outcome::Skip, Outcome::Fail, Incompatible),
         ] {
-            let report = Report {
-                cases: vec![case(planned, false), derived(outcome)],
-                ..report()
-            };
-            let drawn = drawn(report, Policy::default());
-            assert_eq!(drawn, wanted, "{planned}, {outcome}");
+            assert_drawn(vec![case(planned, false), derived(outcome)], wanted);
         }
     }
 
@@ -198,14 +200,8 @@ mod tests {
         ] {
             let backward = backward.iter();
             let backward = backward.map(|&outcome| towards(Direction::Backward, outcome));
-            let report = Report {
-                cases: backward
-                    .chain([towards(Direction::Forward, Outcome::Pass)])
-                    .collect(),
-                ..report()
-            };
-            let known = format!("{:?}", report.cases);
-            assert_eq!(drawn(report, Policy::default()), wanted, "{known}");
+            let forward = towards(Direction::Forward, Outcome::Pass);
+            assert_drawn(backward.chain([forward]).collect(), wanted);
         }
     }
 
@@ -242,9 +238,7 @@ mod tests {
             (vec![other(), set(broken), part(broken)], Compatible),
             (vec![set(broken), part(Outcome::Fail)], Incompatible),
         ] {
-            let known = format!("{cases:?}");
-            let report = Report { cases, ..report() };
-            assert_eq!(drawn(report, Policy::default()), wanted, "{known}");
+            assert_drawn(cases, wanted);
         }
     }
 

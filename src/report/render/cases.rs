@@ -1,5 +1,6 @@
 //! Migrations for people: a table of all, then what is known of each that did not pass.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -169,65 +170,52 @@ pub(crate) fn failure(
     }
     writeln!(out)?;
     if let Some(cause) = &case.cause {
-        writeln!(out, "  cause      {}", cause.message)?;
+        fact("cause", Some(&cause.message), out)?;
         let instance = cause.instance.map(|n| format!(" instance {n}"));
-        if let Some(section) = &cause.section {
-            let instance = instance.unwrap_or_default();
-            let field = cause.field.as_ref().map(|f| format!(" field {f}"));
-            writeln!(
-                out,
-                "  section    {section}{instance}{}",
-                field.unwrap_or_default()
-            )?;
-        }
+        let field = cause.field.as_ref().map(|f| format!(" field {f}"));
+        let (instance, field) = (instance.unwrap_or_default(), field.unwrap_or_default());
+        let section = cause.section.as_ref();
+        let section = section.map(|section| format!("{section}{instance}{field}"));
+        fact("section", section, out)?;
         if let (Some(sent), Some(expected)) = (&cause.sent, &cause.expected) {
             let at = cause.offset.map(|at| format!(" at byte {at}"));
-            let at = at.unwrap_or_default();
-            writeln!(out, "  sent       {sent}{at}")?;
-            writeln!(out, "  expected   {expected}")?;
+            fact(
+                "sent",
+                Some(format!("{sent}{}", at.unwrap_or_default())),
+                out,
+            )?;
+            fact("expected", Some(expected), out)?;
         }
-        if let Some(rule) = &cause.rule {
-            writeln!(out, "  rule       {rule}")?;
-        }
+        fact("rule", cause.rule, out)?;
     }
     // One alone is in the cause.
     if case.state_diff.len() > 1 {
         lost(&case.state_diff, out)?;
     }
-    if let Some(control) = &case.control {
-        writeln!(
-            out,
-            "  control    old to old: {}, new to new: {}{}",
-            control.old_to_old,
-            control.new_to_new,
-            alone(case, control).map_or_else(String::new, |whose| format!("; {whose}"))
-        )?;
-    }
-    if let Some(repeated) = case.repeated {
-        writeln!(out, "  failed     {} of {}", repeated.failed, repeated.of)?;
-    }
+    let control = case.control.as_ref().map(|control| {
+        let whose = alone(case, control).map_or_else(String::new, |whose| format!("; {whose}"));
+        let (old, new) = (control.old_to_old, control.new_to_new);
+        format!("old to old: {old}, new to new: {new}{whose}")
+    });
+    fact("control", control, out)?;
+    let repeated = case.repeated;
+    let failed = repeated.map(|repeated| format!("{} of {}", repeated.failed, repeated.of));
+    fact("failed", failed, out)?;
     for without in &case.without_capability {
-        writeln!(out, "  capability {without}")?;
+        fact("capability", Some(without), out)?;
     }
-    if let Some(reason) = &case.allowed_by {
-        writeln!(out, "  allowed    {reason}")?;
-    }
-    if let Some(status) = case.baseline {
-        writeln!(out, "  baseline   {status}: {}", status.explanation())?;
-    }
-    if let Some(memory) = &case.memory {
-        writeln!(out, "  history    {memory}")?;
-    }
-    if let Some(tier) = &case.tier {
-        writeln!(out, "  tier       {tier}")?;
-    }
+    fact("allowed", case.allowed_by.as_ref(), out)?;
+    let status = case.baseline;
+    let status = status.map(|status| format!("{status}: {}", status.explanation()));
+    fact("baseline", status, out)?;
+    fact("history", case.memory.as_ref(), out)?;
+    fact("tier", case.tier.as_ref(), out)?;
     if let Some(split) = &case.split {
         blame(split, out)?;
     }
-    if !others.is_empty() {
-        let names: Vec<&str> = others.iter().map(|case| case.id.as_str()).collect();
-        writeln!(out, "  same in    {}", names.join(", "))?;
-    }
+    let names: Vec<&str> = others.iter().map(|case| case.id.as_str()).collect();
+    let names = Some(names.join(", ")).filter(|names| !names.is_empty());
+    fact("same in", names, out)?;
     for (side, text) in [
         ("source", &case.source_stderr),
         ("destination", &case.destination_stderr),
@@ -242,13 +230,21 @@ pub(crate) fn failure(
     // The fewer devices, the shorter the way to the culprit.
     let all = std::iter::once(case).chain(others.iter().copied());
     let least = all.min_by_key(|case| case.devices.len()).unwrap_or(case);
-    if let Some(logs) = &least.logs {
-        writeln!(out, "  logs       {logs}")?;
-    }
-    if let Some(by_hand) = least.by_hand() {
-        writeln!(out, "  by hand    {by_hand}")?;
-    }
+    fact("logs", least.logs.as_ref(), out)?;
+    fact("by hand", least.by_hand(), out)?;
     writeln!(out)
+}
+
+/// Writes a line about a failure, if it is known.
+pub(super) fn fact(
+    label: &str,
+    value: Option<impl Display>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    match value {
+        Some(value) => writeln!(out, "  {label:10} {value}"),
+        None => Ok(()),
+    }
 }
 
 /// Returns the build or builds that fail by themselves, where a case is `broken`.
@@ -277,16 +273,17 @@ pub(super) fn apart(split: &Split) -> [(&'static str, &[String]); 4] {
 
 fn blame(split: &Split, out: &mut dyn Write) -> io::Result<()> {
     if split.without_any {
-        writeln!(out, "  to blame   no device: it fails without any of them")?;
+        let why = "no device: it fails without any of them";
+        fact("to blame", Some(why), out)?;
     }
     for group in &split.culprits {
         let together = if group.len() > 1 { ", together" } else { "" };
-        writeln!(out, "  to blame   {}{together}", group.join(" and "))?;
+        let group = format!("{}{together}", group.join(" and "));
+        fact("to blame", Some(group), out)?;
     }
     for (word, devices) in apart(split) {
-        if !devices.is_empty() && !split.without_any {
-            writeln!(out, "  {word:10} {}", devices.join(", "))?;
-        }
+        let is_told = !devices.is_empty() && !split.without_any;
+        fact(word, is_told.then(|| devices.join(", ")), out)?;
     }
     Ok(())
 }
