@@ -10,7 +10,7 @@ use crate::api::logs::LogFolder;
 use crate::api::memory::Memory;
 use crate::api::outside_runtime;
 use crate::api::progress::{Event, Progress};
-use crate::bisect::revisions::{Built, Revisions};
+use crate::bisect::revisions::{Built, Revision, Revisions};
 use crate::bisect::search::{Search, State};
 use crate::history::Purpose;
 use crate::migration::case::milliseconds;
@@ -157,7 +157,7 @@ pub fn bisect(config: &BisectConfig, progress: &dyn Progress) -> Result<Bisectio
     // The logs of every try are nobody's unless a folder is named.
     let logs = LogFolder::new(config.guests.logs.as_deref())?;
     let source = Source::open(config)?;
-    let builds = source.candidates();
+    let builds = source.candidates.clone();
     if builds.len() < 2 {
         return Err(Problem::NothingToSearch.into());
     }
@@ -218,10 +218,10 @@ pub fn bisect(config: &BisectConfig, progress: &dyn Progress) -> Result<Bisectio
     }
 }
 
-/// The source of the builds.
-enum Source {
-    Builds(Vec<String>),
-    Revisions(Revisions),
+/// The builds, and what makes them where they are revisions.
+struct Source {
+    candidates: Vec<Candidate>,
+    revisions: Option<Revisions>,
 }
 
 /// A build that is there as long as this is.
@@ -237,7 +237,14 @@ impl Source {
                 for build in builds {
                     qemu::parse(build)?;
                 }
-                Ok(Source::Builds(builds.clone()))
+                let named = |label: &String| Candidate {
+                    label: label.clone(),
+                    subject: None,
+                };
+                Ok(Source {
+                    candidates: builds.iter().map(named).collect(),
+                    revisions: None,
+                })
             }
             Candidates::Revisions(range) => {
                 let folder = range.worktrees.clone().unwrap_or_else(std::env::temp_dir);
@@ -248,52 +255,36 @@ impl Source {
                     &range.program,
                     &folder,
                 );
-                Ok(Source::Revisions(revisions.map_err(Problem::from)?))
-            }
-        }
-    }
-
-    fn candidates(&self) -> Vec<Candidate> {
-        match self {
-            Source::Builds(builds) => {
-                let named = |label: &String| Candidate {
-                    label: label.clone(),
-                    subject: None,
-                };
-                builds.iter().map(named).collect()
-            }
-            Source::Revisions(revisions) => {
-                let all = revisions.all().iter();
-                all.map(|revision| Candidate {
+                let revisions = revisions.map_err(Problem::from)?;
+                let named = |revision: &Revision| Candidate {
                     label: revision.short().to_owned(),
                     subject: Some(revision.subject.clone()),
+                };
+                Ok(Source {
+                    candidates: revisions.all().iter().map(named).collect(),
+                    revisions: Some(revisions),
                 })
-                .collect()
             }
         }
     }
 
     /// Makes a build ready, or says why there is none.
     fn obtain(&self, at: usize) -> Result<Obtained, String> {
-        match self {
-            Source::Builds(builds) => {
-                let argument = builds.get(at).cloned().unwrap_or_default();
-                Ok(Obtained {
-                    argument,
-                    _made: None,
-                })
-            }
-            Source::Revisions(revisions) => {
-                let revision = revisions.all().get(at).ok_or("there is no such revision")?;
-                let built = revisions
-                    .build(revision)
-                    .map_err(|error| error.to_string())?;
-                Ok(Obtained {
-                    argument: built.program.display().to_string(),
-                    _made: Some(built),
-                })
-            }
-        }
+        let Some(revisions) = &self.revisions else {
+            let build = self.candidates.get(at);
+            return Ok(Obtained {
+                argument: build.map_or_else(String::new, |build| build.label.clone()),
+                _made: None,
+            });
+        };
+        let revision = revisions.all().get(at).ok_or("there is no such revision")?;
+        let built = revisions
+            .build(revision)
+            .map_err(|error| error.to_string())?;
+        Ok(Obtained {
+            argument: built.program.display().to_string(),
+            _made: Some(built),
+        })
     }
 }
 
@@ -365,7 +356,7 @@ impl Searching<'_> {
             };
             step.version = report.new.version;
             step.tries += 1;
-            let case = self.case(&report);
+            let case = report.case(self.config.case.as_str());
             step.outcome = case.map(|case| case.outcome);
             match case {
                 Some(case) if case.outcome.is_failure() => {
@@ -420,11 +411,6 @@ impl Searching<'_> {
             },
         }
     }
-
-    fn case<'r>(&self, report: &'r Report) -> Option<&'r Case> {
-        let wanted = self.config.case.as_str();
-        report.cases.iter().find(|case| case.id == wanted)
-    }
 }
 
 /// Returns the passes in a row that are needed, where the history says that the case comes and goes.
@@ -442,6 +428,5 @@ fn why_untested(report: &Report, case: Option<&Case>) -> String {
     };
     let meaning = case.outcome.explanation();
     let meaning = meaning.unwrap_or("it cannot be set up");
-    let why = case.cause.as_ref().map_or(meaning, |cause| &cause.message);
-    format!("{}: {why}", case.outcome)
+    format!("{}: {}", case.outcome, case.message().unwrap_or(meaning))
 }

@@ -160,8 +160,7 @@ impl Found {
         if let Some(first) = not_tried.first() {
             let devices: BTreeSet<&str> = not_tried.iter().map(|c| &*c.device_set).collect();
             let devices: Vec<&str> = devices.into_iter().collect();
-            let cause = first.cause.as_ref();
-            let why = cause.map_or("they were not moved", |cause| &cause.message);
+            let why = first.message().unwrap_or("they were not moved");
             self.notices
                 .push(NoticeKind::DoubtsNotSettled.about(devices.join(", "), why));
         }

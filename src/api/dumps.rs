@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::api::config::Builds;
 use crate::api::confinement;
+use crate::migration::endpoint::vm::Endpoint;
 use crate::model::{BuildKind, BuildRef};
 use crate::parallel::side_by_side;
 use crate::qemu::machine::{self, Machines};
@@ -31,6 +32,16 @@ fn means<'w>(builds: &Builds, machine: Option<&str>, watcher: FetchWatcher<'w>) 
 
 /// The dumps of the old and of the new build.
 pub(crate) type Dumps = (Arc<Dump>, Arc<Dump>);
+
+/// Returns the endpoints of two builds, with their dumps where they are known.
+pub(crate) fn endpoints(builds: &OpenedPair, dumps: Option<&Dumps>) -> (Endpoint, Endpoint) {
+    let (mut old, mut new) = Endpoint::both(builds);
+    if let Some((of_old, of_new)) = dumps {
+        old.dump = Some(Arc::clone(of_old));
+        new.dump = Some(Arc::clone(of_new));
+    }
+    (old, new)
+}
 
 /// Two dumps and what is known of them.
 #[derive(Debug)]

@@ -36,7 +36,7 @@ pub enum Error {
 /// A sentence for people that says what is wrong.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct Reason(Box<Problem>);
+pub struct Reason(pub(crate) Box<Problem>);
 
 /// Everything that can be wrong.
 #[derive(Debug, thiserror::Error)]
@@ -139,13 +139,6 @@ pub(crate) enum Problem {
     OtherMap { origin: String, first: String },
     #[error(transparent)]
     Revisions(#[from] RevisionError),
-}
-
-impl Reason {
-    /// Tells whether a build that is named is not there.
-    pub(crate) fn is_missing_build(&self) -> bool {
-        self.0.is_missing_build()
-    }
 }
 
 impl Problem {

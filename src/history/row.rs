@@ -198,17 +198,16 @@ impl Trial {
 
     pub fn of(case: &Case) -> Trial {
         let cause = case.cause.as_ref();
-        let section = cause.and_then(|cause| cause.section.as_ref());
         let once = Trial::only(case.outcome);
         let (failed, tries) = match case.repeated {
             Some(repeated) => (count(repeated.failed), count(repeated.of)),
             None => (once.failed, once.tries),
         };
         Trial {
-            section: section.map(|section| section.vmsd_name().to_owned()),
+            section: cause.and_then(|cause| Some(cause.vmsd_name()?.to_owned())),
             field: cause.and_then(|cause| cause.field.clone()),
             rule: cause.and_then(|cause| Some(cause.rule?.id().to_owned())),
-            message: cause.map(|cause| cause.message.clone()),
+            message: case.message().map(str::to_owned),
             allowed_by: case.allowed_by.clone(),
             failed,
             tries,

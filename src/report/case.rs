@@ -345,6 +345,11 @@ impl Case {
         self.legs.last().map_or(self.direction, |leg| leg.direction)
     }
 
+    /// Returns the sentence that says why it did not pass.
+    pub(crate) fn message(&self) -> Option<&str> {
+        self.cause.as_ref().map(|cause| cause.message.as_str())
+    }
+
     /// Returns the most that a leg has of something: of a loop, that of the slowest one.
     pub(crate) fn slowest(&self, of: fn(&Leg) -> Option<u64>) -> Option<u64> {
         self.legs.iter().filter_map(of).max()

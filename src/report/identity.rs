@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::model::{Direction, Rule};
-use crate::report::{Case, Finding, Outcome, Shape};
+use crate::report::{Case, Cause, Finding, Outcome, Shape};
 
 /// The device set's name of devices that were given one by one.
 pub(crate) const AD_HOC: &str = "ad-hoc";
@@ -166,10 +166,9 @@ pub(crate) struct FailureKey<'c> {
 impl<'c> FailureKey<'c> {
     /// Returns the failure of a case that did not pass.
     pub(crate) fn of(case: &'c Case) -> Option<FailureKey<'c>> {
-        let section = case.cause.as_ref().and_then(|cause| cause.section.as_ref());
         (case.outcome != Outcome::Pass).then(|| FailureKey {
             outcome: case.outcome,
-            vmsd: section.map(|section| section.vmsd_name()),
+            vmsd: case.cause.as_ref().and_then(Cause::vmsd_name),
         })
     }
 

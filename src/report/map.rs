@@ -240,13 +240,9 @@ fn cause(case: &Case, causes: &mut Vec<MapCause>) -> Option<usize> {
         return None;
     }
     let cause = case.cause.as_ref()?;
-    let section = cause
-        .section
-        .as_ref()
-        .map(|section| section.vmsd_name().to_owned());
     let new = MapCause {
         outcome: case.outcome,
-        section,
+        section: cause.vmsd_name().map(str::to_owned),
         field: cause.field.clone(),
         rule: cause.rule,
         message: cause.message.clone(),

@@ -32,8 +32,7 @@ impl Verdict {
             return Verdict::Incompatible;
         }
         if let Some(name) = &policy.case {
-            let named = |case: &&Case| case.id == name.as_str();
-            return match report.cases.iter().find(named) {
+            return match report.case(name.as_str()) {
                 Some(case) if !case.outcome.is_idle() => Verdict::Compatible,
                 Some(_) | None => Verdict::Untested,
             };

@@ -316,10 +316,7 @@ impl<'f> Hand<'f> {
         let began = Instant::now();
         let (outcome, detail) = match live(&live_config, &Silent) {
             Ok(answer) => match answer.report.cases.first() {
-                Some(case) => {
-                    let cause = case.cause.as_ref();
-                    (Some(case.outcome), cause.map(|cause| cause.message.clone()))
-                }
+                Some(case) => (Some(case.outcome), case.message().map(str::to_owned)),
                 None => (None, None),
             },
             Err(error) => (None, Some(error.to_string())),

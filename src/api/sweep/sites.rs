@@ -3,9 +3,9 @@
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::api::config::{SecondPass as Pass, SweepConfig};
+use crate::api::dumps::endpoints;
 use crate::api::error::Error;
 use crate::api::found::Found;
 use crate::api::progress::{Event, Progress};
@@ -17,7 +17,6 @@ use crate::migration::checks::state::Names;
 use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::{cover, join};
 use crate::migration::default_devices::DEFAULTS;
-use crate::migration::endpoint::vm::Endpoint;
 use crate::migration::timeouts::Timeouts;
 use crate::model::{AcceleratorPreference, Direction};
 use crate::parallel::each;
@@ -311,11 +310,7 @@ fn targets(
     lists: &KnownIssues,
     logs: &Path,
 ) -> Result<(Vec<SweepTarget>, Option<AcceleratorUsed>), Error> {
-    let (mut old, mut new) = Endpoint::both(&builds.pair);
-    if let Some((of_old, of_new)) = &builds.dumps {
-        old.dump = Some(Arc::clone(of_old));
-        new.dump = Some(Arc::clone(of_new));
-    }
+    let (old, new) = endpoints(&builds.pair, builds.dumps.as_ref());
     let arch = builds.pair.arch();
     let configured = |name: &String| MigrationConfig {
         timeouts: Timeouts {

@@ -156,8 +156,7 @@ fn changed(
     };
     let message = cause.message.replace('\n', "\n             ");
     fact("cause", Some(message), out)?;
-    let section = cause.section.as_ref().map(|section| section.vmsd_name());
-    let place = [section, cause.field.as_deref()];
+    let place = [cause.vmsd_name(), cause.field.as_deref()];
     let place: Vec<&str> = place.into_iter().flatten().collect();
     let place = Some(place.join(" ")).filter(|place| !place.is_empty());
     fact("place", place, out)?;

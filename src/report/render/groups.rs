@@ -305,8 +305,7 @@ pub(crate) fn skipped<'c>(
 ) -> BTreeMap<&'c str, Vec<&'c str>> {
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for case in cases.into_iter().filter(|c| c.outcome == Outcome::Skip) {
-        let cause = case.cause.as_ref();
-        let reason = cause.map_or("no reason is known", |cause| cause.message.as_str());
+        let reason = case.message().unwrap_or("no reason is known");
         reasons.entry(reason).or_default().push(&case.id);
     }
     reasons

@@ -80,8 +80,7 @@ impl<'r> Failure<'r> {
     }
 
     fn cause(&self) -> &str {
-        let cause = self.case.cause.as_ref();
-        cause.map_or("no cause is known", |cause| cause.message.as_str())
+        self.case.message().unwrap_or("no cause is known")
     }
 
     /// The end of what each side printed.
@@ -321,7 +320,7 @@ impl<'r> Page<'r> {
 
     /// Tells whether the page has a case of this id: a finding may be confirmed by what both builds send, too.
     fn has_case(&self, id: &str) -> bool {
-        self.report.cases.iter().any(|case| case.id == id)
+        self.report.case(id).is_some()
     }
 
     /// Returns the cases of a row by the columns of the table.

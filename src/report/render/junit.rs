@@ -237,10 +237,8 @@ fn finding(finding: &Finding, report: &Report) -> TestCase {
 fn migration(case: &Case, report: &Report) -> TestCase {
     let policy = &report.policy;
     let mut remarks = Remarks::default();
-    let message = case
-        .cause
-        .as_ref()
-        .map_or_else(|| case.outcome.to_string(), |cause| cause.message.clone());
+    let message = case.message();
+    let message = message.map_or_else(|| case.outcome.to_string(), str::to_owned);
     let status = match case.outcome {
         Outcome::Pass => TestCaseStatus::success(),
         // Neither says anything of a migration between the builds: there was none that could.

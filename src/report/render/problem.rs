@@ -131,8 +131,7 @@ fn excused(
 
 /// Returns the outcome of a case and its cause, in one line.
 pub(crate) fn message(case: &Case) -> String {
-    let cause = case.cause.as_ref().map(|cause| cause.message.as_str());
-    match cause.or_else(|| case.outcome.explanation()) {
+    match case.message().or_else(|| case.outcome.explanation()) {
         Some(why) => format!("{}: {why}", case.outcome),
         None => case.outcome.to_string(),
     }

@@ -477,7 +477,7 @@ fn sentence(report: &Report, hints: bool) -> String {
         }
     }
     if let Some(name) = &report.policy.case {
-        let decides = report.cases.iter().find(|case| case.id == name.as_str());
+        let decides = report.case(name.as_str());
         let outcome = decides.map_or_else(|| "not run".to_owned(), |case| case.outcome.to_string());
         counts.insert(0, format!("{name}, which alone counts: {outcome}"));
     }
