@@ -207,10 +207,7 @@ struct Worktree {
 
 impl Worktree {
     fn add(repository: &Path, hash: &str, parent: &Path) -> Result<Worktree, BuildError> {
-        let mut builder = tempfile::Builder::new();
-        let prefix = prefix();
-        builder.prefix(&prefix);
-        let folder = TempFolder::of_run(&mut builder, parent)?;
+        let folder = TempFolder::of_run(tempfile::Builder::new().prefix(&prefix()), parent)?;
         let name = folder.path().file_name().unwrap_or_default();
         // git has an entry of the last name of the path, which nobody else has.
         let name = name.to_string_lossy().replace(OWN, "migcompat-");

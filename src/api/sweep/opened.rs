@@ -4,7 +4,7 @@ use crate::api::config::SweepConfig;
 use crate::api::confinement;
 use crate::api::dumps::{Dumps, dumps};
 use crate::api::error::{Error, Problem};
-use crate::api::network::host_network;
+use crate::api::network::best_of;
 use crate::migration::channel::transport::Transport;
 use crate::model::BuildRef;
 use crate::qemu::{BuildArg, FetchWatcher, Means, NoCommonMachine, Pair, machine};
@@ -84,16 +84,11 @@ impl Opened {
             return Network::Hub;
         };
         let builds = [&pair.old.build, &pair.new.build];
-        match host_network(builds, Transport::default(), best) {
-            Ok(network) => network,
-            Err(why) => {
-                let notice = NoticeKind::OffloadNotNegotiated.about("the sweep", why);
-                if !self.notices.contains(&notice) {
-                    self.notices.push(notice);
-                }
-                Network::Hub
-            }
+        let (network, notice) = best_of(builds, Transport::default(), best, "the sweep");
+        if let Some(notice) = notice.filter(|notice| !self.notices.contains(notice)) {
+            self.notices.push(notice);
         }
+        network
     }
 
     /// Opens the builds for each architecture that is asked for.
