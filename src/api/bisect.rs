@@ -10,16 +10,13 @@ use crate::api::logs::LogFolder;
 use crate::api::memory::Memory;
 use crate::api::outside_runtime;
 use crate::api::progress::{Event, Progress};
-use crate::bisect::revisions::{Built, Revisions};
+use crate::bisect::revisions::{Built, Revision, Revisions};
 use crate::bisect::search::{Search, State};
 use crate::history::Purpose;
 use crate::migration::case::milliseconds;
 use crate::model::{CaseName, Confine};
-use crate::qemu;
-use crate::qemu::CacheConfig;
-use crate::report::bisection::{
-    BISECTION_SCHEMA, Bisection, Candidate, Conclusion, Judgement, Place, Step,
-};
+use crate::qemu::{self, CacheConfig};
+use crate::report::bisection::{BISECTION_SCHEMA, Bisection, Candidate, Judgement, Place, Step};
 use crate::report::{Case, MemoryLabel, Outcome, Report, Tool};
 
 /// The tries of a case that a history calls flaky, at most, unless more are asked for.
@@ -160,7 +157,7 @@ pub fn bisect(config: &BisectConfig, progress: &dyn Progress) -> Result<Bisectio
     // The logs of every try are nobody's unless a folder is named.
     let logs = LogFolder::new(config.guests.logs.as_deref())?;
     let source = Source::open(config)?;
-    let builds = source.candidates();
+    let builds = source.candidates.clone();
     if builds.len() < 2 {
         return Err(Problem::NothingToSearch.into());
     }
@@ -192,63 +189,45 @@ pub fn bisect(config: &BisectConfig, progress: &dyn Progress) -> Result<Bisectio
         interrupted: None,
     };
     loop {
-        found.conclusion = match search.state() {
-            State::Try(at) => {
-                let build = &found.builds[at];
-                let place = match at {
-                    0 => Place::First,
-                    _ if at + 1 == found.builds.len() => Place::Last,
-                    _ => Place::Between,
-                };
-                let left = search.left();
-                progress.event(Event::BuildChosen {
-                    build,
-                    place,
-                    left,
-                    so_far: &found,
-                });
-                let step = Step {
-                    place,
-                    left,
-                    ..searching.step(at)?
-                };
-                progress.event(Event::BuildTried { build, step: &step });
-                search.record(at, step.judgement);
-                found.steps.push(step);
-                found.machine.clone_from(&searching.machine);
-                found.conclusion = search.so_far();
-                continue;
+        let at = match search.state() {
+            State::Try(at) => at,
+            State::Done(conclusion) => {
+                found.conclusion = conclusion;
+                return Ok(found);
             }
-            State::EndUntested(build) => Conclusion::Untested { build },
-            State::Unchanged(judgement) => Conclusion::Unchanged { judgement },
-            State::Changed { before, first, to } => match to {
-                Judgement::Passes => Conclusion::Mended { before, first },
-                Judgement::Fails | Judgement::Untested => Conclusion::Broke { before, first },
-            },
         };
-        return Ok(found);
+        let build = &found.builds[at];
+        let place = match at {
+            0 => Place::First,
+            _ if at + 1 == found.builds.len() => Place::Last,
+            _ => Place::Between,
+        };
+        let left = search.left();
+        progress.event(Event::BuildChosen {
+            build,
+            place,
+            left,
+            so_far: &found,
+        });
+        let step = searching.step(at, place, left)?;
+        progress.event(Event::BuildTried { build, step: &step });
+        search.record(at, step.judgement);
+        found.steps.push(step);
+        found.machine.clone_from(&searching.machine);
+        found.conclusion = search.so_far();
     }
 }
 
-/// The source of the builds.
-enum Source {
-    Builds(Vec<String>),
-    Revisions(Revisions),
+/// The builds, and what makes them where they are revisions.
+struct Source {
+    candidates: Vec<Candidate>,
+    revisions: Option<Revisions>,
 }
 
 /// A build that is there as long as this is.
-enum Obtained {
-    Named(String),
-    Made(Built),
-}
-
-impl Obtained {
-    fn argument(&self) -> String {
-        match self {
-            Obtained::Named(name) => name.clone(),
-            Obtained::Made(built) => built.program.display().to_string(),
-        }
-    }
+struct Obtained {
+    argument: String,
+    _made: Option<Built>,
 }
 
 impl Source {
@@ -258,7 +237,14 @@ impl Source {
                 for build in builds {
                     qemu::parse(build)?;
                 }
-                Ok(Source::Builds(builds.clone()))
+                let named = |label: &String| Candidate {
+                    label: label.clone(),
+                    subject: None,
+                };
+                Ok(Source {
+                    candidates: builds.iter().map(named).collect(),
+                    revisions: None,
+                })
             }
             Candidates::Revisions(range) => {
                 let folder = range.worktrees.clone().unwrap_or_else(std::env::temp_dir);
@@ -269,44 +255,36 @@ impl Source {
                     &range.program,
                     &folder,
                 );
-                Ok(Source::Revisions(revisions.map_err(Problem::from)?))
-            }
-        }
-    }
-
-    fn candidates(&self) -> Vec<Candidate> {
-        match self {
-            Source::Builds(builds) => {
-                let named = |label: &String| Candidate {
-                    label: label.clone(),
-                    subject: None,
-                };
-                builds.iter().map(named).collect()
-            }
-            Source::Revisions(revisions) => {
-                let all = revisions.all().iter();
-                all.map(|revision| Candidate {
+                let revisions = revisions.map_err(Problem::from)?;
+                let named = |revision: &Revision| Candidate {
                     label: revision.short().to_owned(),
                     subject: Some(revision.subject.clone()),
+                };
+                Ok(Source {
+                    candidates: revisions.all().iter().map(named).collect(),
+                    revisions: Some(revisions),
                 })
-                .collect()
             }
         }
     }
 
     /// Makes a build ready, or says why there is none.
     fn obtain(&self, at: usize) -> Result<Obtained, String> {
-        match self {
-            Source::Builds(builds) => {
-                let build = builds.get(at).cloned().unwrap_or_default();
-                Ok(Obtained::Named(build))
-            }
-            Source::Revisions(revisions) => {
-                let revision = revisions.all().get(at).ok_or("there is no such revision")?;
-                let built = revisions.build(revision);
-                built.map(Obtained::Made).map_err(|error| error.to_string())
-            }
-        }
+        let Some(revisions) = &self.revisions else {
+            let build = self.candidates.get(at);
+            return Ok(Obtained {
+                argument: build.map_or_else(String::new, |build| build.label.clone()),
+                _made: None,
+            });
+        };
+        let revision = revisions.all().get(at).ok_or("there is no such revision")?;
+        let built = revisions
+            .build(revision)
+            .map_err(|error| error.to_string())?;
+        Ok(Obtained {
+            argument: built.program.display().to_string(),
+            _made: Some(built),
+        })
     }
 }
 
@@ -323,13 +301,13 @@ struct Searching<'s> {
 }
 
 impl Searching<'_> {
-    /// Tries a build. Its place in the search is for the caller to add.
-    fn step(&mut self, at: usize) -> Result<Step, Error> {
+    /// Tries a build.
+    fn step(&mut self, at: usize, place: Place, left: usize) -> Result<Step, Error> {
         let begun = Instant::now();
         let mut step = Step {
             build: at,
-            place: Place::Between,
-            left: 0,
+            place,
+            left,
             version: None,
             judgement: Judgement::Untested,
             outcome: None,
@@ -342,9 +320,8 @@ impl Searching<'_> {
         };
         match self.source.obtain(at) {
             Ok(build) => {
-                let new = build.argument();
-                let keeps = self.config.old.is_none() && at == 0;
-                if keeps {
+                let new = build.argument.clone();
+                if self.config.old.is_none() && at == 0 {
                     self.origin = Some(build);
                 }
                 self.judge(&new, &mut step)?;
@@ -357,7 +334,7 @@ impl Searching<'_> {
 
     /// Runs the case between the old build and this one, until it fails or has passed often enough.
     fn judge(&mut self, new: &str, step: &mut Step) -> Result<(), Error> {
-        let origin = self.origin.as_ref().map(Obtained::argument);
+        let origin = self.origin.as_ref().map(|origin| origin.argument.clone());
         let Some(old) = self.config.old.clone().or(origin) else {
             step.untested = Some("there is no build of the first end to begin from".to_owned());
             return Ok(());
@@ -379,7 +356,7 @@ impl Searching<'_> {
             };
             step.version = report.new.version;
             step.tries += 1;
-            let case = self.case(&report);
+            let case = report.case(self.config.case.as_str());
             step.outcome = case.map(|case| case.outcome);
             match case {
                 Some(case) if case.outcome.is_failure() => {
@@ -434,11 +411,6 @@ impl Searching<'_> {
             },
         }
     }
-
-    fn case<'r>(&self, report: &'r Report) -> Option<&'r Case> {
-        let wanted = self.config.case.as_str();
-        report.cases.iter().find(|case| case.id == wanted)
-    }
 }
 
 /// Returns the passes in a row that are needed, where the history says that the case comes and goes.
@@ -456,6 +428,5 @@ fn why_untested(report: &Report, case: Option<&Case>) -> String {
     };
     let meaning = case.outcome.explanation();
     let meaning = meaning.unwrap_or("it cannot be set up");
-    let why = case.cause.as_ref().map_or(meaning, |cause| &cause.message);
-    format!("{}: {why}", case.outcome)
+    format!("{}: {}", case.outcome, case.message().unwrap_or(meaning))
 }

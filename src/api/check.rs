@@ -5,12 +5,12 @@ use crate::api::error::Error;
 use crate::api::inquiry::Inquiry;
 use crate::api::logs::LogFolder;
 use crate::api::memory::{Means, Recalled};
-use crate::api::one_case;
 use crate::api::opened::Opened;
 use crate::api::progress::Progress;
-use crate::api::{Outcome, load_lists, outside_runtime};
+use crate::api::{Outcome, one_case, outside_runtime};
 use crate::qemu::properties::Asked;
 use crate::report::Sought;
+use crate::rules::known_issues::KnownIssues;
 use crate::workload;
 
 /// Compares the dumps of two builds for a machine, moves guests between them, and draws one verdict from
@@ -27,18 +27,17 @@ use crate::workload;
 /// # Errors
 /// As for [`live`](crate::api::live). A build that writes no dump is no error, but a notice of the report.
 pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
+    let case = config.case.as_ref();
     let mut config = config.clone();
-    let case = config.case.clone();
-    let policy = &mut config.judging.policy;
-    one_case::narrow(case.as_ref(), &mut config.builds, policy);
-    run(&config, progress).map_err(|error| one_case::error(case.as_ref(), error))
+    one_case::narrow(case, &mut config.builds, &mut config.judging.policy);
+    run(&config, progress).map_err(|error| one_case::error(case, error))
 }
 
 fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
     let mut recalled = Recalled::read(&config.memory)?;
     let logs = LogFolder::new(config.guests.logs.as_deref())?;
-    let lists = load_lists(&config.judging.lists)?;
+    let lists = KnownIssues::load(&config.judging.lists)?;
     recalled.hold(&lists, &config.guests.device_sets)?;
     let policy = config.judging.policy.clone();
     let mut opened = Opened::new(
@@ -81,9 +80,10 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
         report,
         policy.clone(),
         Means {
-            sought: Sought::with_dumps(&config.builds.directions)
-                .among(config.guests.names())
-                .new_doubts_alone(config.doubts == Doubts::New),
+            sought: Sought {
+                new_doubts_alone: config.doubts == Doubts::New,
+                ..Sought::with_dumps(&config.builds.directions).among(config.guests.names())
+            },
             lists: Some(&lists),
             builds: Some(fingerprints),
         },

@@ -12,6 +12,7 @@ use crate::migration::endpoint::capability::Capability;
 use crate::model::{AcceleratorPreference, CaseName, Confine, Direction, Exclusion};
 use crate::qemu::CacheConfig;
 use crate::report::{Policy, RequiredCoverage};
+use crate::sweep::selection::MachineSelection as Machines;
 use crate::sweep::shard::Shard;
 
 /// Two builds of QEMU, and the directions in which a guest moves between them.
@@ -341,21 +342,6 @@ impl CheckConfig {
             memory: Memory::default(),
         }
     }
-}
-
-/// The machines of a sweep; by default the usual one of the builds' architecture.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Machines {
-    /// Machine types, with the architecture where the name alone means another one: `q35`,
-    /// `riscv64/virt`. By default the usual one of the architecture.
-    pub names: Vec<String>,
-    /// Architectures; a name without one is swept on each of them. By default what the names imply.
-    pub architectures: Vec<String>,
-    /// Every versioned machine type that both builds have.
-    pub all_machines: bool,
-    /// Every architecture that has a usual machine.
-    pub all_architectures: bool,
 }
 
 /// A pass of a sweep over what migrates as it is after reset, with drivers at work: each case of it has a name of its

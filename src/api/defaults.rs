@@ -3,28 +3,19 @@
 
 use std::collections::BTreeSet;
 
+use crate::api::found::Found;
 use crate::migration::batch;
 use crate::migration::config::MigrationConfig;
-use crate::migration::coverage::Observed;
-use crate::migration::default_devices;
-use crate::migration::default_devices::{DEFAULTS, OtherDefaults, launch_of, specs, with_defaults};
-use crate::migration::diagnosis::properties;
-use crate::migration::diagnosis::properties::{Senders, is_of_board};
+use crate::migration::default_devices::{
+    self, DEFAULTS, OtherDefaults, launch_of, specs, with_defaults,
+};
+use crate::migration::diagnosis::properties::{self, Senders, is_of_board};
 use crate::migration::diagnosis::property_diff::{Difference, findings};
 use crate::migration::pool::RunFailure;
 use crate::model::{Direction, Rule};
 use crate::qemu::block_on;
-use crate::report::{Case, Confirmation, Finding, Level, Notice, NoticeKind, Outcome};
+use crate::report::{Case, Confirmation, Finding, Level, NoticeKind, Outcome};
 use crate::rules::known_issues::KnownIssues;
-
-/// Findings about guests that are started without our options.
-#[derive(Debug, Default)]
-pub(crate) struct Defaults {
-    pub findings: Vec<Finding>,
-    pub cases: Vec<Case>,
-    pub observed: Vec<Observed>,
-    pub notices: Vec<Notice>,
-}
 
 /// Moves a machine as both builds make it by themselves, if what they add to it is not the same and no other guest
 /// shows that. `asked` is what the builds said of its devices, and `cpus` are its CPUs where it has another one in each
@@ -39,9 +30,9 @@ pub(crate) fn settle(
     directions: &[Direction],
     (jobs, lists): (usize, &KnownIssues),
     name: impl Fn(Direction) -> Option<String>,
-) -> Result<Defaults, RunFailure> {
+) -> Result<Found, RunFailure> {
     let machine = &*config.machine;
-    let mut defaults = Defaults::default();
+    let mut defaults = Found::default();
     // The directions in which the guest fails for something else than its devices.
     let mut explained = BTreeSet::new();
     let other = asked.unwrap_or_else(|why| {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::error::Error;
+use crate::api::found::Found;
 use crate::api::progress::{Event, Progress};
 use crate::devices::Drivers;
 use crate::migration::channel::transport::Transport;
@@ -16,16 +17,14 @@ use crate::migration::endpoint::vm::RoleArgs;
 use crate::model::{Direction, Rule};
 use crate::qemu::machine::ProfileCpu;
 use crate::report::{
-    BaselineStatus, Case, Confirmation, Described, Finding, Level, Notice, NoticeKind, Outcome,
-    Policy,
+    BaselineStatus, Case, Confirmation, Finding, Level, NoticeKind, Outcome, Policy,
 };
 use crate::rules::known_issues::Scope;
 use crate::sweep::assessment::Assessment;
 use crate::sweep::case_id::BARE;
 use crate::sweep::catalogue::Only;
 use crate::sweep::findings::Forecast;
-use crate::sweep::target;
-use crate::sweep::target::SweepTarget;
+use crate::sweep::target::{self, SweepTarget};
 use crate::sweep::{MachineResult, Options, Packing, SweepEvent, sweep};
 
 /// The devices to try.
@@ -35,16 +34,6 @@ pub(crate) enum Wanted<'w> {
     Doubtful,
     /// One type, or the machine without any.
     Device(&'w str),
-}
-
-/// The results for the devices in doubt.
-#[derive(Debug, Default)]
-pub(crate) struct Settled {
-    pub findings: Vec<Finding>,
-    pub cases: Vec<Case>,
-    pub observed: Vec<Observed>,
-    pub described: Option<Described>,
-    pub notices: Vec<Notice>,
 }
 
 /// Migrates each device in doubt as it is after reset, and confirms or refutes the findings of the
@@ -59,7 +48,7 @@ pub(crate) fn settle(
     (scope, policy): (Scope<'_>, &Policy),
     directions: &[Direction],
     (jobs, progress): (usize, &dyn Progress),
-) -> Result<Settled, Error> {
+) -> Result<Found, Error> {
     let config = MigrationConfig {
         // Each device is alone on a plain board.
         board: None,
@@ -97,9 +86,9 @@ pub(crate) fn settle(
         Wanted::Device(name) => [name.to_owned()].into(),
     };
     if in_doubt.is_empty() {
-        return Ok(Settled {
+        return Ok(Found {
             findings,
-            ..Settled::default()
+            ..Found::default()
         });
     }
     let names: Vec<String> = in_doubt.into_iter().collect();
@@ -134,7 +123,7 @@ pub(crate) fn settle(
             SweepEvent::Done { .. } => {}
         },
     )?;
-    let mut settled = Settled::default();
+    let mut settled = Found::default();
     for mut result in results {
         if let Err(error) = assessment.conclude(&target, &mut result) {
             let machine = &*target.config.machine;
@@ -154,7 +143,7 @@ pub(crate) fn settle(
     Ok(settled)
 }
 
-impl Settled {
+impl Found {
     /// Takes the cases that decide something: the other cases try the machine without devices as
     /// well, so that it counts only where it failed.
     fn add(&mut self, result: MachineResult, wanted: Wanted<'_>) {
@@ -171,8 +160,7 @@ impl Settled {
         if let Some(first) = not_tried.first() {
             let devices: BTreeSet<&str> = not_tried.iter().map(|c| &*c.device_set).collect();
             let devices: Vec<&str> = devices.into_iter().collect();
-            let cause = first.cause.as_ref();
-            let why = cause.map_or("they were not moved", |cause| &cause.message);
+            let why = first.message().unwrap_or("they were not moved");
             self.notices
                 .push(NoticeKind::DoubtsNotSettled.about(devices.join(", "), why));
         }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::api::config::Builds;
 use crate::api::confinement;
-use crate::model::{BuildKind, BuildRef, Confine};
+use crate::migration::endpoint::vm::Endpoint;
+use crate::model::{BuildKind, BuildRef};
 use crate::parallel::side_by_side;
-use crate::qemu;
-use crate::qemu::machine::Machines;
+use crate::qemu::machine::{self, Machines};
 use crate::qemu::{
-    BuildArg, CacheConfig, FetchWatcher, Means, Opened, Pair as Builds, QemuError, machine,
+    self, Build, BuildArg, FetchWatcher, Means, Opened, Pair as OpenedPair, QemuError,
 };
 use crate::report::{Notice, NoticeKind};
 use crate::vmstate::dump::Dump;
@@ -18,32 +19,29 @@ use crate::vmstate::read::{DumpError, parse_dump, read_dump};
 /// with every machine, and this one needs nothing.
 const NO_MACHINE: &str = "none";
 
-/// The dumps to compare.
-#[derive(Clone)]
-pub(crate) struct DumpRequest<'w> {
-    pub old: &'w str,
-    pub new: &'w str,
-    pub machine: Option<&'w str>,
-    pub architecture: Option<&'w str>,
-    pub cache: CacheConfig,
-    pub confine: Confine,
-    pub watcher: FetchWatcher<'w>,
-}
-
-impl<'w> DumpRequest<'w> {
-    fn means(&self) -> Means<'w> {
-        Means {
-            architecture: machine::architecture(self.architecture, self.machine).to_owned(),
-            cache: self.cache.clone(),
-            watcher: self.watcher,
-            lists_drivers: false,
-            confine: confinement::of_own(self.confine),
-        }
+/// Returns the means of opening builds that are asked for their dumps alone.
+fn means<'w>(builds: &Builds, machine: Option<&str>, watcher: FetchWatcher<'w>) -> Means<'w> {
+    Means {
+        architecture: machine::architecture(builds.architecture.as_deref(), machine).to_owned(),
+        cache: builds.cache.clone(),
+        watcher,
+        lists_drivers: false,
+        confine: confinement::of_own(builds.confine),
     }
 }
 
 /// The dumps of the old and of the new build.
 pub(crate) type Dumps = (Arc<Dump>, Arc<Dump>);
+
+/// Returns the endpoints of two builds, with their dumps where they are known.
+pub(crate) fn endpoints(builds: &OpenedPair, dumps: Option<&Dumps>) -> (Endpoint, Endpoint) {
+    let (mut old, mut new) = Endpoint::both(builds);
+    if let Some((of_old, of_new)) = dumps {
+        old.dump = Some(Arc::clone(of_old));
+        new.dump = Some(Arc::clone(of_new));
+    }
+    (old, new)
+}
 
 /// Two dumps and what is known of them.
 #[derive(Debug)]
@@ -145,10 +143,8 @@ impl ObtainError {
     pub(crate) fn is_usage(&self) -> bool {
         match self {
             ObtainError::Builds(error) => error.is_usage(),
-            ObtainError::Input(_)
-            | ObtainError::OtherMachine { .. }
-            | ObtainError::DifferentMachines { .. } => true,
             ObtainError::Unreadable { .. } => false,
+            _ => true,
         }
     }
 }
@@ -159,14 +155,18 @@ enum Source {
     Build(Box<Opened>),
 }
 
-/// The dump of one build as the build wrote it; [`DumpRequest::new`] is not looked at.
+/// The dump of the old build as the build wrote it; the new one is not looked at.
 ///
 /// # Errors
 /// As for [`obtain`].
-pub(crate) fn dump_of(wanted: &DumpRequest) -> Result<Vec<u8>, ObtainError> {
-    let arg = qemu::parse(wanted.old)?;
-    let means = wanted.means();
-    let (build, machine) = match wanted.machine {
+pub(crate) fn dump_of(
+    builds: &Builds,
+    machine: Option<&str>,
+    watcher: FetchWatcher<'_>,
+) -> Result<Vec<u8>, ObtainError> {
+    let arg = qemu::parse(&builds.old)?;
+    let means = means(builds, machine, watcher);
+    let (build, machine) = match machine {
         Some(wanted) => {
             let opened = Opened::new(&arg, &means)?;
             let machine = machine::resolve_one(wanted, &opened.info).map_err(QemuError::from)?;
@@ -178,24 +178,33 @@ pub(crate) fn dump_of(wanted: &DumpRequest) -> Result<Vec<u8>, ObtainError> {
             (build, NO_MACHINE.to_owned())
         }
     };
-    let bytes = build.dump_vmstate(&machine)?;
     // A file that cannot be read back is not returned as a dump.
-    parse_dump(&bytes, build.label()).map_err(|source| ObtainError::Unreadable {
+    Ok(written(&build, &machine)?.0)
+}
+
+/// Has a build write its dump, and reads it.
+fn written(build: &Build, machine: &str) -> Result<(Vec<u8>, Dump), ObtainError> {
+    let bytes = build.dump_vmstate(machine)?;
+    let dump = parse_dump(&bytes, build.label()).map_err(|source| ObtainError::Unreadable {
         build: build.label().to_owned(),
         source,
     })?;
-    Ok(bytes)
+    Ok((bytes, dump))
 }
 
 /// Reads or makes both dumps. Builds are started side by side.
 ///
 /// # Errors
 /// A file is not a dump or is another machine's, or a build does not write one.
-pub(crate) fn obtain(wanted: &DumpRequest) -> Result<Pair, ObtainError> {
-    let means = wanted.means();
-    let (old, new) = qemu::parse_both(wanted.old, wanted.new, &means)?;
-    let of_builds = |builds: &Builds| {
-        let machine = match wanted.machine {
+pub(crate) fn obtain(
+    builds: &Builds,
+    wanted: Option<&str>,
+    watcher: FetchWatcher<'_>,
+) -> Result<Pair, ObtainError> {
+    let means = means(builds, wanted, watcher);
+    let (old, new) = qemu::parse_both(&builds.old, &builds.new, &means)?;
+    let of_builds = |builds: &OpenedPair| {
+        let machine = match wanted {
             Some(wanted) => Some(builds.machines(wanted).map_err(QemuError::from)?),
             None => builds.usual_machine().map(Machines::same),
         };
@@ -209,20 +218,18 @@ pub(crate) fn obtain(wanted: &DumpRequest) -> Result<Pair, ObtainError> {
     };
     let (old, new) = match (&old, &new) {
         (BuildArg::Dump(_), _) | (_, BuildArg::Dump(_)) => {
-            side_by_side(|| source(&old, wanted.old), || source(&new, wanted.new))
+            side_by_side(|| source(&old, &builds.old), || source(&new, &builds.new))
         }
-        _ => return of_builds(&Builds::open(&old, &new, &means)?),
+        _ => return of_builds(&OpenedPair::open(&old, &new, &means)?),
     };
     let (old, new) = (old?, new?);
     let machine = match (&old, &new) {
         (Source::Build(build), Source::File(_, dump))
-        | (Source::File(_, dump), Source::Build(build)) => {
-            machine_beside(wanted.machine, dump, build)?
-        }
+        | (Source::File(_, dump), Source::Build(build)) => machine_beside(wanted, dump, build)?,
         _ => None,
     };
     let finish = |source| match source {
-        Source::File(label, dump) => finish_file(label, *dump, wanted.machine),
+        Source::File(label, dump) => finish_file(label, *dump, wanted),
         Source::Build(build) => dump(&build, machine.as_deref()),
     };
     pair(finish(old)?, finish(new)?, machine)
@@ -254,7 +261,7 @@ fn machine_beside(
 ///
 /// # Errors
 /// One does not write a dump, or none that can be read.
-pub(crate) fn dumps(builds: &Builds, machines: Option<Machines>) -> Result<Pair, ObtainError> {
+pub(crate) fn dumps(builds: &OpenedPair, machines: Option<Machines>) -> Result<Pair, ObtainError> {
     let (old, new) = side_by_side(
         || dump(&builds.old, machines.as_ref().map(|of| &*of.old)),
         || dump(&builds.new, machines.as_ref().map(|of| &*of.new)),
@@ -333,11 +340,6 @@ pub(crate) fn dump(
     opened: &Opened,
     machine: Option<&str>,
 ) -> Result<(BuildRef, Dump), ObtainError> {
-    let build = &opened.build;
-    let bytes = build.dump_vmstate(machine.unwrap_or(NO_MACHINE))?;
-    let dump = parse_dump(&bytes, build.label()).map_err(|source| ObtainError::Unreadable {
-        build: build.label().to_owned(),
-        source,
-    })?;
+    let (_, dump) = written(&opened.build, machine.unwrap_or(NO_MACHINE))?;
     Ok((opened.reference(), dump))
 }

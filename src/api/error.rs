@@ -36,7 +36,7 @@ pub enum Error {
 /// A sentence for people that says what is wrong.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct Reason(Box<Problem>);
+pub struct Reason(pub(crate) Box<Problem>);
 
 /// Everything that can be wrong.
 #[derive(Debug, thiserror::Error)]
@@ -139,13 +139,6 @@ pub(crate) enum Problem {
     Revisions(#[from] RevisionError),
 }
 
-impl Reason {
-    /// Tells whether a build that is named is not there.
-    pub(crate) fn is_missing_build(&self) -> bool {
-        self.0.is_missing_build()
-    }
-}
-
 impl Problem {
     /// Returns true if the configuration is to blame, rather than a build or this computer.
     fn is_usage(&self) -> bool {
@@ -153,38 +146,13 @@ impl Problem {
             Problem::Dumps(error) => error.is_usage(),
             Problem::Build(error) => error.is_usage(),
             Problem::Merge(error) => error.is_usage(),
-            Problem::InsideRuntime
-            | Problem::NothingToSearch
-            | Problem::OtherMap { .. }
-            | Problem::Revisions(_)
-            | Problem::Lists(_)
-            | Problem::Devices(_)
-            | Problem::Leak { .. }
-            | Problem::NothingTrusted { .. }
-            | Problem::Name(_)
-            | Problem::Read(_)
-            | Problem::Guest { .. }
-            | Problem::NoMachine { .. }
-            | Problem::State(_)
-            | Problem::StateOfNoMachine { .. }
-            | Problem::NoBaseline
-            | Problem::NoHistory
-            | Problem::NoCases
-            | Problem::History(_)
-            | Problem::Lock(_)
-            | Problem::Owners(_)
-            | Problem::NoLogFolder { .. }
-            | Problem::BadLogFolder { .. }
-            | Problem::NoUsualMachine { .. }
-            | Problem::NoLinux { .. }
-            | Problem::NotDrivable { .. }
-            | Problem::OtherTarget { .. } => true,
             Problem::FewOpenFiles { .. }
             | Problem::Run(_)
             | Problem::NoTemporaryFolder(_)
             | Problem::NoBuild
             | Problem::NoAccelerator(_)
             | Problem::Unavailable(_) => false,
+            _ => true,
         }
     }
 }

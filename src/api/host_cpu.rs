@@ -22,21 +22,16 @@ impl HostCpu {
         config: &mut MigrationConfig,
         used: &AcceleratorUsed,
     ) -> Result<HostCpu, Error> {
-        Ok(
-            match take_host_cpu(config, used).map_err(NoAccelerator::from)? {
-                None => HostCpu::default(),
-                Some(Ok(())) => HostCpu {
-                    is_taken: true,
-                    notice: None,
-                },
-                Some(Err(why)) => HostCpu {
-                    is_taken: false,
-                    notice: Some(NoticeKind::HostCpuReplaced.about(&*config.machine, format!(
-                            "{why}; --accel auto on the guest's own host may have it, and --cpu MODEL names another"
-                        ))),
-                },
-            },
-        )
+        let taken = take_host_cpu(config, used).map_err(NoAccelerator::from)?;
+        let replaced = |why| {
+            let hint =
+                "--accel auto on the guest's own host may have it, and --cpu MODEL names another";
+            NoticeKind::HostCpuReplaced.about(&*config.machine, format!("{why}; {hint}"))
+        };
+        Ok(HostCpu {
+            is_taken: matches!(taken, Some(Ok(()))),
+            notice: taken.and_then(Result::err).map(replaced),
+        })
     }
 
     /// Corrects what a report says of the guest's description.

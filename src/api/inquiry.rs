@@ -4,36 +4,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::api::config::Guests;
-use crate::api::confinement;
-use crate::api::defaults;
-use crate::api::doubts;
-use crate::api::doubts::{Settled, Wanted};
-use crate::api::driven;
+use crate::api::doubts::{self, Wanted};
 use crate::api::dumps::{Dumps, dumps, paired_notice};
 use crate::api::error::Error;
-use crate::api::firmware;
+use crate::api::found::Found;
 use crate::api::host_cpu::HostCpu;
-use crate::api::jobs;
-use crate::api::linux;
 use crate::api::opened::{Alone, Opened};
 use crate::api::progress::{CaseEvent, Event, Progress};
+use crate::api::{confinement, defaults, driven, firmware, jobs, linux};
 use crate::compare::dump::compare::compare;
 use crate::compare::streams;
 use crate::devices::DeviceSet;
 use crate::migration::accelerator::choose;
-use crate::migration::batch;
-use crate::migration::case;
 use crate::migration::checks::state::Names;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part};
 use crate::migration::coverage::{Observed, Reach, cover};
 use crate::migration::diagnosis::layouts;
 use crate::migration::diagnosis::link::{adopt_causes, link, link_common, link_features};
-use crate::migration::diagnosis::properties;
-use crate::migration::diagnosis::properties::{ProbeError, suspect};
+use crate::migration::diagnosis::properties::{self, ProbeError, suspect};
 use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::migration::diagnosis::survey::{Survey, survey};
 use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::migration::endpoint::vm::RoleArgs;
+use crate::migration::{batch, case};
 use crate::model::{Direction, Rule};
 use crate::qemu::block_on;
 use crate::qemu::properties::Asked;
@@ -62,23 +55,18 @@ pub(crate) struct Inquiry<'i> {
     excluded: Vec<Case>,
     /// The dumps of both builds, once they were written.
     dumps: Option<Dumps>,
-    /// Nothing before the guests have moved.
-    moved: Option<Moved>,
+    /// The configuration of the guests, once they have moved.
+    config: Option<MigrationConfig>,
+    specs: Vec<CaseSpec>,
+    cases: Vec<Case>,
+    /// The streams that were observed in the cases.
+    observed: Vec<Observed>,
+    /// The machine of each set in turn, before it runs, once both builds were asked.
+    surveys: Vec<Result<Survey, ProbeError>>,
     accelerators: Vec<AcceleratorUsed>,
     host_cpu: HostCpu,
     /// The properties that the surveys have.
     surveyed: Option<Asked>,
-}
-
-/// Cases that were run, and what they were run with.
-struct Moved {
-    config: MigrationConfig,
-    specs: Vec<CaseSpec>,
-    cases: Vec<Case>,
-    /// The streams that were observed in them.
-    observed: Vec<Observed>,
-    /// The machine of each set in turn, before it runs, once both builds were asked.
-    surveys: Vec<Result<Survey, ProbeError>>,
 }
 
 impl<'i> Inquiry<'i> {
@@ -109,7 +97,11 @@ impl<'i> Inquiry<'i> {
             coverage: None,
             excluded: Vec::new(),
             dumps: None,
-            moved: None,
+            config: None,
+            specs: Vec::new(),
+            cases: Vec::new(),
+            observed: Vec::new(),
+            surveys: Vec::new(),
             accelerators: Vec::new(),
             host_cpu: HostCpu::default(),
             surveyed: None,
@@ -127,7 +119,8 @@ impl<'i> Inquiry<'i> {
             }
             Err(error) => {
                 let machine = &*self.opened.machine;
-                self.add(NoticeKind::DumpsMissing.about(machine, error));
+                self.notices
+                    .push(NoticeKind::DumpsMissing.about(machine, error));
             }
         }
     }
@@ -137,9 +130,12 @@ impl<'i> Inquiry<'i> {
         self.dumps.is_none()
     }
 
-    /// Takes note of evidence that could not be had.
-    fn add(&mut self, notice: Notice) {
-        self.notices.push(notice);
+    /// Takes the cases of further guests, and returns what was found.
+    fn take(&mut self, found: Found) -> Vec<Finding> {
+        self.cases.extend(found.cases);
+        self.observed.extend(found.observed);
+        self.notices.extend(found.notices);
+        found.findings
     }
 
     /// Compares the dumps of both builds.
@@ -168,7 +164,8 @@ impl<'i> Inquiry<'i> {
         let guests = self.guests;
         let idle = self.opened.idle(guests.workload).filter(|_| running);
         if let Some(why) = idle {
-            self.add(NoticeKind::NotRunning.about(&**machine, why));
+            self.notices
+                .push(NoticeKind::NotRunning.about(&**machine, why));
         }
         let running = running && idle.is_none();
         let specs = self.opened.specs(guests);
@@ -181,7 +178,8 @@ impl<'i> Inquiry<'i> {
                 continue;
             }
             let why = "memory is sent in one pass, and it acts from the second one on";
-            self.add(NoticeKind::CapabilityIdle.about(capability.to_string(), why));
+            self.notices
+                .push(NoticeKind::CapabilityIdle.about(capability.to_string(), why));
         }
         self.notices.extend(used.notices());
         self.host_cpu = HostCpu::give(&mut config, &used)?;
@@ -202,12 +200,7 @@ impl<'i> Inquiry<'i> {
             self.excluded.push(untried);
         }
         progress.event(Event::CasesPlanned(specs.len()));
-        let on_event = |subject: batch::Subject<'_>, event: batch::Event<'_>| {
-            let event = match event {
-                batch::Event::Began => CaseEvent::Began,
-                batch::Event::Step(step) => CaseEvent::Step(step),
-                batch::Event::Ended(case) => CaseEvent::Ended(case),
-            };
+        let on_event = |subject: batch::Subject<'_>, event: CaseEvent<'_>| {
             progress.event(Event::Case {
                 number: subject.number,
                 id: subject.id,
@@ -217,8 +210,7 @@ impl<'i> Inquiry<'i> {
         };
         let jobs = jobs(guests.jobs)?;
         let ran = batch::run(&config, &specs, jobs, on_event)?;
-        let (mut cases, mut observed): (Vec<Case>, Vec<Observed>) =
-            ran.into_iter().map(|ran| (ran.case, ran.observed)).unzip();
+        (self.cases, self.observed) = ran.into_iter().map(|ran| (ran.case, ran.observed)).unzip();
         // The user's own guest has what its description says.
         if self.opened.guest.is_none() {
             let asked = defaults::ask(&config);
@@ -226,28 +218,26 @@ impl<'i> Inquiry<'i> {
             let directions = &self.opened.directions;
             let means = (jobs, self.scope.lists);
             let settled = defaults::settle(&config, asked, None, directions, means, |_| None)?;
-            cases.extend(settled.cases);
-            observed.extend(settled.observed);
-            self.notices.extend(settled.notices);
-            let found = judge(settled.findings, &self.scope, &self.policy.levels);
-            properties::absorb(&mut self.findings, found);
+            let found = self.take(settled);
+            self.absorb(found);
         }
-        self.moved = Some(Moved {
-            config,
-            specs,
-            cases,
-            observed,
-            surveys: Vec::new(),
-        });
+        self.config = Some(config);
+        self.specs = specs;
         Ok(())
+    }
+
+    /// Judges findings, and puts them among the others.
+    fn absorb(&mut self, found: Vec<Finding>) {
+        let found = judge(found, &self.scope, &self.policy.levels);
+        properties::absorb(&mut self.findings, found);
     }
 
     /// Keeps the findings that are about what the user's own guest has, where the run is about one.
     pub(crate) fn keep_own(&mut self) {
-        let (Some(_), Some(moved)) = (&self.opened.guest, &self.moved) else {
+        if self.opened.guest.is_none() {
             return;
-        };
-        let observed = moved.observed.iter();
+        }
+        let observed = self.observed.iter();
         let types: BTreeSet<&str> = observed
             .clone()
             .flat_map(|guest| guest.types.iter().map(String::as_str))
@@ -269,16 +259,14 @@ impl<'i> Inquiry<'i> {
 
     /// Ties cases to findings that they prove, and has the lists allow what they allow.
     pub(crate) fn link(&mut self) {
-        for case in self.moved.iter_mut().flat_map(|moved| &mut moved.cases) {
+        for case in &mut self.cases {
             let predicted = link(case, &mut self.findings);
             case.allowed_by = self
                 .scope
                 .allows_case(case, predicted)
                 .map(|found| found.reason);
         }
-        if let Some(moved) = &mut self.moved {
-            defaults::explain(&mut moved.cases);
-        }
+        defaults::explain(&mut self.cases);
     }
 
     /// Notes which findings a baseline has: no device is moved for these.
@@ -296,7 +284,7 @@ impl<'i> Inquiry<'i> {
         alone: Option<&Alone>,
         progress: &dyn Progress,
     ) -> Result<(), Error> {
-        let Some(moved) = &mut self.moved else {
+        let Some(config) = &self.config else {
             return Ok(());
         };
         let wanted = match alone {
@@ -304,31 +292,22 @@ impl<'i> Inquiry<'i> {
             Some(Alone::Device(name)) => Wanted::Device(name),
             Some(Alone::Set) => return Ok(()),
         };
-        let Settled {
-            findings,
-            cases,
-            observed,
-            described,
-            notices,
-        } = doubts::settle(
-            &moved.config,
+        let mut settled = doubts::settle(
+            config,
             std::mem::take(&mut self.findings),
             wanted,
             (self.scope, self.policy),
             &self.opened.directions,
             (jobs(self.guests.jobs)?, progress),
         )?;
-        self.findings = findings;
-        moved.cases.extend(cases);
-        moved.observed.extend(observed);
-        self.described = described;
-        self.notices.extend(notices);
+        self.described = settled.described.take();
+        self.findings = self.take(settled);
         Ok(())
     }
 
     /// Allows the findings that a case which is allowed comes to. A list may allow one for itself.
     pub(crate) fn excuse(&mut self) {
-        for case in self.moved.iter().flat_map(|moved| &moved.cases) {
+        for case in &self.cases {
             let confirmed = |finding: &&mut Finding| finding.is_confirmed_by(&case.id);
             for finding in self.findings.iter_mut().filter(confirmed) {
                 if finding.allowed_by.is_none() {
@@ -340,14 +319,12 @@ impl<'i> Inquiry<'i> {
 
     /// Has both builds save the machine of each set, before it runs, and asks them for some of its properties.
     pub(crate) fn survey(&mut self, asked: Asked) {
-        let Some(moved) = &mut self.moved else {
+        let Some(config) = &self.config else {
             return;
         };
         self.surveyed = Some(asked);
-        for set in &self.opened.sets {
-            let surveyed = block_on(survey(&moved.config, set, asked)).map_err(ProbeError::from);
-            moved.surveys.push(surveyed.and_then(|surveyed| surveyed));
-        }
+        let sets = self.opened.sets.iter();
+        self.surveys = sets.map(|set| probe(survey(config, set, asked))).collect();
     }
 
     /// Compares how the builds set up the devices of each set.
@@ -369,25 +346,21 @@ impl<'i> Inquiry<'i> {
         is_due: impl Fn(&[&Case]) -> bool,
         compared: impl Fn(&Snapshots, &[Direction], &str, &KnownIssues) -> Vec<Finding>,
     ) {
-        let Some(moved) = &self.moved else {
-            return;
-        };
         let Opened {
             machine,
             directions,
             sets,
             ..
         } = self.opened;
-        for (set, survey) in sets.iter().zip(&moved.surveys) {
-            if !is_due(&moved.cases_of(set)) {
+        let mut found = Vec::new();
+        for (set, survey) in sets.iter().zip(&self.surveys) {
+            if !is_due(&cases_of(&self.cases, set)) {
                 continue;
             }
             let snapshots = survey.as_ref().and_then(|survey| survey.snapshots.as_ref());
             match snapshots {
                 Ok(Some(snapshots)) => {
-                    let found = compared(snapshots, directions, machine, self.scope.lists);
-                    let found = judge(found, &self.scope, &self.policy.levels);
-                    properties::absorb(&mut self.findings, found);
+                    found.push(compared(snapshots, directions, machine, self.scope.lists));
                 }
                 Ok(None) => {}
                 Err(error) => self
@@ -395,16 +368,16 @@ impl<'i> Inquiry<'i> {
                     .push(NoticeKind::PropertiesNotCompared.about(&set.name, error)),
             }
         }
+        for of_set in found {
+            self.absorb(of_set);
+        }
     }
 
     /// Compares what both builds send of each set's machine, before it runs.
     pub(crate) fn compare_streams(&mut self) {
-        let Some(moved) = &self.moved else {
-            return;
-        };
         let dumps = self.dumps.as_ref().map(|(old, new)| (&**old, &**new));
         let mut described = Vec::new();
-        for (set, survey) in self.opened.sets.iter().zip(&moved.surveys) {
+        for (set, survey) in self.opened.sets.iter().zip(&self.surveys) {
             let streams = survey.as_ref().and_then(|survey| survey.streams.as_ref());
             let (old, new) = match streams {
                 Ok(streams) => streams,
@@ -415,7 +388,7 @@ impl<'i> Inquiry<'i> {
                 }
             };
             described.extend(dumps.map(|dumps| layouts::described((old, new), dumps)));
-            let cases = moved.cases_of(set);
+            let cases = cases_of(&self.cases, set);
             let found = layouts::findings(
                 (old, new),
                 dumps,
@@ -432,20 +405,13 @@ impl<'i> Inquiry<'i> {
 
     /// Looks for what the builds set up differently on the devices of cases that nothing else explains.
     pub(crate) fn explain(&mut self) {
-        let Some(moved) = &mut self.moved else {
+        let Some(config) = &self.config else {
             return;
         };
-        let Moved {
-            config,
-            specs,
-            cases,
-            surveys,
-            ..
-        } = moved;
         // A side's own options say nothing of what the builds do.
         let is_of_builds = config.role_args == RoleArgs::default();
         let surveyed = match self.surveyed {
-            Some(Asked::Everything) if is_of_builds => surveys.as_slice(),
+            Some(Asked::Everything) if is_of_builds => self.surveys.as_slice(),
             Some(Asked::Everything | Asked::Features) | None => &[],
         };
         let surveyed: BTreeMap<&str, &Snapshots> = self
@@ -458,22 +424,21 @@ impl<'i> Inquiry<'i> {
                 Some((set.name.as_str(), snapshots.as_ref()?))
             })
             .collect();
-        if !cases.iter().any(|case| suspect(case).is_some()) {
+        if !self.cases.iter().any(|case| suspect(case).is_some()) {
             return;
         }
         let senders = properties::senders(self.dumps.as_ref());
         match probe(properties::explain_all(
             config,
-            specs,
-            cases,
+            &self.specs,
+            &mut self.cases,
             &senders,
             |spec| surveyed.get(spec.set.name.as_str()).copied(),
             self.scope.lists,
         )) {
             Ok(found) => {
-                adopt_causes(cases);
-                let found = judge(found, &self.scope, &self.policy.levels);
-                properties::absorb(&mut self.findings, found);
+                adopt_causes(&mut self.cases);
+                self.absorb(found);
             }
             // The case has failed nonetheless, and says so.
             Err(error) => self
@@ -484,44 +449,39 @@ impl<'i> Inquiry<'i> {
 
     /// Ties cases to a length that several kinds of section have in common, where nothing better explains them.
     pub(crate) fn link_common(&mut self) {
-        let Some(moved) = &mut self.moved else {
-            return;
-        };
         // What explains the whole explains its parts.
         let explained = Some(Rule::PropertyDefaultChanged);
         let is_explained = |case: &&Case| case.cause.as_ref().is_some_and(|c| c.rule == explained);
-        let wholes = moved.cases.iter().filter(is_explained);
+        let wholes = self.cases.iter().filter(is_explained);
         let wholes: BTreeSet<String> = wholes.map(|case| case.id.clone()).collect();
         let is_of = |case: &Case| case.part_of.as_ref().is_some_and(|id| wholes.contains(id));
-        for case in moved.cases.iter_mut().filter(|case| !is_of(case)) {
+        for case in self.cases.iter_mut().filter(|case| !is_of(case)) {
             if let Some(predicted) = link_common(case, &mut self.findings) {
                 let allowed = self.scope.allows_case(case, Some(predicted));
                 case.allowed_by = allowed.map(|found| found.reason);
             }
         }
-        adopt_causes(&mut moved.cases);
+        adopt_causes(&mut self.cases);
         self.findings.sort_by_cached_key(Finding::rank);
     }
 
     /// Ties cases to the features that they failed for, and withdraws findings that better evidence makes moot.
     pub(crate) fn withdraw(&mut self) {
-        if let Some(moved) = &mut self.moved {
-            link_features(&mut moved.cases, &mut self.findings);
-            withdraw_moot(&moved.cases, &mut self.findings);
-        }
+        link_features(&mut self.cases, &mut self.findings);
+        withdraw_moot(&self.cases, &mut self.findings);
     }
 
     /// Counts how much of the sections that the builds know was sent.
     pub(crate) fn cover(&mut self) {
-        let (Some(moved), Some((old, new))) = (&self.moved, &self.dumps) else {
+        let (Some(config), Some((old, new))) = (&self.config, &self.dumps) else {
             return;
         };
-        match moved.unread() {
+        match self.unread() {
             None => {
-                let reach = Reach::of(&moved.config, &self.opened.sets);
+                let reach = Reach::of(config, &self.opened.sets);
                 self.coverage = Some(cover(
                     [old, new],
-                    &moved.observed,
+                    &self.observed,
                     &reach,
                     &self.opened.directions,
                 ));
@@ -536,7 +496,7 @@ impl<'i> Inquiry<'i> {
     pub(crate) fn into_report(self) -> Report {
         let Opened { pair, machines, .. } = self.opened;
         let confinement = confinement::of_pairs([pair]);
-        let mut cases = self.moved.map_or_else(Vec::new, |moved| moved.cases);
+        let mut cases = self.cases;
         cases.extend(self.excluded);
         let mut notices = self.notices;
         notices.extend(notices_of(&cases));
@@ -565,13 +525,6 @@ impl<'i> Inquiry<'i> {
             )
         }
     }
-}
-
-impl Moved {
-    fn cases_of(&self, set: &DeviceSet) -> Vec<&Case> {
-        let cases = self.cases.iter();
-        cases.filter(|case| case.device_set == set.name).collect()
-    }
 
     /// Returns why nothing of what was sent could be read, although guests moved.
     fn unread(&self) -> Option<String> {
@@ -581,6 +534,11 @@ impl Moved {
         let why = first.state_unchecked.clone();
         Some(why.unwrap_or_else(|| "the stream that was sent could not be read".to_owned()))
     }
+}
+
+fn cases_of<'c>(cases: &'c [Case], set: &DeviceSet) -> Vec<&'c Case> {
+    let of_set = |case: &&Case| case.device_set == set.name;
+    cases.iter().filter(of_set).collect()
 }
 
 /// Runs a question to both builds to its end.

@@ -5,13 +5,12 @@ use crate::api::error::Error;
 use crate::api::inquiry::Inquiry;
 use crate::api::logs::LogFolder;
 use crate::api::memory::{Means, Recalled};
-use crate::api::one_case;
 use crate::api::opened::Opened;
 use crate::api::progress::Progress;
-use crate::api::{Outcome, load_lists, outside_runtime};
+use crate::api::{Outcome, one_case, outside_runtime};
 use crate::qemu::properties::Asked;
-use crate::report::Policy;
-use crate::report::Sought;
+use crate::report::{Policy, Sought};
+use crate::rules::known_issues::KnownIssues;
 
 /// Moves guests between two builds, and compares what arrived with what was sent.
 ///
@@ -46,21 +45,21 @@ use crate::report::Sought;
 /// # Ok::<(), migcompat::api::Error>(())
 /// ```
 pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
+    let case = config.case.as_ref();
     let mut config = config.clone();
-    let case = config.case.clone();
     let mut policy = Policy {
         exclude: config.exclude.clone(),
         ..Policy::default()
     };
-    one_case::narrow(case.as_ref(), &mut config.builds, &mut policy);
-    run(&config, &policy, progress).map_err(|error| one_case::error(case.as_ref(), error))
+    one_case::narrow(case, &mut config.builds, &mut policy);
+    run(&config, &policy, progress).map_err(|error| one_case::error(case, error))
 }
 
 fn run(config: &LiveConfig, policy: &Policy, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
     let mut recalled = Recalled::read(&config.memory)?;
     let logs = LogFolder::new(config.guests.logs.as_deref())?;
-    let lists = load_lists(&config.lists)?;
+    let lists = KnownIssues::load(&config.lists)?;
     recalled.hold(&lists, &config.guests.device_sets)?;
     let mut opened = Opened::new(
         &config.builds,

@@ -6,14 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::config::GuestDescription;
-use crate::api::confinement;
 use crate::api::error::{Error, Problem};
-use crate::api::firmware;
 use crate::api::host_cpu::HostCpu;
 use crate::api::logs::LogFolder;
 use crate::api::opened::read_guest;
 use crate::api::progress::{Event, Progress};
-use crate::api::{Outcome, jobs, load_lists, outside_runtime};
+use crate::api::{Outcome, confinement, firmware, jobs, outside_runtime};
 use crate::devices::{Composition, Target};
 use crate::guest::GuestSpec;
 use crate::migration::accelerator::choose;
@@ -25,9 +23,8 @@ use crate::migration::load::{
 };
 use crate::migration::timeouts::Timeouts;
 use crate::model::{AcceleratorPreference, BuildKind, BuildRef, Confine};
-use crate::qemu;
-use crate::qemu::machine::ProfileCpu;
-use crate::qemu::{CacheConfig, Means, Opened, QemuError, block_on, machine};
+use crate::qemu::machine::{self, ProfileCpu};
+use crate::qemu::{self, CacheConfig, Means, Opened, QemuError, block_on};
 use crate::report::{
     Cause, FailureKind, LegSide, Notice, NoticeKind, Outcome as CaseOutcome, Policy, Report,
     notices_of,
@@ -133,7 +130,7 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
     let guest = config.guest.clone().or_else(domain);
     let guest = guest.as_ref().map(read_guest).transpose()?;
     let logs = LogFolder::new(config.logs.as_deref())?;
-    let lists = load_lists(&config.lists)?;
+    let lists = KnownIssues::load(&config.lists)?;
     let wanted = config.machine.as_deref().or(state.stream.machine());
     let of_guest = guest.as_ref().and_then(|guest| guest.arch.as_deref());
     let asked = config.architecture.as_deref().or(of_guest);
@@ -200,7 +197,8 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
         ..Report::new(old, opened.reference(), Some(machine.clone()))
     };
     logs.keep();
-    Ok(Outcome::of(report.judged_by(Policy::default())))
+    let report = report.judged_by(Policy::default());
+    Ok(Outcome { report })
 }
 
 /// A state, and everything about the build that is to load it.

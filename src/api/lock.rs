@@ -1,12 +1,13 @@
 //! A lock for a freeze: this program, the lists and the device sets as they were, so that an outcome that
 //! changes is QEMU's doing.
 
-use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::history::Tester;
 
 /// Everything that tests and can be held, as it was when the lock was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,21 +21,6 @@ pub(crate) struct Lock {
     pub device_sets: String,
 }
 
-/// A part that differs from the lock, as it was and as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Changed {
-    what: &'static str,
-    then: String,
-    now: String,
-}
-
-impl fmt::Display for Changed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Changed { what, then, now } = self;
-        write!(f, "{what} ({then} then, {now} now)")
-    }
-}
-
 /// A lock that cannot be used, or that this run does not keep.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LockError {
@@ -45,26 +31,17 @@ pub(crate) enum LockError {
     #[error(
         "{} holds another state than this run has: {}; --ack REASON runs nonetheless",
         file.display(),
-        list(changed)
+        changed.join(", ")
     )]
-    Broken {
-        file: PathBuf,
-        changed: Vec<Changed>,
-    },
-}
-
-/// Returns the parts in one sentence.
-pub(crate) fn list(changed: &[Changed]) -> String {
-    let parts: Vec<String> = changed.iter().map(ToString::to_string).collect();
-    parts.join(", ")
+    Broken { file: PathBuf, changed: Vec<String> },
 }
 
 impl Lock {
-    /// Compares with the lock in a file, which is made where there is none.
+    /// Compares with the lock in a file, which is made where there is none, and names the parts that differ.
     ///
     /// # Errors
     /// The file cannot be used, or is no lock.
-    pub(crate) fn hold(&self, file: &Path) -> Result<Vec<Changed>, LockError> {
+    pub(crate) fn hold(&self, file: &Path) -> Result<Vec<String>, LockError> {
         let failed = |source| LockError::Io {
             file: file.to_owned(),
             source,
@@ -80,19 +57,17 @@ impl Lock {
             file: file.to_owned(),
             reason: error.message().to_owned(),
         })?;
-        let parts = [
-            ("the version of migcompat", then.migcompat, &self.migcompat),
-            ("the lists", then.lists, &self.lists),
-            ("the device sets", then.device_sets, &self.device_sets),
-        ];
-        let changed = parts.into_iter().filter(|(_, then, now)| then != *now);
-        Ok(changed
-            .map(|(what, then, now)| Changed {
-                what,
-                then,
-                now: now.clone(),
-            })
-            .collect())
+        Ok(self.tester().differences(&then.tester()))
+    }
+
+    /// Returns what is held of a tester: a lock may go from host to host.
+    fn tester(&self) -> Tester {
+        Tester {
+            tool: self.migcompat.clone(),
+            lists: self.lists.clone(),
+            device_sets: self.device_sets.clone(),
+            ..Tester::default()
+        }
     }
 
     fn make(&self, file: &Path) -> io::Result<()> {

@@ -21,10 +21,9 @@ impl LogFolder {
     /// It cannot be made, or nothing can be made in it.
     pub(crate) fn new(wanted: Option<&Path>) -> Result<LogFolder, Error> {
         let Some(folder) = wanted else {
-            let mut builder = tempfile::Builder::new();
             let prefix = format!("{SHOWN}logs-");
-            builder.prefix(&prefix);
-            let folder = TempFolder::of_run(&mut builder, &std::env::temp_dir());
+            let mut builder = tempfile::Builder::new();
+            let folder = TempFolder::of_run(builder.prefix(&prefix), &std::env::temp_dir());
             let folder = folder.map_err(Problem::NoTemporaryFolder)?;
             return Ok(LogFolder::Temporary(folder));
         };

@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::api::Outcome;
 use crate::api::error::{Error, Problem};
-use crate::api::lock;
 use crate::api::lock::{Lock, LockError};
-use crate::api::one_case;
+use crate::api::{Outcome, one_case};
 use crate::devices::shipped;
 use crate::history::{
     Access, Entry, Findings, History, HistoryError, Kind, MOST, Purpose, Row, Run, Sighting,
@@ -17,15 +15,13 @@ use crate::history::{
 use crate::model::Exclusion;
 use crate::owners::Owners;
 use crate::qemu::Fingerprints;
-use crate::report;
 use crate::report::baseline::{forget, hold_against};
 use crate::report::read::{Input, read};
 use crate::report::{
-    CaseTier, Gate, Notice, NoticeKind, Policy, Report, RunRecord, Sought, Tier, Tool,
+    self, CaseTier, Gate, Notice, NoticeKind, Policy, Report, RunRecord, Sought, Tier, Tool,
 };
 use crate::rules::code;
-use crate::rules::known_issues;
-use crate::rules::known_issues::KnownIssues;
+use crate::rules::known_issues::{self, KnownIssues};
 
 /// Earlier results that a run is held against, which breaks then count, and the people to tell of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,17 +62,13 @@ pub(crate) struct Means<'m> {
 
 /// Earlier results that were read before a run began.
 pub(crate) struct Recalled {
+    memory: Memory,
     baseline: Option<Input>,
     history: Option<(PathBuf, History)>,
-    lock: Option<PathBuf>,
-    acknowledged: Option<String>,
     owners: Option<Owners>,
     /// Notices that are known before the run ends.
     notices: Vec<Notice>,
-    gate: Gate,
-    purpose: Purpose,
     began: SystemTime,
-    command: Vec<String>,
     /// A hash of the device sets; empty until [`Recalled::hold`].
     sets: String,
 }
@@ -107,16 +99,12 @@ impl Recalled {
             Ok::<_, HistoryError>((file.clone(), history))
         });
         Ok(Recalled {
+            memory: memory.clone(),
             baseline,
             history: history.transpose()?,
-            lock: memory.lock.clone(),
-            acknowledged: memory.acknowledged.clone(),
             owners: Owners::read(memory.owners.as_deref(), memory.tree.as_deref())?,
             notices: Vec::new(),
-            gate: memory.gate,
-            purpose: memory.purpose,
             began: SystemTime::now(),
-            command: memory.command.clone(),
             sets: String::new(),
         })
     }
@@ -128,7 +116,7 @@ impl Recalled {
     /// The lock cannot be used, or the run differs from it and nobody acknowledges that.
     pub(crate) fn hold(&mut self, lists: &KnownIssues, sets: &[String]) -> Result<(), Error> {
         self.sets = sets_digest(sets);
-        let Some(file) = self.lock.take() else {
+        let Some(file) = self.memory.lock.take() else {
             return Ok(());
         };
         let lock = Lock {
@@ -137,11 +125,11 @@ impl Recalled {
             device_sets: self.sets.clone(),
         };
         let changed = lock.hold(&file)?;
-        match &self.acknowledged {
+        match &self.memory.acknowledged {
             _ if changed.is_empty() => {}
             None => return Err(LockError::Broken { file, changed }.into()),
             Some(reason) => {
-                let detail = format!("{}; acknowledged: {reason}", lock::list(&changed));
+                let detail = format!("{}; acknowledged: {reason}", changed.join(", "));
                 let subject = file.display().to_string();
                 self.notices
                     .push(NoticeKind::LockDiffers.about(subject, detail));
@@ -164,20 +152,24 @@ impl Recalled {
         mut means: Means<'_>,
     ) -> Outcome {
         // A run for one case looks at less.
-        let case = policy
-            .case
-            .iter()
-            .map(|case| format!("case {}", case.as_str()));
+        let case = policy.case.iter().map(|case| format!("case {case}"));
         means.sought.among.extend(case);
         leave_out(&mut report, &policy);
         if let Some(lists) = means.lists {
             let notices = known_issues::review(lists, &report, &means.sought);
             report.notices.extend(notices);
+            let (old_hash, new_hash) = means.builds.map(Fingerprints::wait).unwrap_or_default();
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
             report.run = Some(RunRecord {
+                started: humantime::format_rfc3339_millis(self.began).to_string(),
+                host: host.trim().to_owned(),
+                lists: lists.digest(),
+                device_sets: self.sets,
+                old_hash,
+                new_hash,
                 sought: Some(means.sought.clone()),
-                command: self.command,
+                command: self.memory.command,
                 elapsed_ms: milliseconds(self.began),
-                ..record(self.began, lists, self.sets, means.builds)
             });
         }
         forget(&mut report);
@@ -191,17 +183,11 @@ impl Recalled {
         }
         report.notices.extend(self.notices);
         report.notices.extend(one_case::missing(&report, &policy));
-        for case in &mut report.cases {
-            (case.memory, case.tier) = (None, None);
-        }
-        for finding in &mut report.findings {
-            finding.memory = None;
-        }
         if let Some((file, mut history)) = self.history
             && let Err(error) = remember(
                 &mut report,
                 &mut history,
-                (self.began, self.purpose, &means.sought),
+                (self.began, self.memory.purpose, &means.sought),
                 self.baseline.as_ref().map(|input| &input.report),
             )
         {
@@ -209,24 +195,18 @@ impl Recalled {
             let notice = NoticeKind::HistoryFailed.about(subject, error);
             report.notices.push(notice);
         }
-        tell(&mut report, self.owners.as_ref(), self.gate);
+        tell(&mut report, self.owners.as_ref(), self.memory.gate);
         code::attach(&mut report);
-        Outcome::of(report.judged_by(Policy {
-            gate: self.gate,
+        let report = report.judged_by(Policy {
+            gate: self.memory.gate,
             ..policy
-        }))
+        });
+        Outcome { report }
     }
 }
 
-/// Says who owns what. A shard's report may have said so before.
+/// Says who owns what.
 fn tell(report: &mut Report, owners: Option<&Owners>, gate: Gate) {
-    report.owners.clear();
-    let findings = report
-        .findings
-        .iter_mut()
-        .map(|finding| &mut finding.owners);
-    let cases = report.cases.iter_mut().map(|case| &mut case.owners);
-    findings.chain(cases).for_each(Vec::clear);
     let Some(owners) = owners else {
         return;
     };
@@ -355,28 +335,6 @@ fn sets_digest(sets: &[String]) -> String {
     let own = sets.iter().map(Path::new);
     let own: Vec<&Path> = own.filter(|file| file.is_file()).collect();
     shipped::digest(&own)
-}
-
-/// Says when the run began and by what it tests.
-fn record(
-    began: SystemTime,
-    lists: &KnownIssues,
-    device_sets: String,
-    builds: Option<Fingerprints>,
-) -> RunRecord {
-    let (old_hash, new_hash) = builds.map(Fingerprints::wait).unwrap_or_default();
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    RunRecord {
-        started: humantime::format_rfc3339_millis(began).to_string(),
-        host: host.trim().to_owned(),
-        lists: lists.digest(),
-        device_sets,
-        old_hash,
-        new_hash,
-        sought: None,
-        command: Vec::new(),
-        elapsed_ms: None,
-    }
 }
 
 /// Returns the time since the run began; nothing where the clock was set back meanwhile.

@@ -9,8 +9,7 @@ use crate::model::Direction;
 use crate::report::map::{Map, MapPair};
 use crate::report::read::{Input, read, read_map};
 use crate::report::{Report, Sought};
-use crate::sweep::merge;
-use crate::sweep::merge::{MergeError, Missing};
+use crate::sweep::merge::{self, MergeError, Missing};
 
 /// Joins the reports of the shards of one sweep into what the whole run would have reported.
 ///

@@ -34,6 +34,7 @@ mod driven;
 pub(crate) mod dumps;
 mod error;
 mod firmware;
+mod found;
 pub(crate) mod history;
 mod host_cpu;
 mod inquiry;
@@ -55,15 +56,13 @@ mod static_check;
 mod sweep;
 mod unknown_name;
 
-use std::path::PathBuf;
-
 use nix::sys::resource::{Resource, getrlimit};
 
 pub use bisect::{BisectConfig, Candidates, RevisionRange, bisect};
 pub use check::check;
 pub use config::{
-    Builds, CheckConfig, Doubts, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines,
-    MergeConfig, SecondPass, SideArgs, StaticConfig, SweepConfig, WorkloadKind,
+    Builds, CheckConfig, Doubts, GuestDescription, Guests, Judging, LiveConfig, Loops, MergeConfig,
+    SecondPass, SideArgs, StaticConfig, SweepConfig, WorkloadKind,
 };
 pub use error::{Error, Reason};
 pub use live::live;
@@ -84,10 +83,10 @@ pub use crate::model::{Accelerator, AcceleratorPreference, BadAccelerator};
 pub use crate::model::{BadCaseName, CaseName};
 pub use crate::model::{Barrier, Confine, ConfinedBuild};
 pub use crate::qemu::{CacheConfig, Damage, FetchEvent, FetchStep};
+pub use crate::sweep::selection::MachineSelection as Machines;
 pub use crate::sweep::shard::{BadShard, Shard};
 
 use crate::report::Report;
-use crate::rules::known_issues::KnownIssues;
 use error::Problem;
 
 /// The answer to a question.
@@ -98,23 +97,12 @@ pub struct Outcome {
     pub report: Report,
 }
 
-impl Outcome {
-    fn of(report: Report) -> Outcome {
-        Outcome { report }
-    }
-}
-
 /// Refuses to block a runtime that is already running.
 fn outside_runtime() -> Result<(), Error> {
     match tokio::runtime::Handle::try_current() {
         Ok(_) => Err(Problem::InsideRuntime.into()),
         Err(_) => Ok(()),
     }
-}
-
-/// The shipped lists, and those of the folders.
-fn load_lists(folders: &[PathBuf]) -> Result<KnownIssues, Error> {
-    Ok(KnownIssues::load(folders)?)
 }
 
 /// Files that this process has open besides those of its jobs.

@@ -22,15 +22,26 @@ pub(crate) fn connect(
         return (Network::Hub, None);
     }
     let builds = [&config.old.build, &config.new.build];
-    match host_network(builds, transport, best) {
-        Ok(network) => {
-            for endpoint in [&mut config.old, &mut config.new] {
-                endpoint.build = endpoint.build.clone().with_own_network();
-            }
-            (network, None)
+    let (network, notice) = best_of(builds, transport, best, &config.machine);
+    if notice.is_none() {
+        for endpoint in [&mut config.old, &mut config.new] {
+            endpoint.build = endpoint.build.clone().with_own_network();
         }
+    }
+    (network, notice)
+}
+
+/// Finds the first of some networks that both builds can have; a notice about the subject says why there is none.
+pub(crate) fn best_of(
+    builds: [&Build; 2],
+    transport: Transport,
+    best: &[Network],
+    subject: &str,
+) -> (Network, Option<Notice>) {
+    match host_network(builds, transport, best) {
+        Ok(network) => (network, None),
         Err(why) => {
-            let notice = NoticeKind::OffloadNotNegotiated.about(&*config.machine, why);
+            let notice = NoticeKind::OffloadNotNegotiated.about(subject, why);
             (Network::Hub, Some(notice))
         }
     }
@@ -38,7 +49,7 @@ pub(crate) fn connect(
 
 /// A network of the host's cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NoNetwork {
+enum NoNetwork {
     #[error("with the transport tcp both builds share the host's network")]
     Shared,
     #[error("no interface can be made in a network namespace of a build's own: {0}")]
@@ -48,7 +59,7 @@ pub(crate) enum NoNetwork {
 }
 
 /// Returns the best network that both builds can have in a namespace of their own.
-pub(crate) fn host_network(
+fn host_network(
     builds: [&Build; 2],
     transport: Transport,
     best: &[Network],

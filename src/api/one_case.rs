@@ -30,7 +30,11 @@ pub(crate) fn look_up<'p>(
     policy: &Policy,
     pairs: impl IntoIterator<Item = &'p Pair>,
 ) {
-    let Some(case) = policy.case.as_ref().filter(|case| !has(report, case)) else {
+    let Some(case) = policy
+        .case
+        .as_ref()
+        .filter(|case| report.case(case.as_str()).is_none())
+    else {
         return;
     };
     let is_set = DeviceSet::all().iter().any(|set| is_of_set(case, set));
@@ -40,15 +44,13 @@ pub(crate) fn look_up<'p>(
     }
 }
 
-fn has(report: &Report, case: &CaseName) -> bool {
-    report.cases.iter().any(|known| known.id == case.as_str())
-}
-
 /// Returns a notice if a report has nothing of the case that is to decide, and does not say so yet.
 pub(crate) fn missing(report: &Report, policy: &Policy) -> Option<Notice> {
     let case = policy.case.as_ref()?;
     let mut notices = report.notices.iter();
-    if has(report, case) || notices.any(|notice| notice.kind == NoticeKind::CaseMissing) {
+    if report.case(case.as_str()).is_some()
+        || notices.any(|notice| notice.kind == NoticeKind::CaseMissing)
+    {
         return None;
     }
     let known: Vec<&str> = report.cases.iter().map(|known| &*known.id).collect();
@@ -63,7 +65,7 @@ pub(crate) fn missing(report: &Report, policy: &Policy) -> Option<Notice> {
 /// revisions would take wrong usage for a break.
 pub(crate) fn error(case: Option<&CaseName>, error: Error) -> Error {
     match error {
-        Error::Usage(reason) if case.is_some() && reason.is_missing_build() => {
+        Error::Usage(reason) if case.is_some() && reason.0.is_missing_build() => {
             Error::Untestable(reason)
         }
         error => error,

@@ -5,23 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::api::config::{Builds, GuestDescription, Guests, WorkloadKind};
-use crate::api::confinement;
+use crate::api::dumps::{Dumps, endpoints};
 use crate::api::error::{Error, Problem};
-use crate::api::jobs;
-use crate::api::names;
-use crate::api::one_case;
 use crate::api::progress::{Event, Progress};
+use crate::api::{confinement, jobs, names, one_case};
 use crate::devices::DeviceSet;
 use crate::guest::{GuestSpec, Idle, confine};
 use crate::migration::checks::state::Names;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part};
-use crate::migration::endpoint::vm::{Endpoint, RoleArgs};
+use crate::migration::endpoint::vm::RoleArgs;
 use crate::migration::timeouts::Timeouts;
 use crate::model::{CaseName, Direction};
-use crate::qemu;
-use crate::qemu::machine::{Machines, ProfileCpu};
-use crate::qemu::{Means, Pair, QemuError, machine};
-use crate::vmstate::dump::Dump;
+use crate::qemu::machine::{self, Machines, ProfileCpu};
+use crate::qemu::{self, Means, Pair, QemuError};
 use crate::workload::linux::memory_mib;
 
 /// The set of a run that asks for none.
@@ -132,16 +128,12 @@ impl Opened {
     pub(crate) fn config(
         &self,
         guests: &Guests,
-        dumps: Option<&(Arc<Dump>, Arc<Dump>)>,
+        dumps: Option<&Dumps>,
         names: Names,
         logs: &Path,
     ) -> MigrationConfig {
         let Opened { pair, machine, .. } = self;
-        let (mut old, mut new) = Endpoint::both(pair);
-        if let Some((of_old, of_new)) = dumps {
-            old.dump = Some(Arc::clone(of_old));
-            new.dump = Some(Arc::clone(of_new));
-        }
+        let (mut old, mut new) = endpoints(pair, dumps);
         if self.machines.are_paired() {
             old.machine = Some(self.machines.old.clone());
             new.machine = Some(self.machines.new.clone());

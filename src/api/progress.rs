@@ -1,6 +1,6 @@
 //! Progress as typed events.
 
-use crate::migration::config::Step;
+pub use crate::migration::batch::Event as CaseEvent;
 use crate::model::BuildRef;
 use crate::qemu::FetchEvent;
 use crate::report::bisection::{Bisection, Candidate, Place, Step as BisectionStep};
@@ -89,18 +89,6 @@ pub enum Event<'e> {
         /// Its cases.
         cases: &'e [Case],
     },
-}
-
-/// Something that happens to a case.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub enum CaseEvent<'e> {
-    /// It began.
-    Began,
-    /// It does something else from now on.
-    Step(Step),
-    /// It is over.
-    Ended(&'e Case),
 }
 
 /// A reader of events. It is called from several threads at once, and the work waits for it.

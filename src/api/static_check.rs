@@ -1,17 +1,16 @@
 //! Two dumps compared.
 
 use crate::api::config::StaticConfig;
-use crate::api::dumps::{DumpRequest, obtain};
+use crate::api::dumps::obtain;
 use crate::api::error::{Error, Problem};
 use crate::api::memory::{Means, Recalled};
 use crate::api::progress::{Event, Progress};
-use crate::api::{Outcome, load_lists, outside_runtime};
+use crate::api::{Outcome, outside_runtime};
 use crate::compare::dump::compare::compare;
-use crate::report::Sought;
-use crate::report::{Gate, Report};
+use crate::report::{Gate, Report, Sought};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
-use crate::rules::known_issues::Scope;
+use crate::rules::known_issues::{KnownIssues, Scope};
 
 /// Compares the vmstate dumps of two builds by what goes over the wire. No guest is started; a build is
 /// asked for its dump, a file is read.
@@ -46,18 +45,11 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
     }
     let mut recalled = Recalled::read(&config.memory)?;
     let policy = config.judging.policy.clone();
-    let request = DumpRequest {
-        old: &config.builds.old,
-        new: &config.builds.new,
-        machine: config.machine.as_deref(),
-        architecture: config.builds.architecture.as_deref(),
-        cache: config.builds.cache.clone(),
-        confine: config.builds.confine,
-        watcher: &|event| progress.event(Event::Fetch(event)),
-    };
-    let lists = load_lists(&config.judging.lists)?;
+    let lists = KnownIssues::load(&config.judging.lists)?;
     recalled.hold(&lists, &[])?;
-    let pair = obtain(&request)?;
+    let pair = obtain(&config.builds, config.machine.as_deref(), &|event| {
+        progress.event(Event::Fetch(event));
+    })?;
     let notices = pair.notices();
     let label = pair.label();
     let (old, old_dump) = pair.old;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::bisect::revisions::git;
+use crate::bisect::revisions::{git, short};
 
 /// Branches that work leaves, the likeliest first: QEMU's own, as a remote has them or as they are kept here.
 const BRANCHES: [&str; 5] = [
@@ -14,8 +14,6 @@ const BRANCHES: [&str; 5] = [
 ];
 /// The tags of releases.
 const RELEASES: &str = "v[0-9]*";
-/// Digits of a commit by which people know it.
-const SHORT: usize = 12;
 
 /// The commit that the work began from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +51,7 @@ impl Base {
 
     /// Returns its hash as people write it.
     pub(crate) fn short(&self) -> &str {
-        self.commit.get(..SHORT).unwrap_or(&self.commit)
+        short(&self.commit)
     }
 
     /// Returns the worktrees of the repository that it is checked out in.

@@ -36,7 +36,7 @@ pub(crate) struct Revision {
 
 impl Revision {
     pub(crate) fn short(&self) -> &str {
-        self.hash.get(..SHORT).unwrap_or(&self.hash)
+        short(&self.hash)
     }
 }
 
@@ -102,16 +102,16 @@ impl Revisions {
             return Err(bad_range());
         }
         let bad = if bad.is_empty() { "HEAD" } else { bad };
+        let no_revision = |name: &str, words| RevisionError::NoRevision {
+            repository: repository.to_owned(),
+            name: name.to_owned(),
+            words,
+        };
         let resolved = |name: &str| -> Result<String, RevisionError> {
             let commit = format!("{name}^{{commit}}");
             let args = ["rev-parse", "--verify", "--end-of-options", &commit];
-            let told = git(repository, &args)?;
-            told.map(|text| text.trim().to_owned())
-                .map_err(|words| RevisionError::NoRevision {
-                    repository: repository.to_owned(),
-                    name: name.to_owned(),
-                    words,
-                })
+            let told = git(repository, &args)?.map_err(|words| no_revision(name, words));
+            Ok(told?.trim().to_owned())
         };
         let (from, to) = (resolved(good)?, resolved(bad)?);
         forget_dead_worktrees(repository)?;
@@ -126,11 +126,7 @@ impl Revisions {
         let mut revisions = Vec::new();
         for listed in [["-1", &from], ["--first-parent", &between]] {
             let args = [&["log", "--reverse", "--format=%H %s"][..], &listed].concat();
-            let lines = git(repository, &args)?.map_err(|words| RevisionError::NoRevision {
-                repository: repository.to_owned(),
-                name: range.to_owned(),
-                words,
-            })?;
+            let lines = git(repository, &args)?.map_err(|words| no_revision(range, words))?;
             revisions.extend(lines.lines().map(|line| {
                 let (hash, subject) = line.split_once(' ').unwrap_or((line, ""));
                 Revision {
@@ -185,13 +181,17 @@ impl Revisions {
     }
 }
 
+/// Returns a revision as people write it.
+pub(super) fn short(hash: &str) -> &str {
+    hash.get(..SHORT).unwrap_or(hash)
+}
+
 /// Returns the end of what a build printed, for a sentence.
 fn last_lines(printed: &str) -> String {
-    let lines: Vec<&str> = printed.lines().rev().take(3).collect();
-    let lines: Vec<&str> = lines.into_iter().rev().collect();
-    match lines.is_empty() {
-        true => String::new(),
-        false => format!(": {}", lines.join(" / ")),
+    let lines: Vec<&str> = printed.lines().collect();
+    match &lines[lines.len().saturating_sub(3)..] {
+        [] => String::new(),
+        last => format!(": {}", last.join(" / ")),
     }
 }
 
@@ -207,32 +207,26 @@ struct Worktree {
 
 impl Worktree {
     fn add(repository: &Path, hash: &str, parent: &Path) -> Result<Worktree, BuildError> {
-        let mut builder = tempfile::Builder::new();
-        let prefix = prefix();
-        builder.prefix(&prefix);
-        let folder = TempFolder::of_run(&mut builder, parent)?;
+        let folder = TempFolder::of_run(tempfile::Builder::new().prefix(&prefix()), parent)?;
         let name = folder.path().file_name().unwrap_or_default();
         // git has an entry of the last name of the path, which nobody else has.
         let name = name.to_string_lossy().replace(OWN, "migcompat-");
         let path = folder.path().join(&name);
-        let shared = match git(repository, &["rev-parse", "--git-common-dir"]) {
-            Ok(Ok(shared)) => repository.join(shared.trim_end_matches('\n')),
-            Ok(Err(words)) => return Err(BuildError::NoWorktree(words)),
-            Err(error) => return Err(BuildError::NoWorktree(error.to_string())),
+        let run = |args: &[&str]| {
+            let ran = git(repository, args).map_err(|error| error.to_string());
+            ran.and_then(|ran| ran).map_err(BuildError::NoWorktree)
         };
+        let shared = run(&["rev-parse", "--git-common-dir"])?;
+        let shared = repository.join(shared.trim_end_matches('\n'));
         let entry = TempFolder::of_other(shared.join("worktrees").join(name));
         let place = path.display().to_string();
-        let added = git(repository, &["worktree", "add", "--detach", &place, hash]);
-        match added {
-            Ok(Ok(_)) => Ok(Worktree {
-                repository: repository.to_owned(),
-                path,
-                _folder: folder,
-                _entry: entry,
-            }),
-            Ok(Err(words)) => Err(BuildError::NoWorktree(words)),
-            Err(error) => Err(BuildError::NoWorktree(error.to_string())),
-        }
+        run(&["worktree", "add", "--detach", &place, hash])?;
+        Ok(Worktree {
+            repository: repository.to_owned(),
+            path,
+            _folder: folder,
+            _entry: entry,
+        })
     }
 }
 

@@ -16,18 +16,8 @@ pub(crate) struct Search {
 pub(crate) enum State {
     /// This build is to be tried next.
     Try(usize),
-    /// An end could not be tested.
-    EndUntested(usize),
-    /// Both ends are the same.
-    Unchanged(Judgement),
-    /// The build at `first` is unlike the one at `before`, and every other one between them could not be
-    /// tested.
-    Changed {
-        before: usize,
-        first: usize,
-        /// The judgement from there on.
-        to: Judgement,
-    },
+    /// There is nothing more to try.
+    Done(Conclusion),
 }
 
 impl Search {
@@ -77,7 +67,9 @@ impl Search {
         for end in [0, last] {
             match self.known.get(&end) {
                 None => return State::Try(end),
-                Some(Judgement::Untested) => return State::EndUntested(end),
+                Some(Judgement::Untested) => {
+                    return State::Done(Conclusion::Untested { build: end });
+                }
                 Some(Judgement::Passes | Judgement::Fails) => {}
             }
         }
@@ -85,18 +77,17 @@ impl Search {
             return State::Try(0);
         };
         if begin == end {
-            return State::Unchanged(begin);
+            return State::Done(Conclusion::Unchanged { judgement: begin });
         }
         let (before, first) = self.bounds();
         let middle = before + (first - before) / 2;
         let untried = (before + 1..first).filter(|at| !self.known.contains_key(at));
         match untried.min_by_key(|at| at.abs_diff(middle)) {
             Some(at) => State::Try(at),
-            None => State::Changed {
-                before,
-                first,
-                to: end,
-            },
+            None => State::Done(match end {
+                Judgement::Passes => Conclusion::Mended { before, first },
+                Judgement::Fails | Judgement::Untested => Conclusion::Broke { before, first },
+            }),
         }
     }
 }
@@ -104,16 +95,16 @@ impl Search {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Conclusion::{Broke, Mended, Unchanged};
     use Judgement::{Fails, Passes, Untested};
-    use State::{Changed, EndUntested, Try, Unchanged};
 
     /// Searches builds of which each is known, and returns the end and the number of tries.
-    fn searched(builds: &[Judgement]) -> (State, usize) {
+    fn searched(builds: &[Judgement]) -> (Conclusion, usize) {
         let mut search = Search::new(builds.len());
         for tries in 0.. {
             match search.state() {
-                Try(at) => search.record(at, builds[at]),
-                end => return (end, tries),
+                State::Try(at) => search.record(at, builds[at]),
+                State::Done(end) => return (end, tries),
             }
         }
         unreachable!("it ends")
@@ -128,10 +119,10 @@ mod tests {
                         .map(|at| if at < first { begin } else { end })
                         .collect();
                     let (found, tries) = searched(&builds);
-                    let wanted = Changed {
-                        before: first - 1,
-                        first,
-                        to: end,
+                    let before = first - 1;
+                    let wanted = match end {
+                        Passes => Mended { before, first },
+                        _ => Broke { before, first },
                     };
                     assert_eq!(found, wanted, "{of} {first}");
                     let most = 2 + (usize::BITS - of.leading_zeros()) as usize;
@@ -149,21 +140,18 @@ mod tests {
             (vec![Passes, Passes, Fails, Untested, Untested, Fails], 1, 2),
         ] {
             let (found, _) = searched(&builds);
-            let wanted = Changed {
-                before,
-                first,
-                to: Fails,
-            };
-            assert_eq!(found, wanted, "{builds:?}");
+            assert_eq!(found, Broke { before, first }, "{builds:?}");
         }
     }
 
     #[test]
     fn the_ends_are_tried_first_and_decide_whether_there_is_anything_to_find() {
-        assert_eq!(searched(&[Untested, Passes, Fails]), (EndUntested(0), 1));
-        assert_eq!(searched(&[Passes, Fails, Untested]), (EndUntested(2), 2));
-        assert_eq!(searched(&[Passes, Fails, Passes]), (Unchanged(Passes), 2));
-        assert_eq!(searched(&[Fails, Passes, Fails]), (Unchanged(Fails), 2));
-        assert_eq!(searched(&[Passes]), (Unchanged(Passes), 1));
+        let untested = |build| Conclusion::Untested { build };
+        let unchanged = |judgement| Unchanged { judgement };
+        assert_eq!(searched(&[Untested, Passes, Fails]), (untested(0), 1));
+        assert_eq!(searched(&[Passes, Fails, Untested]), (untested(2), 2));
+        assert_eq!(searched(&[Passes, Fails, Passes]), (unchanged(Passes), 2));
+        assert_eq!(searched(&[Fails, Passes, Fails]), (unchanged(Fails), 2));
+        assert_eq!(searched(&[Passes]), (unchanged(Passes), 1));
     }
 }

@@ -1,17 +1,16 @@
 //! `migcompat bisect`: the first build with which a case breaks, or is mended.
 
 use crate::api;
-use crate::api::BisectConfig;
 use crate::cli::args::BisectArgs;
 use crate::cli::events::EventLog;
 use crate::cli::interruption::Interruptible;
 use crate::cli::output::{Answer, Outputs};
 use crate::cli::progress::Display;
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, config};
 
 pub(crate) fn run(args: &BisectArgs) -> Result<Exit, Failure> {
     let outputs = Outputs::of_search(args)?;
-    let config = BisectConfig::try_from(args)?;
+    let config = config::bisect(args)?;
     let events = EventLog::new(args.events.as_deref(), outputs.have_stdout())?;
     let display = Display::new(args.quiet);
     let run = Interruptible::begin(outputs, events);

@@ -5,13 +5,12 @@ use indicatif::HumanBytes;
 
 use crate::cli::args::{BuildsArgs, BuildsCommand, Workload};
 use crate::cli::progress::Display;
-use crate::cli::{Exit, Failure, target};
-use crate::qemu;
-use crate::qemu::{BuildArg, Cache, QemuError};
+use crate::cli::{Exit, Failure, config, target};
+use crate::qemu::{self, BuildArg, Cache, QemuError};
 use crate::workload::linux;
 
 pub(crate) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {
-    let cache = Cache::new(&args.cache).map_err(QemuError::from)?;
+    let cache = Cache::new(config::cache(&args.cache)).map_err(QemuError::from)?;
     match &args.command {
         BuildsCommand::List => list(&cache),
         BuildsCommand::Fetch {

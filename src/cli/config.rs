@@ -24,263 +24,221 @@ use crate::model::Exclusion;
 use crate::qemu::{CacheConfig, LAST_RELEASE};
 use crate::report::{Gate, LevelOverride, LevelOverrides, Policy};
 
-impl TryFrom<&StaticArgs> for StaticConfig {
-    type Error = Failure;
-
-    fn try_from(args: &StaticArgs) -> Result<StaticConfig, Failure> {
-        Ok(StaticConfig {
-            builds: Builds::try_from(&args.pair)?,
-            machine: args.pair.build.machine.clone(),
-            judging: judging(&args.judge),
-            memory: Memory::from(&args.memory),
-        })
-    }
+pub(crate) fn static_check(args: &StaticArgs) -> Result<StaticConfig, Failure> {
+    Ok(StaticConfig {
+        builds: builds(&args.pair)?,
+        machine: args.pair.build.machine.clone(),
+        judging: judging(&args.judge),
+        memory: memory(&args.memory),
+    })
 }
 
-impl TryFrom<&LiveArgs> for LiveConfig {
-    type Error = Failure;
-
-    fn try_from(args: &LiveArgs) -> Result<LiveConfig, Failure> {
-        Ok(LiveConfig {
-            builds: Builds::try_from(&args.pair)?,
-            machine: args.pair.build.machine.clone(),
-            guests: guests(&args.migration, Some(&args.loops))?,
-            lists: args.lists.clone(),
-            case: args.case.case.clone(),
-            exclude: exclusions(&args.exclude)?,
-            memory: Memory::from(&args.memory),
-        })
-    }
+pub(crate) fn live(args: &LiveArgs) -> Result<LiveConfig, Failure> {
+    Ok(LiveConfig {
+        builds: builds(&args.pair)?,
+        machine: args.pair.build.machine.clone(),
+        guests: guests(&args.migration, Some(&args.loops))?,
+        lists: args.lists.clone(),
+        case: args.case.case.clone(),
+        exclude: exclusions(&args.exclude)?,
+        memory: memory(&args.memory),
+    })
 }
 
-impl TryFrom<&CheckBuildsArgs> for CheckConfig {
-    type Error = Failure;
-
-    fn try_from(args: &CheckBuildsArgs) -> Result<CheckConfig, Failure> {
-        Ok(CheckConfig {
-            builds: Builds::try_from(&args.pair)?,
-            machine: args.pair.build.machine.clone(),
-            guests: guests(&args.migration, Some(&args.loops))?,
-            doubts: Doubts::All,
-            judging: judging_cases(&args.judge, &args.coverage, &args.exclude)?,
-            case: args.case.case.clone(),
-            memory: Memory::from(&args.memory),
-        })
-    }
+pub(crate) fn check(args: &CheckBuildsArgs) -> Result<CheckConfig, Failure> {
+    Ok(CheckConfig {
+        builds: builds(&args.pair)?,
+        machine: args.pair.build.machine.clone(),
+        guests: guests(&args.migration, Some(&args.loops))?,
+        doubts: Doubts::All,
+        judging: judging_cases(&args.judge, &args.coverage, &args.exclude)?,
+        case: args.case.case.clone(),
+        memory: memory(&args.memory),
+    })
 }
 
-impl TryFrom<&LoadArgs> for LoadConfig {
-    type Error = Failure;
-
-    fn try_from(args: &LoadArgs) -> Result<LoadConfig, Failure> {
-        Ok(LoadConfig {
-            offset: args.offset,
-            snapshot: args.snapshot.clone(),
-            architecture: args.of.arch.clone(),
-            cache: CacheConfig::from(&args.of.cache),
-            confine: args.of.confine.confine,
-            machine: args.of.machine.clone(),
-            guest: args.guest.as_deref().map(guest_file).transpose()?,
-            args: words("--arg", &args.arg)?,
-            accelerators: args.accel.accel.clone(),
-            retries: args.retries,
-            timeout: Duration::from_secs(args.timeout),
-            logs: args.keep_logs.clone(),
-            lists: args.lists.clone(),
-            ..LoadConfig::new(&args.state, &args.build)
-        })
-    }
+pub(crate) fn load(args: &LoadArgs) -> Result<LoadConfig, Failure> {
+    Ok(LoadConfig {
+        offset: args.offset,
+        snapshot: args.snapshot.clone(),
+        architecture: args.of.arch.clone(),
+        cache: cache(&args.of.cache),
+        confine: args.of.confine.confine,
+        machine: args.of.machine.clone(),
+        guest: args.guest.as_deref().map(guest_file).transpose()?,
+        args: words("--arg", &args.arg)?,
+        accelerators: args.accel.accel.clone(),
+        retries: args.retries,
+        timeout: Duration::from_secs(args.timeout),
+        logs: args.keep_logs.clone(),
+        lists: args.lists.clone(),
+        ..LoadConfig::new(&args.state, &args.build)
+    })
 }
 
-impl TryFrom<&SweepArgs> for SweepConfig {
-    type Error = Failure;
-
-    fn try_from(args: &SweepArgs) -> Result<SweepConfig, Failure> {
-        Ok(SweepConfig {
-            builds: Builds {
-                old: args.old.clone(),
-                new: args.new.clone(),
-                architecture: None,
-                cache: CacheConfig::from(&args.work.cache),
-                confine: args.work.confine.confine,
-                directions: args.direction.list().to_vec(),
-            },
-            machines: Machines {
-                names: args.machine.clone(),
-                architectures: args.arch.clone(),
-                all_machines: args.all_machines,
-                all_architectures: args.all_arches,
-            },
-            only: args.only.clone(),
-            one_by_one: args.one_by_one,
-            second: second_passes(args),
-            accelerators: args.accel.accel.clone(),
-            shard: args.shard,
-            judging: judging_cases(&args.judge, &args.coverage, &args.exclude)?,
-            jobs: args.work.jobs.map(usize::from),
-            timeout: Duration::from_secs(args.work.timeout),
-            logs: args.work.keep_logs.clone(),
-            case: args.case.case.clone(),
-            memory: Memory::from(&args.memory),
-        })
-    }
-}
-
-impl TryFrom<&MapArgs> for MapConfig {
-    type Error = Failure;
-
-    fn try_from(args: &MapArgs) -> Result<MapConfig, Failure> {
-        let mut judging = judging(&args.judge);
-        judging.policy.exclude = exclusions(&args.exclude)?;
-        Ok(MapConfig {
-            all_pairs: args.all_pairs,
-            directions: args.direction.list().to_vec(),
-            cache: CacheConfig::from(&args.work.cache),
-            confine: args.work.confine.confine,
-            machines: Machines {
-                names: args.machine.clone(),
-                architectures: args.arch.clone(),
-                ..Machines::default()
-            },
-            only: args.only.clone(),
-            accelerators: args.accel.accel.clone(),
-            shard: args.shard,
-            judging,
-            jobs: args.work.jobs.map(usize::from),
-            timeout: Duration::from_secs(args.work.timeout),
-            logs: args.work.keep_logs.clone(),
-            memory: Memory::from(&args.memory),
-            ..MapConfig::new(&args.builds)
-        })
-    }
-}
-
-impl From<&MergeArgs> for MergeConfig {
-    fn from(args: &MergeArgs) -> MergeConfig {
-        MergeConfig {
-            reports: args.reports.clone(),
-            partial: args.partial,
-            required_coverage: args.coverage.min_coverage.unwrap_or_default(),
-            memory: Memory::from(&args.memory),
-        }
-    }
-}
-
-impl From<&MemoryArgs> for Memory {
-    fn from(args: &MemoryArgs) -> Memory {
-        let command = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
-        Memory {
-            command: command.collect(),
-            baseline: args.baseline.clone(),
-            history: args.history.clone(),
-            lock: args.lock.clone(),
-            acknowledged: args.ack.clone(),
-            gate: match args.gate {
-                GateArg::All => Gate::All,
-                GateArg::New => Gate::New,
-                GateArg::Regression => Gate::Regression,
-                GateArg::Tier => Gate::Tier,
-            },
-            tiers: TierRules::from(&args.tiers),
-            owners: args.owners.clone(),
-            tree: args.tree.clone(),
-            ..Memory::default()
-        }
-    }
-}
-
-impl From<&SelfTestArgs> for SelfTestConfig {
-    fn from(args: &SelfTestArgs) -> SelfTestConfig {
-        let mut config = SelfTestConfig::default();
-        config.build.clone_from(&args.build_arg);
-        config.machine.clone_from(&args.build.machine);
-        config.architecture.clone_from(&args.build.arch);
-        config.cache = CacheConfig::from(&args.build.cache);
-        config.confine = args.build.confine.confine;
-        config.accelerators.clone_from(&args.accel.accel);
-        config
-    }
-}
-
-impl From<&CacheArgs> for CacheConfig {
-    fn from(args: &CacheArgs) -> CacheConfig {
-        CacheConfig {
-            folder: args.cache.clone(),
-            offline: args.offline,
-        }
-    }
-}
-
-impl From<&TierArgs> for TierRules {
-    fn from(args: &TierArgs) -> TierRules {
-        TierRules {
-            passes: args.tier_passes,
-            days: args.tier_days,
-            failures: args.tier_failures,
-            hours: args.tier_hours,
-        }
-    }
-}
-
-impl TryFrom<&PairArgs> for Builds {
-    type Error = Failure;
-
-    fn try_from(args: &PairArgs) -> Result<Builds, Failure> {
-        let (old, new) = match (&args.old, &args.new, &args.against) {
-            (Some(old), Some(new), _) | (Some(new), None, Some(old)) => (old.clone(), new.clone()),
-            (Some(only), None, None) => {
-                return Err(Failure::usage(anyhow!(
-                    "{only:?} is one BUILD, and two are compared: name OLD and NEW, or NEW and --against {LAST_RELEASE}"
-                )));
-            }
-            (None, _, against) => {
-                let old = against.clone();
-                let old = old.unwrap_or_else(|| LAST_RELEASE.to_owned());
-                (old, here::build()?)
-            }
-        };
-        Ok(Builds {
-            old,
-            new,
-            architecture: args.build.arch.clone(),
-            cache: CacheConfig::from(&args.build.cache),
-            confine: args.build.confine.confine,
-            directions: args.direction.list().to_vec(),
-        })
-    }
-}
-
-impl TryFrom<&BisectArgs> for BisectConfig {
-    type Error = Failure;
-
-    fn try_from(args: &BisectArgs) -> Result<BisectConfig, Failure> {
-        let candidates = match (&args.build_command, args.builds.as_slice()) {
-            (None, builds) => Candidates::Builds(builds.to_vec()),
-            (Some(command), [range]) => Candidates::Revisions(RevisionRange {
-                program: args.program.clone(),
-                worktrees: args.worktrees.clone(),
-                ..RevisionRange::new(&args.repository, range, command)
-            }),
-            (Some(_), several) => {
-                let several = several.join(" ");
-                return Err(Failure::usage(anyhow!(
-                    "--build-command builds the revisions of one range, GOOD..BAD, and not {several}"
-                )));
-            }
-        };
-        Ok(BisectConfig {
+pub(crate) fn sweep(args: &SweepArgs) -> Result<SweepConfig, Failure> {
+    Ok(SweepConfig {
+        builds: Builds {
             old: args.old.clone(),
-            machine: args.build.machine.clone(),
-            architecture: args.build.arch.clone(),
-            cache: CacheConfig::from(&args.build.cache),
-            confine: args.build.confine.confine,
-            guests: guests(&args.migration, None)?,
-            judging: judging(&args.judge),
-            history: args.history.clone(),
-            tries: args.tries.into(),
-            ..BisectConfig::of(candidates, args.case.clone())
-        })
+            new: args.new.clone(),
+            architecture: None,
+            cache: cache(&args.work.cache),
+            confine: args.work.confine.confine,
+            directions: args.direction.list().to_vec(),
+        },
+        machines: Machines {
+            names: args.machine.clone(),
+            architectures: args.arch.clone(),
+            all_machines: args.all_machines,
+            all_architectures: args.all_arches,
+        },
+        only: args.only.clone(),
+        one_by_one: args.one_by_one,
+        second: second_passes(args),
+        accelerators: args.accel.accel.clone(),
+        shard: args.shard,
+        judging: judging_cases(&args.judge, &args.coverage, &args.exclude)?,
+        jobs: args.work.jobs.map(usize::from),
+        timeout: Duration::from_secs(args.work.timeout),
+        logs: args.work.keep_logs.clone(),
+        case: args.case.case.clone(),
+        memory: memory(&args.memory),
+    })
+}
+
+pub(crate) fn map(args: &MapArgs) -> Result<MapConfig, Failure> {
+    let mut judging = judging(&args.judge);
+    judging.policy.exclude = exclusions(&args.exclude)?;
+    Ok(MapConfig {
+        all_pairs: args.all_pairs,
+        directions: args.direction.list().to_vec(),
+        cache: cache(&args.work.cache),
+        confine: args.work.confine.confine,
+        machines: Machines {
+            names: args.machine.clone(),
+            architectures: args.arch.clone(),
+            ..Machines::default()
+        },
+        only: args.only.clone(),
+        accelerators: args.accel.accel.clone(),
+        shard: args.shard,
+        judging,
+        jobs: args.work.jobs.map(usize::from),
+        timeout: Duration::from_secs(args.work.timeout),
+        logs: args.work.keep_logs.clone(),
+        memory: memory(&args.memory),
+        ..MapConfig::new(&args.builds)
+    })
+}
+
+pub(crate) fn merge(args: &MergeArgs) -> MergeConfig {
+    MergeConfig {
+        reports: args.reports.clone(),
+        partial: args.partial,
+        required_coverage: args.coverage.min_coverage.unwrap_or_default(),
+        memory: memory(&args.memory),
     }
+}
+
+fn memory(args: &MemoryArgs) -> Memory {
+    let command = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    Memory {
+        command: command.collect(),
+        baseline: args.baseline.clone(),
+        history: args.history.clone(),
+        lock: args.lock.clone(),
+        acknowledged: args.ack.clone(),
+        gate: match args.gate {
+            GateArg::All => Gate::All,
+            GateArg::New => Gate::New,
+            GateArg::Regression => Gate::Regression,
+            GateArg::Tier => Gate::Tier,
+        },
+        tiers: tiers(&args.tiers),
+        owners: args.owners.clone(),
+        tree: args.tree.clone(),
+        ..Memory::default()
+    }
+}
+
+pub(crate) fn self_test(args: &SelfTestArgs) -> SelfTestConfig {
+    SelfTestConfig {
+        build: args.build_arg.clone(),
+        machine: args.build.machine.clone(),
+        architecture: args.build.arch.clone(),
+        cache: cache(&args.build.cache),
+        confine: args.build.confine.confine,
+        accelerators: args.accel.accel.clone(),
+    }
+}
+
+pub(crate) fn cache(args: &CacheArgs) -> CacheConfig {
+    CacheConfig {
+        folder: args.cache.clone(),
+        offline: args.offline,
+    }
+}
+
+pub(crate) fn tiers(args: &TierArgs) -> TierRules {
+    TierRules {
+        passes: args.tier_passes,
+        days: args.tier_days,
+        failures: args.tier_failures,
+        hours: args.tier_hours,
+    }
+}
+
+fn builds(args: &PairArgs) -> Result<Builds, Failure> {
+    let (old, new) = match (&args.old, &args.new, &args.against) {
+        (Some(old), Some(new), _) | (Some(new), None, Some(old)) => (old.clone(), new.clone()),
+        (Some(only), None, None) => {
+            return Err(Failure::usage(anyhow!(
+                "{only:?} is one BUILD, and two are compared: name OLD and NEW, or NEW and --against {LAST_RELEASE}"
+            )));
+        }
+        (None, _, against) => {
+            let old = against.clone();
+            let old = old.unwrap_or_else(|| LAST_RELEASE.to_owned());
+            (old, here::build()?)
+        }
+    };
+    Ok(Builds {
+        old,
+        new,
+        architecture: args.build.arch.clone(),
+        cache: cache(&args.build.cache),
+        confine: args.build.confine.confine,
+        directions: args.direction.list().to_vec(),
+    })
+}
+
+pub(crate) fn bisect(args: &BisectArgs) -> Result<BisectConfig, Failure> {
+    let candidates = match (&args.build_command, args.builds.as_slice()) {
+        (None, builds) => Candidates::Builds(builds.to_vec()),
+        (Some(command), [range]) => Candidates::Revisions(RevisionRange {
+            program: args.program.clone(),
+            worktrees: args.worktrees.clone(),
+            ..RevisionRange::new(&args.repository, range, command)
+        }),
+        (Some(_), several) => {
+            let several = several.join(" ");
+            return Err(Failure::usage(anyhow!(
+                "--build-command builds the revisions of one range, GOOD..BAD, and not {several}"
+            )));
+        }
+    };
+    Ok(BisectConfig {
+        old: args.old.clone(),
+        machine: args.build.machine.clone(),
+        architecture: args.build.arch.clone(),
+        cache: cache(&args.build.cache),
+        confine: args.build.confine.confine,
+        guests: guests(&args.migration, None)?,
+        judging: judging(&args.judge),
+        history: args.history.clone(),
+        tries: args.tries.into(),
+        ..BisectConfig::of(candidates, args.case.clone())
+    })
 }
 
 fn guests(args: &MigrationArgs, loops: Option<&LoopArgs>) -> Result<Guests, Failure> {
@@ -347,13 +305,15 @@ fn side_args(args: &MigrationArgs) -> Result<SideArgs, Failure> {
 fn guest_file(path: &Path) -> Result<GuestDescription, Failure> {
     let mut content = Vec::new();
     let most = MOST_BYTES as u64 + 1;
-    let read = match path.as_os_str() == "-" {
-        true => io::stdin().lock().take(most).read_to_end(&mut content),
-        false => File::open(path).and_then(|file| file.take(most).read_to_end(&mut content)),
-    };
-    let label = match path.as_os_str() == "-" {
-        true => "standard input".to_owned(),
-        false => path.display().to_string(),
+    let (label, read) = match path.as_os_str() == "-" {
+        true => (
+            "standard input".to_owned(),
+            io::stdin().lock().take(most).read_to_end(&mut content),
+        ),
+        false => (
+            path.display().to_string(),
+            File::open(path).and_then(|file| file.take(most).read_to_end(&mut content)),
+        ),
     };
     read.with_context(|| format!("cannot read the guest from {label}"))?;
     Ok(GuestDescription::new(label, content))
@@ -361,13 +321,16 @@ fn guest_file(path: &Path) -> Result<GuestDescription, Failure> {
 
 /// Returns the cases that are left out, each with its reason.
 fn exclusions(args: &ExcludeArgs) -> Result<Vec<Exclusion>, Failure> {
-    let globs = args.exclude.iter();
-    match args.reason.as_slice() {
-        [one] => Ok(globs.map(|glob| Exclusion::new(glob, one)).collect()),
-        reasons if reasons.len() == args.exclude.len() => Ok(globs
-            .zip(reasons)
+    let excluded = |reasons: &[String]| {
+        let pairs = args.exclude.iter().zip(reasons.iter().cycle());
+        pairs
             .map(|(glob, reason)| Exclusion::new(glob, reason))
-            .collect()),
+            .collect()
+    };
+    match args.reason.as_slice() {
+        reasons if reasons.len() == 1 || reasons.len() == args.exclude.len() => {
+            Ok(excluded(reasons))
+        }
         reasons => Err(Failure::usage(anyhow!(
             "{} --exclude and {} --reason: give one reason for all, or one for each",
             args.exclude.len(),

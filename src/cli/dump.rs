@@ -3,13 +3,11 @@
 use std::io::Write;
 use std::path::Path;
 
-use crate::api::dumps;
-use crate::api::dumps::DumpRequest;
+use crate::api::{Builds, dumps};
 use crate::cli::args::DumpArgs;
 use crate::cli::progress::Display;
 use crate::cli::target::Target;
-use crate::cli::{Exit, Failure};
-use crate::qemu::CacheConfig;
+use crate::cli::{Exit, Failure, config};
 
 /// Level of the compressed forms: dumps shrink to a twentieth at any.
 const GZIP: flate2::Compression = flate2::Compression::new(6);
@@ -19,16 +17,15 @@ pub(crate) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
     let named = Some(args.output.as_path()).filter(|output| *output != Path::new("-"));
     let target = Target::new(named)?;
     let display = Display::new(args.quiet);
-    let bytes = dumps::dump_of(&DumpRequest {
-        old: &args.build_arg,
-        new: &args.build_arg,
-        machine: args.build.machine.as_deref(),
-        architecture: args.build.arch.as_deref(),
-        cache: CacheConfig::from(&args.build.cache),
+    let build = &*args.build_arg;
+    let builds = Builds {
+        architecture: args.build.arch.clone(),
+        cache: config::cache(&args.build.cache),
         confine: args.build.confine.confine,
-        watcher: &|event| display.fetch(event),
-    })
-    .map_err(Failure::from)?;
+        ..Builds::new(build, build)
+    };
+    let machine = args.build.machine.as_deref();
+    let bytes = dumps::dump_of(&builds, machine, &|event| display.fetch(event))?;
     let extension = args.output.extension().and_then(|e| e.to_str());
     target.write_bytes(|| match extension {
         Some("gz") => {

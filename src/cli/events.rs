@@ -134,7 +134,7 @@ impl<'e> From<&'e Case> for Ended<'e> {
             direction: case.direction,
             outcome: case.outcome,
             elapsed_ms: case.elapsed_ms,
-            cause: case.cause.as_ref().map(|cause| cause.message.as_str()),
+            cause: case.message(),
         }
     }
 }

@@ -1,16 +1,14 @@
 //! `migcompat history`: what earlier runs were, and what they say.
 
 use std::io::Write;
-use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 
 use crate::api::history;
 use crate::cli::args::{HistoryArgs, HistoryCommand};
 use crate::cli::target::{Target, print};
-use crate::cli::{Exit, Failure};
-use crate::history::{Entry, Kind, Purpose, TierChange, Written, moment};
-use crate::model::Date;
+use crate::cli::{Exit, Failure, config};
+use crate::history::{Entry, Kind, Purpose, TierChange, Written, day, moment};
 use crate::report::Outcome;
 
 pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
@@ -36,7 +34,7 @@ pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
                         )?;
                     }
                     if let Some(memory) = &case.memory {
-                        writeln!(out, "  {}: {}", memory.label, memory.evidence)?;
+                        writeln!(out, "  {memory}")?;
                     }
                 }
                 Ok(())
@@ -44,7 +42,6 @@ pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
         }
         HistoryCommand::Stats { file } => {
             let stats = history::stats(&file.history)?;
-            let day = |at| Date::of(SystemTime::UNIX_EPOCH + Duration::from_secs(at));
             let days = stats
                 .first
                 .zip(stats.last)
@@ -67,15 +64,20 @@ pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
             tiers,
         } => {
             let mut failed = None;
-            history::import(&file.history, reports, tiers.into(), |report, written| {
-                let word = match written {
-                    Written::Added => "added",
-                    Written::Known => "known",
-                };
-                // Said once it is in the file, and not before.
-                let told = print(|out| writeln!(out, "{word} {}", report.display()));
-                failed = failed.take().or(told.err());
-            })?;
+            history::import(
+                &file.history,
+                reports,
+                config::tiers(tiers),
+                |report, written| {
+                    let word = match written {
+                        Written::Added => "added",
+                        Written::Known => "known",
+                    };
+                    // Said once it is in the file, and not before.
+                    let told = print(|out| writeln!(out, "{word} {}", report.display()));
+                    failed = failed.take().or(told.err());
+                },
+            )?;
             if let Some(error) = failed {
                 return Err(Failure::usage(error));
             }

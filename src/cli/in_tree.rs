@@ -16,13 +16,12 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use clap::error::ErrorKind;
 
-use crate::api;
-use crate::api::{CheckConfig, Doubts};
+use crate::api::{self, CheckConfig, Doubts};
 use crate::bisect::base::Base;
 use crate::cli::args::{CheckBuildsArgs, GateArg};
 use crate::cli::output::Outputs;
 use crate::cli::progress::Display;
-use crate::cli::{Exit, Failure, fail, here, questions};
+use crate::cli::{Exit, Failure, config, fail, here, questions};
 use crate::model::visible_lines;
 use crate::qemu::{LAST_RELEASE, Tree, machine};
 use crate::report::render::json;
@@ -102,8 +101,8 @@ pub(super) fn check(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
 }
 
 /// Returns the check that is asked for, with the owners that the tree names.
-fn config(args: &CheckBuildsArgs, tree: &Tree) -> Result<CheckConfig, Failure> {
-    let mut config = CheckConfig::try_from(args)?;
+fn config_of(args: &CheckBuildsArgs, tree: &Tree) -> Result<CheckConfig, Failure> {
+    let mut config = config::check(args)?;
     if config.memory.tree.is_none() && tree.top.join(MAINTAINERS).is_file() {
         config.memory.tree = Some(tree.top.clone());
     }
@@ -113,7 +112,7 @@ fn config(args: &CheckBuildsArgs, tree: &Tree) -> Result<CheckConfig, Failure> {
 /// Checks the tree, and saves the report where it is to be the baseline.
 fn once(args: &CheckBuildsArgs, tree: &Tree, since: &Since, reset: bool) -> Result<Exit, Failure> {
     let baseline = &since.file;
-    let mut config = config(args, tree)?;
+    let mut config = config_of(args, tree)?;
     let is_first = reset || !baseline.exists();
     if !is_first {
         // Of a device that breaks already, the baseline says how.
@@ -123,16 +122,14 @@ fn once(args: &CheckBuildsArgs, tree: &Tree, since: &Since, reset: bool) -> Resu
     }
     let mut known = None;
     let mut outputs = Outputs::new(&args.output)?;
-    if !is_first {
-        outputs = outputs.with_code();
-    }
+    outputs.code = !is_first;
     let exit = questions::report_to(outputs, &args.output, |progress| {
         let report = api::check(&config, progress)?.report;
         if is_first {
             save(&report, baseline)?;
         }
         known = report.baseline.as_ref().map(|held| held.counts.same);
-        Ok(report)
+        Ok(Box::new(report))
     })?;
     if args.output.quiet {
         return Ok(exit);
@@ -231,7 +228,7 @@ fn built(base: &Base, tree: &Tree, arch: &str) -> Option<String> {
 
 /// Checks a build of the commit that the work began from as the tree is checked, and saves the report.
 fn save_base(args: &CheckBuildsArgs, tree: &Tree, build: &str, file: &Path) -> Result<(), Failure> {
-    let mut config = config(args, tree)?;
+    let mut config = config_of(args, tree)?;
     config.builds.new = build.to_owned();
     if !args.output.quiet {
         say(&format!("checking {build}, which the work began from"));
@@ -294,25 +291,16 @@ fn say(line: &str) {
     let _nobody_reads = writeln!(anstream::stderr(), "{}", visible_lines(line));
 }
 
-/// A program as it was linked.
+/// A program as it was linked: its inode, its size and the time in seconds and nanoseconds.
 #[derive(Debug, PartialEq, Eq)]
-struct Link {
-    inode: u64,
-    size: u64,
-    seconds: i64,
-    nanoseconds: i64,
-}
+struct Link(u64, u64, i64, i64);
 
 impl Link {
     /// Returns what can be told of a program without reading it, if it is there.
     fn of(program: &Path) -> Option<Link> {
         let found = fs::metadata(program).ok()?;
-        Some(Link {
-            inode: found.ino(),
-            size: found.size(),
-            seconds: found.mtime(),
-            nanoseconds: found.mtime_nsec(),
-        })
+        let (seconds, nanoseconds) = (found.mtime(), found.mtime_nsec());
+        Some(Link(found.ino(), found.size(), seconds, nanoseconds))
     }
 
     /// Waits until it is another one, and stays the same from one look to the next: a linker writes for a while.

@@ -178,9 +178,9 @@ impl Interruptible {
     ///
     /// # Errors
     /// There is none, or it cannot be written.
-    pub(crate) fn end<A: Answer>(self, made: Result<A, Failure>) -> Result<Exit, Failure> {
+    pub(crate) fn end(self, made: Result<Box<dyn Answer>, Failure>) -> Result<Exit, Failure> {
         self.end_with(made, |answer, outputs| {
-            let exit = outputs.write(&answer)?;
+            let exit = outputs.write(&*answer)?;
             Ok((exit, Some(answer.verdict())))
         })
     }

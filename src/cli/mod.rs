@@ -39,12 +39,11 @@ use nix::sys::signal::Signal;
 
 use args::{Cli, Command};
 
-use crate::api;
 use crate::api::dumps::ObtainError;
-use crate::cleanup;
 use crate::model::{visible_lines, visible_output};
 use crate::qemu::QemuError;
 use crate::report::Verdict;
+use crate::{api, cleanup};
 
 /// Time limit for the last messages of an interrupted run, which nobody may read; a busy host needs some of it.
 const TELLING: Duration = Duration::from_secs(1);
@@ -73,6 +72,14 @@ impl From<Verdict> for Exit {
 }
 
 impl Exit {
+    /// Returns the way in which a command ends that looks for something wrong.
+    fn of(is_sound: bool) -> Exit {
+        match is_sound {
+            true => Exit::Compatible,
+            false => Exit::Incompatible,
+        }
+    }
+
     fn status(self) -> u8 {
         match self {
             Exit::Compatible => 0,
@@ -246,14 +253,18 @@ fn run(command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::Bisect(args) => bisect::run(args),
         Command::Check(args) if in_tree::is_meant(args) => in_tree::check(args),
-        Command::Check(args) => questions::ask(args, &args.output, api::check),
-        Command::Live(args) => questions::ask(args, &args.output, api::live),
-        Command::Load(args) => questions::ask(args, &args.output, api::load),
+        Command::Check(args) => questions::ask(&args.output, || config::check(args), api::check),
+        Command::Live(args) => questions::ask(&args.output, || config::live(args), api::live),
+        Command::Load(args) => questions::ask(&args.output, || config::load(args), api::load),
         Command::Map(args) => questions::map(args),
         Command::Merge(args) => questions::merge(args),
         Command::Render(args) => questions::render(args),
-        Command::Sweep(args) => questions::ask(args, &args.output, api::sweep),
-        Command::Static(args) => questions::ask(args, &args.output, api::static_check),
+        Command::Sweep(args) => questions::ask(&args.output, || config::sweep(args), api::sweep),
+        Command::Static(args) => questions::ask(
+            &args.output,
+            || config::static_check(args),
+            api::static_check,
+        ),
         Command::Dump(args) => dump::run(args),
         Command::Rules(args) => rules::run(args),
         Command::Stream(args) => stream::run(args),

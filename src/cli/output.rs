@@ -11,7 +11,6 @@ use crate::cli::{Exit, Failure};
 use crate::model::visible;
 use crate::report::bisection::{Bisection, Conclusion};
 use crate::report::map::Map;
-use crate::report::read::Saved;
 use crate::report::render::{
     bisection, codequality, github, html, json, junit, map, markdown, sarif, text,
 };
@@ -29,7 +28,8 @@ pub(crate) struct Outputs {
     outputs: Vec<Output>,
     verbose: bool,
     quiet: bool,
-    code: bool,
+    /// The text shows remedies as code.
+    pub(super) code: bool,
 }
 
 #[derive(Debug)]
@@ -94,21 +94,14 @@ impl Outputs {
             DataFormat::Text => Format::Text,
             DataFormat::Json => Format::Json,
         };
-        let output = Output {
-            form: Form::Report(format),
-            target: Target::new(file)?,
-        };
+        let form = Form::Report(format);
+        let target = Target::new(file)?;
         Ok(Outputs {
-            outputs: vec![output],
+            outputs: vec![Output { form, target }],
             verbose: false,
             quiet: args.quiet,
             code: false,
         })
-    }
-
-    /// Has the text show remedies as code.
-    pub(crate) fn with_code(self) -> Outputs {
-        Outputs { code: true, ..self }
     }
 
     /// Writes the answer to every place; its verdict decides the exit status, and is the last line on standard
@@ -270,29 +263,6 @@ impl Answer for Bisection {
             Form::Report(Format::Json) => bisection::json(self, out),
             Form::Report(_) | Form::Suggestions => bisection::text(self, options.quiet, out),
         }
-    }
-}
-
-impl Saved {
-    fn answer(&self) -> &dyn Answer {
-        match self {
-            Saved::Map(map) => map,
-            Saved::Report(report) => report.as_ref(),
-        }
-    }
-}
-
-impl Answer for Saved {
-    fn verdict(&self) -> Verdict {
-        self.answer().verdict()
-    }
-
-    fn summary(&self) -> String {
-        self.answer().summary()
-    }
-
-    fn write(&self, form: Form, options: text::Options, out: &mut dyn Write) -> io::Result<()> {
-        self.answer().write(form, options, out)
     }
 }
 

@@ -331,11 +331,9 @@ fn ended(case: &Case) -> String {
         line.push_str(&format!(", {legs} legs"));
     }
     line.push_str(&format!(", {:.1} s", case.elapsed_ms as f64 / 1000.0));
-    if case.outcome != Outcome::Pass
-        && let Some(cause) = &case.cause
-    {
+    if let Some(why) = case.message().filter(|_| case.outcome != Outcome::Pass) {
         line.push_str(": ");
-        line.push_str(cause.message.lines().next().unwrap_or_default());
+        line.push_str(why.lines().next().unwrap_or_default());
     }
     line
 }

@@ -1,6 +1,7 @@
 //! `migcompat rules`: what the rules mean, and whether the lists are in order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -10,10 +11,8 @@ use crate::cli::args::{CheckArgs, RulesArgs, RulesCommand};
 use crate::cli::{Exit, Failure, target};
 use crate::compare::dump::compare::{compare, names};
 use crate::compare::renames::Renames;
-use crate::model::Rule;
-use crate::model::{Direction, Version};
-use crate::rules::check;
-use crate::rules::check::Comparison;
+use crate::model::{Direction, Rule, Version};
+use crate::rules::check::{self, Comparison};
 use crate::rules::judge::{LevelOverrides, judge_and_note};
 use crate::rules::known_issues::{KnownIssues, Match, Place, Scope};
 use crate::vmstate::read::read_dump;
@@ -104,35 +103,28 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         writeln!(out, "{closing}")
     })
     .context("cannot print")?;
-    Ok(if defects.is_empty() {
-        Exit::Compatible
-    } else {
-        Exit::Incompatible
-    })
+    Ok(Exit::of(defects.is_empty()))
 }
 
 /// Compares every two versions of each dump in the folder with the lists.
 fn try_on<'k>(lists: &'k KnownIssues, folder: &Path) -> Result<Vec<Comparison<'k>>, Failure> {
     let mut by_name: BTreeMap<String, BTreeMap<Version, PathBuf>> = BTreeMap::new();
-    let read = |folder: &Path| -> anyhow::Result<Vec<PathBuf>> {
+    let read = |folder: &Path| -> anyhow::Result<Vec<(String, PathBuf)>> {
+        let named = |entry: DirEntry| {
+            (
+                entry.file_name().to_string_lossy().into_owned(),
+                entry.path(),
+            )
+        };
         std::fs::read_dir(folder)
-            .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect())
+            .and_then(|entries| entries.map(|entry| entry.map(named)).collect())
             .with_context(|| format!("cannot read {}", folder.display()))
     };
-    for version_folder in read(folder)? {
-        let name = version_folder
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy();
+    for (name, version_folder) in read(folder)? {
         let Ok(version) = name.parse::<Version>() else {
             continue;
         };
-        for file in read(&version_folder)? {
-            let name = file
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+        for (name, file) in read(&version_folder)? {
             if name.contains(".json") {
                 by_name.entry(name).or_default().insert(version, file);
             }

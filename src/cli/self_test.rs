@@ -2,18 +2,17 @@
 
 use std::io::{self, Write};
 
-use crate::api;
-use crate::api::{KnownCase, SelfTest, SelfTestConfig, Trust};
+use crate::api::{self, KnownCase, SelfTest, Trust};
 use crate::cli::args::{BySuffix, DataFormat, SelfTestArgs};
 use crate::cli::progress::Display;
 use crate::cli::target::Target;
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, config};
 
 pub(crate) fn run(args: &SelfTestArgs) -> Result<Exit, Failure> {
     let file = args.output.as_deref();
     let format = DataFormat::chosen(args.format, file).map_err(Failure::usage)?;
     let target = Target::new(file)?;
-    let config = SelfTestConfig::from(args);
+    let config = config::self_test(args);
     let result = api::self_test(&config, &Display::new(args.quiet))?;
     target.write_text(|out: &mut dyn Write| match format {
         DataFormat::Text => text(&result, args.quiet, out),

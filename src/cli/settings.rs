@@ -247,19 +247,15 @@ impl Settings {
         };
         let mut words = Vec::new();
         for value in values {
-            let typed = match value {
-                Value::Boolean(set) if !takes_value(arg) => {
-                    words.extend(set.then(|| OsString::from(format!("--{long}"))));
-                    continue;
-                }
-                Value::String(text) if takes_value(arg) => self.resolved(arg, text),
-                Value::Integer(number) if takes_value(arg) => number.to_string(),
-                _ if takes_value(arg) => {
-                    bail!("{source}: it takes a text or a number, not {value}")
-                }
-                _ => bail!("{source}: it is true or false, not {value}"),
+            let word = match (value, takes_value(arg)) {
+                (Value::Boolean(true), false) => format!("--{long}"),
+                (Value::Boolean(false), false) => continue,
+                (Value::String(text), true) => format!("--{long}={}", self.resolved(arg, text)),
+                (Value::Integer(number), true) => format!("--{long}={number}"),
+                (_, true) => bail!("{source}: it takes a text or a number, not {value}"),
+                (_, false) => bail!("{source}: it is true or false, not {value}"),
             };
-            words.push(format!("--{long}={typed}").into());
+            words.push(word.into());
         }
         Ok(Some(Added { words, source }))
     }

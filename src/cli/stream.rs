@@ -12,12 +12,9 @@ use crate::cli::args::{
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
 use crate::compare::diff::{Change, ChangeKind, Difference, SectionDiff, Side, diff};
-use crate::model::Pattern;
-use crate::model::SectionName;
-use crate::model::visible_json;
+use crate::model::{Pattern, SectionName, visible_json};
 use crate::rules::known_issues::{KnownIssues, Scope};
-use crate::stream;
-use crate::stream::{Contained, Options, Place, Reading, Section, show};
+use crate::stream::{self, Contained, Options, Place, Reading, Section, Stream, show};
 
 pub(crate) fn run(args: &StreamArgs) -> Result<Exit, Failure> {
     match &args.command {
@@ -45,27 +42,20 @@ fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
     let (format, target) = output(&args.output)?;
     let sections = Sections::new(&args.output.section);
     let lists = KnownIssues::load(&args.lists).context("cannot use the lists")?;
-    let mut streams = Vec::new();
-    for file in [&args.old, &args.new] {
+    let whole = |file: &Path| -> Result<Stream, Failure> {
         let reading = read(file, &args.output)?;
         sound(file, &reading)?;
-        streams.push(reading.stream);
-    }
-    let [old, new] = streams.as_slice() else {
-        return Ok(Exit::Compatible);
+        Ok(reading.stream)
     };
-    let names = |stream: &stream::Stream| {
-        let names = stream.sections.iter().map(|s| s.name.to_string());
-        names.collect::<Vec<_>>()
-    };
-    let all = [names(old), names(new)].concat();
-    sections.all_found(all.iter().map(String::as_str))?;
+    let (old, new) = (whole(&args.old)?, whole(&args.new)?);
+    let all = old.sections.iter().chain(&new.sections);
+    sections.all_found(all.map(|section| section.name.as_str()))?;
     let scope = Scope {
         old: args.old_version,
         new: args.new_version,
         ..Scope::anywhere(&lists)
     };
-    let diffs = diff(old, new, &scope, |s| sections.wanted(s.name.as_str()));
+    let diffs = diff(&old, &new, &scope, |s| sections.wanted(s.name.as_str()));
     let labels = (args.old.display(), args.new.display());
     target.write_text(|out| match format {
         DataFormat::Text => {
@@ -82,12 +72,8 @@ fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
             writeln!(out, "{}", visible_json(&serde_json::to_string(&whole)?))
         }
     })?;
-    let same = diffs.iter().all(|d| d.difference == Difference::Renamed);
-    Ok(if same {
-        Exit::Compatible
-    } else {
-        Exit::Incompatible
-    })
+    let is_renamed = |diff: &SectionDiff| diff.difference == Difference::Renamed;
+    Ok(Exit::of(diffs.iter().all(is_renamed)))
 }
 
 fn output(args: &StreamOutputArgs) -> Result<(DataFormat, Target), Failure> {

@@ -127,12 +127,7 @@ fn looks(report: &Report, sought: &Sought) -> Vec<Look> {
 }
 
 fn look(evidence: Evidence, direction: Direction, machine: Option<String>, among: &str) -> Look {
-    let name = match evidence {
-        Evidence::Dump => "dump",
-        Evidence::Properties => "properties",
-        Evidence::Stream => "stream",
-        Evidence::Live => "live",
-    };
+    let name = evidence.to_string();
     let on = machine.as_deref().unwrap_or("any");
     let key = format!("look {name} {direction} {on} {among}");
     let row = Row {
@@ -143,7 +138,7 @@ fn look(evidence: Evidence, direction: Direction, machine: Option<String>, among
         device_set: among.to_owned(),
         devices: Vec::new(),
         direction,
-        transport: name.to_owned(),
+        transport: name,
         trial: Trial::only(Outcome::Pass),
     };
     Look {

@@ -1,7 +1,6 @@
 //! The meaning of a result beside the earlier ones of its case.
 
 use crate::history::flake::{Course, Step, Tries};
-use crate::history::row::is_bad;
 use crate::history::{Entry, Kind, Purpose, Run, Tester};
 use crate::report::{FlakeRate, Memory, MemoryLabel};
 
@@ -18,17 +17,11 @@ enum Basis<'e> {
     /// The last run in which it failed.
     FailedWith(&'e Run),
     /// It fails now and then.
-    Comes { now: Now, tries: Tries },
+    Comes { fails: bool, tries: Tries },
     /// It was flaky, and passed this often since.
     WentAway(Tries),
     /// The same builds had another outcome under another tester.
     Tester { then: &'e Entry },
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Now {
-    Passes,
-    Fails,
 }
 
 /// Says what a result means beside the earlier results of its case or finding from the same old release, oldest
@@ -63,16 +56,17 @@ pub fn judge(kind: Kind, past: &[Entry], now: &Entry) -> Option<Memory> {
 }
 
 fn decide<'e>(past: &[&'e Entry], now: &'e Entry) -> Option<(MemoryLabel, Basis<'e>)> {
-    let fails = is_bad(now.trial.outcome);
+    let fails = now.trial.outcome.is_failure();
     let mut course = Course::default();
     for entry in past {
         course.add(entry);
     }
     let before = course.tries();
-    let flaky = |now: Now, tries: Tries| Some((MemoryLabel::Flaky, Basis::Comes { now, tries }));
-    let state = if fails { Now::Fails } else { Now::Passes };
     match course.add(now) {
-        Step::Mixed | Step::Flake => return flaky(state, course.tries()),
+        Step::Mixed | Step::Flake => {
+            let tries = course.tries();
+            return Some((MemoryLabel::Flaky, Basis::Comes { fails, tries }));
+        }
         Step::Gone => return Some((MemoryLabel::Fixed, Basis::WentAway(before))),
         Step::Steady => {}
     }
@@ -84,7 +78,7 @@ fn decide<'e>(past: &[&'e Entry], now: &'e Entry) -> Option<(MemoryLabel, Basis<
     }
     let last = |bad: bool| {
         let mut entries = past.iter().rev();
-        entries.find(|entry| is_bad(entry.trial.outcome) == bad)
+        entries.find(|entry| entry.trial.outcome.is_failure() == bad)
     };
     if fails {
         return Some(match (last(false), past.is_empty()) {
@@ -93,7 +87,9 @@ fn decide<'e>(past: &[&'e Entry], now: &'e Entry) -> Option<(MemoryLabel, Basis<
             (None, false) => (MemoryLabel::Known, Basis::NeverPassed),
         });
     }
-    let newest = past.last().filter(|entry| is_bad(entry.trial.outcome))?;
+    let newest = past
+        .last()
+        .filter(|entry| entry.trial.outcome.is_failure())?;
     Some((MemoryLabel::Fixed, Basis::FailedWith(&newest.run)))
 }
 
@@ -102,14 +98,9 @@ fn decide<'e>(past: &[&'e Entry], now: &'e Entry) -> Option<(MemoryLabel, Basis<
 /// long as nothing passes under the same tester.
 fn by_tester<'e>(past: &[&'e Entry], now: &Entry) -> Option<&'e Entry> {
     // The program and its data come first: a run with another program may well be on another host.
-    let program = |tester: &Tester| {
-        let Tester {
-            tool,
-            lists,
-            device_sets,
-            ..
-        } = tester.clone();
-        [tool, lists, device_sets]
+    let program = |tester: &Tester| Tester {
+        host: String::new(),
+        ..tester.clone()
     };
     let own = program(&now.run.tester);
     let of_program = other_tester(past, now, |entry| program(&entry.run.tester));
@@ -126,8 +117,8 @@ fn other_tester<'e, K: PartialEq>(
     now: &Entry,
     key: impl Fn(&Entry) -> K,
 ) -> Option<&'e Entry> {
-    let fails = is_bad(now.trial.outcome);
-    let opposite = |entry: &Entry| is_bad(entry.trial.outcome) != fails;
+    let fails = now.trial.outcome.is_failure();
+    let opposite = |entry: &Entry| entry.trial.outcome.is_failure() != fails;
     // A pass is worth a word only where something failed just before.
     if !fails && past.last().is_none_or(|last| !opposite(last)) {
         return None;
@@ -227,11 +218,11 @@ fn sentence(basis: &Basis<'_>, words: &Words, past: &[&Entry], now: &Entry) -> S
                 run.day()
             )
         }
-        Basis::Comes { now: state, tries } => {
-            let state = match state {
-                Now::Passes => passes,
-                Now::Fails => fails,
-            };
+        Basis::Comes {
+            fails: fails_now,
+            tries,
+        } => {
+            let state = if *fails_now { fails } else { passes };
             format!(
                 "the same builds {}: {} of {} {}, and it {state} this time; after {} passes in a row it is \
                  believable that it is gone",
@@ -249,7 +240,7 @@ fn sentence(basis: &Basis<'_>, words: &Words, past: &[&Entry], now: &Entry) -> S
             tries.passes_needed()
         ),
         Basis::Tester { then } => {
-            let verb = if is_bad(then.trial.outcome) {
+            let verb = if then.trial.outcome.is_failure() {
                 words.builds_fail
             } else {
                 words.builds_pass
@@ -279,17 +270,15 @@ mod tests {
     fn tried(purpose: Purpose, new: &str, outcome: Outcome) -> Entry {
         let build = |name: &str| BuildId {
             label: name.to_owned(),
-            version: None,
             hash: Some(name.to_owned()),
+            ..BuildId::default()
         };
         Entry {
             run: Run {
-                at: 0,
-                at_ms: 0,
                 old: build("old"),
                 new: build(new),
-                tester: Tester::default(),
                 purpose,
+                ..Run::default()
             },
             trial: Trial::only(outcome),
         }

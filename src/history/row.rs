@@ -8,10 +8,10 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::model::{Accelerator, BuildRef, Direction, Version, display_as_serialized};
 use crate::report::identity::CaseKey;
-use crate::report::{AcceleratorUsed, Case, Leg, Outcome, Report};
+use crate::report::{AcceleratorUsed, Case, Outcome, Report};
 
 /// A build, as far as two can be told apart.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct BuildId {
     /// The text that the user wrote.
     pub label: String,
@@ -99,7 +99,7 @@ pub enum Purpose {
 }
 
 /// A run: when, between which builds, why, and by what.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Run {
     /// Seconds since 1970.
     pub at: u64,
@@ -167,7 +167,7 @@ pub(crate) fn day(at: u64) -> String {
 }
 
 /// The result of a case in a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Trial {
     pub outcome: Outcome,
     /// The vmsd name of the section to blame.
@@ -190,58 +190,43 @@ impl Trial {
     pub(crate) fn only(outcome: Outcome) -> Trial {
         Trial {
             outcome,
-            section: None,
-            field: None,
-            rule: None,
-            message: None,
-            allowed_by: None,
-            failed: u32::from(is_bad(outcome)),
+            failed: outcome.is_failure().into(),
             tries: 1,
-            total_ms: None,
-            downtime_ms: None,
-            elapsed_ms: 0,
+            ..Trial::default()
         }
     }
 
     pub fn of(case: &Case) -> Trial {
         let cause = case.cause.as_ref();
-        let section = cause.and_then(|cause| cause.section.as_ref());
-        let slowest = |of: fn(&Leg) -> Option<u64>| case.legs.iter().filter_map(of).max();
+        let once = Trial::only(case.outcome);
         let (failed, tries) = match case.repeated {
             Some(repeated) => (count(repeated.failed), count(repeated.of)),
-            None => (u32::from(is_bad(case.outcome)), 1),
+            None => (once.failed, once.tries),
         };
         Trial {
-            outcome: case.outcome,
-            section: section.map(|section| section.vmsd_name().to_owned()),
+            section: cause.and_then(|cause| Some(cause.vmsd_name()?.to_owned())),
             field: cause.and_then(|cause| cause.field.clone()),
             rule: cause.and_then(|cause| Some(cause.rule?.id().to_owned())),
-            message: cause.map(|cause| cause.message.clone()),
+            message: case.message().map(str::to_owned),
             allowed_by: case.allowed_by.clone(),
             failed,
             tries,
-            total_ms: slowest(|leg| leg.total_ms),
-            downtime_ms: slowest(|leg| leg.downtime_ms),
+            total_ms: case.slowest(|leg| leg.total_ms),
+            downtime_ms: case.slowest(|leg| leg.downtime_ms),
             elapsed_ms: case.elapsed_ms,
+            ..once
         }
     }
 
     /// Tells whether the case was tried between the builds. What fails within one build, too, says
     /// nothing of the pair.
     pub fn is_tested(&self) -> bool {
-        self.outcome == Outcome::Pass || is_bad(self.outcome)
+        !self.outcome.is_idle()
     }
 }
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-pub(crate) fn is_bad(outcome: Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost
-    )
 }
 
 /// A trial and its run.

@@ -9,8 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::history::row::{Row as CaseRow, digest};
 use crate::history::schema::{Refusal, prepare, prepare_to_read};
-use crate::history::tier;
-use crate::history::tier::TierChange;
+use crate::history::tier::{self, TierChange};
 use crate::history::{BuildId, Entry, HistoryError, Kind, Purpose, Run, Tester, TierRules, Trial};
 use crate::model::{Pattern, Version, from_word};
 use crate::report::Outcome;
@@ -165,31 +164,26 @@ impl History {
     /// The file cannot be read.
     pub fn cases(&self, pattern: &Pattern) -> Result<Vec<Known>, HistoryError> {
         let read = || {
-            let sql = "SELECT kind, key, name, device_set FROM cases ORDER BY name, key";
+            let sql = "SELECT kind, key, name, CASE kind WHEN 'finding' THEN device_set END
+                FROM cases WHERE kind <> 'look' ORDER BY name, key";
             let mut statement = self.connection.prepare(sql)?;
             let rows = statement.query_map([], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
             })?;
-            rows.collect::<rusqlite::Result<Vec<(String, String, String, String)>>>()
+            rows.collect::<rusqlite::Result<Vec<(String, String, String, Option<String>)>>>()
         };
-        let cases = read().map_err(|error| self.failed(error))?;
-        let fitting = cases
-            .into_iter()
-            .filter(|(_, _, name, _)| pattern.fits(name));
-        let mut known = Vec::new();
-        for (kind, key, name, look) in fitting {
+        let mut cases = read().map_err(|error| self.failed(error))?;
+        cases.retain(|(_, _, name, _)| pattern.fits(name));
+        let known = |(kind, key, name, look)| {
             let kind = self.word("the kind of a row", kind)?;
-            let look = (kind == Kind::Finding).then_some(look);
-            if kind != Kind::Look {
-                known.push(Known {
-                    kind,
-                    key,
-                    name,
-                    look,
-                });
-            }
-        }
-        Ok(known)
+            Ok(Known {
+                kind,
+                key,
+                name,
+                look,
+            })
+        };
+        cases.into_iter().map(known).collect()
     }
 
     fn word<T: DeserializeOwned>(

@@ -7,7 +7,7 @@ use std::fmt;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::history::row::{day, is_bad};
+use crate::history::row::day;
 use crate::history::{Run, Trial};
 use crate::model::from_word;
 use crate::report::{Outcome, Tier};
@@ -128,7 +128,7 @@ pub(super) fn advance(
         None => None,
     };
     let tier = last.map_or(Tier::Observe, |last| last.tier);
-    let fails = is_bad(trial.outcome);
+    let fails = trial.outcome.is_failure();
     let results = Results {
         connection,
         case,
@@ -144,20 +144,20 @@ pub(super) fn advance(
         (Tier::Observe, true) | (Tier::Gate, false) => return Ok(()),
         (Tier::Observe, false) => {
             let since = results.first()?;
-            let streak = results.streak(rules.passes.into(), None, false)?;
+            let (passed, _) = results.streak(rules.passes.into(), None, false)?;
             let observed = run.at.saturating_sub(since) >= u64::from(rules.days) * DAY;
-            if !observed || streak.results < u64::from(rules.passes) {
+            if !observed || passed < u64::from(rules.passes) {
                 return Ok(());
             }
-            (streak.results, since)
+            (passed, since)
         }
         (Tier::Gate, true) => {
             let deadline = run.at.saturating_sub(u64::from(rules.hours) * HOUR);
-            let streak = results.streak(rules.failures.into(), Some(deadline), true)?;
-            if streak.results < u64::from(rules.failures) || streak.since > deadline {
+            let (failed, since) = results.streak(rules.failures.into(), Some(deadline), true)?;
+            if failed < u64::from(rules.failures) || since > deadline {
                 return Ok(());
             }
-            (streak.results, streak.since)
+            (failed, since)
         }
     };
     let other = match tier {
@@ -216,12 +216,6 @@ struct Results<'c> {
     releases: Vec<String>,
 }
 
-/// Results alike in a row, newest first, as many as were asked for.
-struct Streak {
-    results: u64,
-    since: u64,
-}
-
 impl Results<'_> {
     /// Returns the moment of the first one.
     fn first(&self) -> rusqlite::Result<u64> {
@@ -253,9 +247,9 @@ impl Results<'_> {
         Ok(false)
     }
 
-    /// Returns the newest results that all fail, or all pass: at least this many if there are, and those since a
-    /// moment.
-    fn streak(&self, most: u64, since: Option<u64>, fails: bool) -> rusqlite::Result<Streak> {
+    /// Returns how many of the newest results all fail, or all pass, and since when: at least this many if there are,
+    /// and those since a moment.
+    fn streak(&self, most: u64, since: Option<u64>, fails: bool) -> rusqlite::Result<(u64, u64)> {
         let mut newest: Vec<(u64, bool)> = Vec::new();
         let mut statement = self.connection.prepare_cached(
             "SELECT at, outcome FROM trials
@@ -271,13 +265,13 @@ impl Results<'_> {
             while let Some(row) = rows.next()? {
                 let (at, outcome): (u64, String) = (row.get(0)?, row.get(1)?);
                 let outcome = from_word(&outcome);
-                let Some(outcome) = outcome.filter(|o| *o == Outcome::Pass || is_bad(*o)) else {
+                let Some(outcome) = outcome.filter(|outcome: &Outcome| !outcome.is_idle()) else {
                     continue;
                 };
-                newest.push((at, is_bad(outcome)));
+                newest.push((at, outcome.is_failure()));
                 taken += 1;
                 let enough = taken >= most && since.is_none_or(|since| at <= since);
-                if enough || is_bad(outcome) != fails {
+                if enough || outcome.is_failure() != fails {
                     break;
                 }
             }
@@ -285,18 +279,17 @@ impl Results<'_> {
         newest.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         let alike = newest.iter().take_while(|(_, bad)| *bad == fails);
         let alike: Vec<u64> = alike.map(|(at, _)| *at).collect();
-        Ok(Streak {
-            results: alike.len() as u64,
-            since: alike.last().copied().unwrap_or(self.until),
-        })
+        let since = alike.last().copied().unwrap_or(self.until);
+        Ok((alike.len() as u64, since))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Access, BuildId, History, Kind, Purpose, Row, Tester};
+    use crate::history::{Access, BuildId, History, Purpose, Row};
     use crate::model::{Direction, Version};
+    use crate::report::Case;
     use Outcome::{Broken, Crash, Fail, Hang, Lost, Pass, Skip};
 
     const KEY: &str = "pc-q35-7.2 q35/e1000/unix/forward";
@@ -324,31 +317,19 @@ mod tests {
         /// Adds a run that is as others are but for this.
         fn add_of(&mut self, hour: u64, outcome: Outcome, but: impl FnOnce(&mut Run, &mut Trial)) {
             let build = |version| BuildId {
-                label: "build".to_owned(),
                 version: Some(version),
-                hash: None,
+                ..BuildId::default()
             };
             let mut run = Run {
                 at: hour * HOUR,
-                at_ms: 0,
                 old: build(Version::new(7, 2, 22)),
                 new: build(Version::new(10, 0, 2)),
-                tester: Tester::default(),
-                purpose: Purpose::Verdict,
+                ..Run::default()
             };
-            let mut trial = Trial::only(outcome);
-            but(&mut run, &mut trial);
-            let row = Row {
-                kind: Kind::Case,
-                key: KEY.to_owned(),
-                name: "q35/e1000/unix/forward".to_owned(),
-                machine: "pc-q35-7.2".to_owned(),
-                device_set: "e1000".to_owned(),
-                devices: Vec::new(),
-                direction: Direction::Forward,
-                transport: "unix".to_owned(),
-                trial,
-            };
+            let id = "q35/e1000/unix/forward".to_owned();
+            let case = Case::untried(id, "pc-q35-7.2", "e1000", "unix", Direction::Forward);
+            let mut row = Row::of(&Case { outcome, ..case });
+            but(&mut run, &mut row.trial);
             self.history.add(&run, &[row]).expect("added");
         }
 
@@ -463,11 +444,8 @@ mod tests {
         past.add_of(201 * 24, Fail, search);
         past.add(202 * 24, Fail);
         past.add_of(204 * 24, Fail, search);
-        assert_eq!(
-            past.changes().len(),
-            1,
-            "one failure of its own is no demotion"
-        );
+        let changes = past.changes().len();
+        assert_eq!(changes, 1, "one failure of its own is no demotion");
     }
 
     #[test]

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::row::is_bad;
 use crate::history::{
-    Access, BuildId, Entry, History, Kind, Purpose, Row, Run, Tester, Trial, judge,
+    Access, BuildId, Entry, History, Kind, Row, Run, Tester, Trial, Written, judge,
 };
 use crate::model::{Direction, Version};
-use crate::report::{MemoryLabel, Outcome};
+use crate::report::{Case, MemoryLabel, Outcome};
 
 const RUNS: u64 = 10_000;
 const YEAR: u64 = 365 * 86_400;
@@ -98,7 +97,6 @@ fn year() -> Vec<Sample> {
         };
         let run = Run {
             at,
-            at_ms: 0,
             old: build("debian:bookworm", Version::new(7, 2, 22), "old".to_owned()),
             new: build("nightly", Version::new(10, 1, 50), format!("new-{day}")),
             tester: Tester {
@@ -107,7 +105,7 @@ fn year() -> Vec<Sample> {
                 device_sets: "sets".to_owned(),
                 host: format!("host-{host}"),
             },
-            purpose: Purpose::Verdict,
+            ..Run::default()
         };
         for case in (number % 4..CASES).step_by(4) {
             let mut fails = |rate: f64| random.chance(rate);
@@ -146,16 +144,10 @@ fn year() -> Vec<Sample> {
                 run: run.clone(),
                 trial: Trial {
                     outcome: if first { Outcome::Fail } else { Outcome::Pass },
-                    section: None,
-                    field: None,
-                    rule: None,
-                    message: None,
-                    allowed_by: None,
                     failed,
                     tries,
-                    total_ms: None,
-                    downtime_ms: None,
                     elapsed_ms: number,
+                    ..Trial::default()
                 },
             };
             samples.push(Sample { case, entry, truth });
@@ -165,16 +157,12 @@ fn year() -> Vec<Sample> {
 }
 
 fn row(case: u64, trial: &Trial) -> Row {
+    let set = format!("device-{case}");
+    let id = format!("q35/{set}/unix/forward");
+    let case = Case::untried(id, "pc-q35-7.2", &set, "unix", Direction::Forward);
     Row {
-        kind: Kind::Case,
-        key: format!("pc-q35-7.2 q35/device-{case}/unix/forward"),
-        name: format!("q35/device-{case}/unix/forward"),
-        machine: "pc-q35-7.2".to_owned(),
-        device_set: format!("device-{case}"),
-        devices: vec![format!("device-{case}")],
-        direction: Direction::Forward,
-        transport: "unix".to_owned(),
         trial: trial.clone(),
+        ..Row::of(&case)
     }
 }
 
@@ -244,22 +232,19 @@ fn a_year_in_a_file_is_what_went_in() {
     for of_run in some.chunks(4) {
         let rows: Vec<Row> = of_run.iter().map(|s| row(s.case, &s.entry.trial)).collect();
         let run = &of_run[0].entry.run;
-        assert_eq!(
-            history.add(run, &rows).expect("added"),
-            super::Written::Added
-        );
+        assert_eq!(history.add(run, &rows).expect("added"), Written::Added);
     }
     let again: Vec<Row> = some[..4]
         .iter()
         .map(|s| row(s.case, &s.entry.trial))
         .collect();
     let known = history.add(&some[0].entry.run, &again).expect("added");
-    assert_eq!(known, super::Written::Known, "one run is recorded once");
+    assert_eq!(known, Written::Known, "one run is recorded once");
     drop(history);
     let mut history = History::open(&file, Access::Read).expect("it is there");
     let stats = history.stats().expect("counted");
     assert_eq!((stats.runs, stats.cases, stats.rows), (500, CASES, 2000));
-    let passed = some.iter().filter(|s| !is_bad(s.entry.trial.outcome));
+    let passed = some.iter().filter(|s| !s.entry.trial.outcome.is_failure());
     assert_eq!(stats.passed, passed.count() as u64);
     let key = row(2, &some[0].entry.trial).key;
     let past = history.past(&key, "7.2.22", usize::MAX).expect("read");
@@ -287,9 +272,9 @@ fn runs_of_one_second_are_recorded_each() {
     let rows = [row(samples[0].case, &samples[0].entry.trial)];
     let run = samples[0].entry.run.clone();
     for (at_ms, written) in [
-        (250, super::Written::Added),
-        (251, super::Written::Added),
-        (250, super::Written::Known),
+        (250, Written::Added),
+        (251, Written::Added),
+        (250, Written::Known),
     ] {
         let run = Run {
             at_ms,

@@ -17,11 +17,15 @@ use crate::report::{Case, Outcome};
 
 pub(crate) use crate::migration::pool::RunFailure;
 
-/// An event in the life of a case.
-#[derive(Debug)]
-pub(crate) enum Event<'c> {
+/// Something that happens to a case.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Event<'c> {
+    /// It began.
     Began,
+    /// It does something else from now on.
     Step(Step),
+    /// It is over.
     Ended(&'c Case),
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Version;
+use super::{Version, display_as_serialized};
 
 /// The origin of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub enum BuildKind {
     /// A file with the state of a guest, of a build that is not known.
     State,
 }
+
+display_as_serialized!(BuildKind);
 
 /// A build as a report names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,10 +6,13 @@ use crate::model::display_as_serialized;
 
 /// The direction in which a guest moves: `Forward` from the old build to the new one, `Backward`
 /// from the new one to the old.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// A move from the old build to the new one.
+    #[default]
     Forward,
     /// A move from the new build to the old one.
     Backward,
@@ -36,7 +39,7 @@ impl Direction {
     }
 }
 
-display_as_serialized!(Direction);
+display_as_serialized!(Direction, Side);
 
 /// The build that a line of a structured diff belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! A report held against an earlier one: for each finding and case, whether it is new.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -176,14 +176,6 @@ impl Sought {
         Sought { among, ..self }
     }
 
-    /// Leaves out the devices that are moved for a doubt that the baseline has, or not.
-    pub(crate) fn new_doubts_alone(self, new_doubts_alone: bool) -> Sought {
-        Sought {
-            new_doubts_alone,
-            ..self
-        }
-    }
-
     /// Tells whether the run of a report had evidence of a kind.
     pub(crate) fn had(&self, evidence: Evidence, report: &Report) -> bool {
         let lacks = |kind| report.notices.iter().any(|notice| notice.kind == kind);
@@ -235,7 +227,7 @@ pub(crate) fn hold_against(report: &mut Report, baseline: &Report, file: &str, s
     for case in &mut report.cases {
         case.baseline = Some(past.case(case));
     }
-    let lost = Met::of(report).absent(report, baseline, sought);
+    let lost = Index::of(report).absent(report, baseline, sought);
     let mut counts = BaselineCounts::default();
     let findings = report.findings.iter().filter_map(|of| of.baseline);
     let cases = report.cases.iter().filter_map(|of| of.baseline);
@@ -263,34 +255,38 @@ pub(crate) fn mark(findings: &mut [Finding], machine: Option<&str>, baseline: Op
     }
 }
 
-/// Takes from a report what an earlier comparison with a baseline said.
+/// Takes from a report what an earlier run said beside its evidence:
+/// a shard may have been held against something.
 pub(crate) fn forget(report: &mut Report) {
     report.baseline = None;
+    report.owners.clear();
     for finding in &mut report.findings {
-        finding.baseline = None;
+        (finding.baseline, finding.memory) = (None, None);
+        finding.owners.clear();
     }
     for case in &mut report.cases {
-        case.baseline = None;
+        (case.baseline, case.memory, case.tier) = (None, None, None);
+        case.owners.clear();
     }
 }
 
-/// The findings and cases of a baseline by their keys.
+/// The findings and cases of a report by their keys.
 struct Index<'b> {
     findings: BTreeMap<FindingKey<'b>, Weight>,
     cases: BTreeMap<CaseKey<'b>, &'b Case>,
 }
 
 impl<'b> Index<'b> {
-    fn of(baseline: &'b Report) -> Index<'b> {
+    fn of(report: &'b Report) -> Index<'b> {
         let mut findings: BTreeMap<FindingKey, Weight> = BTreeMap::new();
-        for finding in &baseline.findings {
+        for finding in &report.findings {
             let weight = Weight::of(finding);
-            for key in keys_of(finding, baseline.machine.as_deref()) {
+            for key in keys_of(finding, report.machine.as_deref()) {
                 let known = findings.entry(key).or_insert(weight);
                 *known = weight.max(*known);
             }
         }
-        let cases = baseline.cases.iter();
+        let cases = report.cases.iter();
         Index {
             findings,
             cases: cases.map(|case| (CaseKey::of(case), case)).collect(),
@@ -320,29 +316,13 @@ impl<'b> Index<'b> {
             (Some(_), Some(_)) => BaselineStatus::New,
         }
     }
-}
 
-/// The keys that a report has itself.
-struct Met<'r> {
-    findings: BTreeSet<FindingKey<'r>>,
-    cases: BTreeSet<CaseKey<'r>>,
-}
-
-impl<'r> Met<'r> {
-    fn of(report: &'r Report) -> Met<'r> {
-        let keys = |finding| keys_of(finding, report.machine.as_deref());
-        Met {
-            findings: report.findings.iter().flat_map(keys).collect(),
-            cases: report.cases.iter().map(CaseKey::of).collect(),
-        }
-    }
-
-    /// Returns what the baseline alone has.
+    /// Returns what the baseline alone has, beside the report that this is of.
     fn absent(&self, report: &Report, baseline: &Report, sought: &Sought) -> Vec<Past> {
         let mut past = Vec::new();
         for finding in &baseline.findings {
             let mut keys = keys_of(finding, baseline.machine.as_deref()).into_iter();
-            if keys.any(|key| self.findings.contains(&key)) {
+            if keys.any(|key| self.findings.contains_key(&key)) {
                 continue;
             }
             // It may be of a guest that was not moved again.
@@ -366,7 +346,7 @@ impl<'r> Met<'r> {
         // The other shards have most of the cases.
         let cases = baseline.cases.iter().filter(|_| report.shard.is_none());
         let cases = cases.filter(|case| !(case.derived && sought.new_doubts_alone));
-        for case in cases.filter(|case| !self.cases.contains(&CaseKey::of(case))) {
+        for case in cases.filter(|case| !self.cases.contains_key(&CaseKey::of(case))) {
             past.push(Past {
                 status: BaselineStatus::Gone,
                 was: PastKind::Case {
@@ -382,7 +362,8 @@ impl<'r> Met<'r> {
     /// Tells whether a device that the baseline moved for a doubt alone was not moved again.
     fn left_out(&self, baseline: &Report, direction: Direction) -> bool {
         let mut derived = baseline.cases.iter().filter(|case| case.derived);
-        derived.any(|case| case.direction == direction && !self.cases.contains(&CaseKey::of(case)))
+        derived
+            .any(|case| case.direction == direction && !self.cases.contains_key(&CaseKey::of(case)))
     }
 }
 
@@ -500,7 +481,10 @@ mod tests {
         let past = |cases: Vec<Case>, new_doubts_alone| -> Vec<String> {
             let mut now = report(vec![], cases);
             let sought = Sought::with_dumps(&[Direction::Forward]);
-            let sought = sought.new_doubts_alone(new_doubts_alone);
+            let sought = Sought {
+                new_doubts_alone,
+                ..sought
+            };
             hold_against(&mut now, &then, "base.json", &sought);
             let past = now.baseline.expect("held against it").past;
             let named = |past: &Past| format!("{}: {past}", past.status);

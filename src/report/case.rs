@@ -45,12 +45,14 @@ impl Outcome {
         }
     }
 
+    /// Tells whether it says nothing of the two builds.
+    pub(crate) fn is_idle(self) -> bool {
+        matches!(self, Outcome::Skip | Outcome::Broken)
+    }
+
     /// Tells whether it counts against the two builds.
     pub fn is_failure(self) -> bool {
-        match self {
-            Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => true,
-            Outcome::Pass | Outcome::Broken | Outcome::Skip => false,
-        }
+        self != Outcome::Pass && !self.is_idle()
     }
 }
 
@@ -228,7 +230,7 @@ pub struct Split {
 }
 
 /// One machine, device set, transport and direction, or a loop of legs back and forth.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
     /// The id, for instance `q35/am53c974/unix/forward`.
     pub id: String,
@@ -343,6 +345,16 @@ impl Case {
         self.legs.last().map_or(self.direction, |leg| leg.direction)
     }
 
+    /// Returns the sentence that says why it did not pass.
+    pub(crate) fn message(&self) -> Option<&str> {
+        self.cause.as_ref().map(|cause| cause.message.as_str())
+    }
+
+    /// Returns the most that a leg has of something: of a loop, that of the slowest one.
+    pub(crate) fn slowest(&self, of: fn(&Leg) -> Option<u64>) -> Option<u64> {
+        self.legs.iter().filter_map(of).max()
+    }
+
     /// A case of which nothing is known yet, of a machine without any device.
     pub fn untried(
         id: String,
@@ -355,66 +367,29 @@ impl Case {
             id,
             machine: machine.to_owned(),
             device_set: device_set.to_owned(),
-            devices: Vec::new(),
-            left_out: Vec::new(),
             transport: transport.to_string(),
-            capabilities: Vec::new(),
-            grafted: Vec::new(),
-            part_of: None,
-            derived: false,
             direction,
-            running: false,
-            not_running: None,
-            linux: None,
-            driven: None,
-            outcome: Outcome::Skip,
-            excluded: None,
-            cause: None,
-            same_as: None,
-            control: None,
-            repeated: None,
-            without_capability: Vec::new(),
-            split: None,
-            legs: Vec::new(),
-            state_diff: Vec::new(),
-            changed_by_load: Vec::new(),
-            state_checked: None,
-            state_unchecked: None,
-            allowed_by: None,
-            baseline: None,
-            memory: None,
-            tier: None,
-            owners: Vec::new(),
-            reproduce: None,
-            reproducer: None,
-            source_stderr: String::new(),
-            destination_stderr: String::new(),
-            logs: None,
-            logs_lost: None,
-            elapsed_ms: 0,
+            ..Case::default()
         }
     }
 
     /// Returns the case as one that is left out on purpose; what came of it says nothing.
     pub(crate) fn left_out_for(&self, reason: &str) -> Case {
-        let Case {
-            id,
-            machine,
-            device_set,
-            transport,
-            direction,
-            ..
-        } = self;
         Case {
+            id: self.id.clone(),
+            machine: self.machine.clone(),
+            device_set: self.device_set.clone(),
             devices: self.devices.clone(),
+            transport: self.transport.clone(),
             capabilities: self.capabilities.clone(),
             part_of: self.part_of.clone(),
+            direction: self.direction,
             excluded: Some(reason.to_owned()),
             cause: Some(Cause {
                 message: format!("excluded: {reason}"),
                 ..Cause::default()
             }),
-            ..Case::untried(id.clone(), machine, device_set, transport, *direction)
+            ..Case::default()
         }
     }
 

@@ -65,6 +65,11 @@ pub struct Message {
 }
 
 impl Cause {
+    /// Returns the vmsd name of the section, as far as one is known.
+    pub(crate) fn vmsd_name(&self) -> Option<&str> {
+        self.section.as_ref().map(SectionName::vmsd_name)
+    }
+
     /// Returns the section, or the block of memory that differs, of which only the name is known.
     pub(crate) fn section_or_memory(&self) -> Option<SectionName> {
         let block = || self.field.as_deref().map(SectionName::from);

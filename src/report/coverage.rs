@@ -128,11 +128,8 @@ pub struct RequiredState {
 impl RequiredCoverage {
     /// Tells whether anything is asked for.
     pub fn is_any(&self) -> bool {
-        let RequiredState {
-            subsections,
-            fields,
-        } = self.state;
-        self.sections.or(subsections).or(fields).is_some()
+        let state = self.state.subsections.or(self.state.fields);
+        self.sections.or(state).is_some()
     }
 }
 
@@ -271,16 +268,13 @@ impl Coverage {
     /// Returns the parts of which less was sent than this.
     pub fn shortfalls(&self, required: RequiredCoverage) -> impl Iterator<Item = Shortfall> {
         let counts = &self.counts;
-        let RequiredState {
-            subsections,
-            fields,
-        } = required.state;
+        let state = required.state;
         let sent_subsections = percent(counts.subsections_sent, counts.subsections);
         let sent_fields = percent(counts.conditional_fields_sent, counts.conditional_fields);
         [
             (None, self.lowest(), required.sections),
-            (Some("subsections"), sent_subsections, subsections),
-            (Some("conditional fields"), sent_fields, fields),
+            (Some("subsections"), sent_subsections, state.subsections),
+            (Some("conditional fields"), sent_fields, state.fields),
         ]
         .into_iter()
         .filter_map(|(part, sent, least)| {

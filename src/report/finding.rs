@@ -19,7 +19,7 @@ pub enum Level {
     Note,
 }
 
-display_as_serialized!(Level);
+display_as_serialized!(Level, Evidence);
 
 /// The source of a finding, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -340,11 +340,17 @@ impl Finding {
         (self.level, of_one, place, self.direction, self.rule.id())
     }
 
+    /// Returns the section, with the path in it.
+    pub(crate) fn place(&self, between: &str) -> String {
+        let path = self.path.iter().map(String::as_str);
+        let place: Vec<&str> = std::iter::once(&*self.section).chain(path).collect();
+        place.join(between)
+    }
+
     /// Tells whether a case is what confirms it.
     pub(crate) fn is_confirmed_by(&self, case: &str) -> bool {
-        self.confirmed_by
-            .as_ref()
-            .is_some_and(|by| by.is_case(case))
+        let by = self.confirmed_by.as_ref();
+        by.is_some_and(|by| by.is_case(case))
     }
 
     /// Tells whether it is about a length that several kinds of section have in common, of what builds sent.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Direction, Rule, Side};
-use crate::report::{Case, Finding, LegSide, Outcome};
+use crate::report::{Case, Finding, LegSide, Outcome, Shape};
 
 /// The guest of a run that was described by a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,49 +217,41 @@ pub enum GuestReason {
 impl fmt::Display for GuestReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            GuestReason::HostDisk => "no image of the host is opened: an empty disk stands for it",
-            GuestReason::PartOfAnother => "what stands for another part stands for it too",
-            GuestReason::HostNetwork => "no network is reached: a hub stands for it",
-            GuestReason::HostNetworkQueues => {
-                "no network is reached: a hub stands for it, and has one pair of queues"
-            }
-            GuestReason::HostChannel => "nothing outside is opened: a null device stands for it",
-            GuestReason::HostMemory => "plain memory of the same size stands for it",
-            GuestReason::HostMemorySetting => "the guest does not see where its memory is",
-            GuestReason::HostAudio => "a silent backend stands for it",
-            GuestReason::HostEntropy => "QEMU's own random numbers stand for it",
-            GuestReason::HostFolder => {
-                "no folder of the host is opened: a made-up one stands for it"
-            }
-            GuestReason::HostDevice => "it needs a device of the host",
-            GuestReason::HostFile => "no file of the host is opened",
-            GuestReason::HostDisplay => "the guest does not see its screen's window",
-            GuestReason::HostProcess => "it concerns the process, and not the guest",
-            GuestReason::Monitor => "the guest does not see its monitors",
-            GuestReason::HowItRuns => "the guest is started and moved in other ways here",
-            GuestReason::Accelerator => "the accelerator of the run (--accel) is used",
-            GuestReason::HostCpu => {
-                "no guest here has the CPU of the host, which only KVM knows: another model stands for it"
-            }
-            GuestReason::CpuEnforced => "emulation lacks features of most models",
-            GuestReason::Secret => "secrets are not used",
-            GuestReason::ConfidentialGuest => "it needs hardware of the host",
-            GuestReason::GuestKernel => "no kernel of the host is loaded",
-            GuestReason::Firmware => {
-                "firmware that is not QEMU's own is not opened: an empty one stands for it"
-            }
-            GuestReason::OwnFirmware => "the firmware that comes with each build stands for it",
-            GuestReason::NeedsProcess => "it needs another process beside QEMU",
-            GuestReason::NotInTheGuest => "it refers to something that is not in the guest",
-            GuestReason::NotPluggedIn => "it cannot be plugged in here",
-            GuestReason::UnknownOption => "such an option is not known",
-            GuestReason::UnknownDevice => "such a device is not known",
-            GuestReason::UnknownObject => "such an object is not known",
-            GuestReason::UnknownElement => "such an element is not known",
-            GuestReason::UnknownSetting => "it is not known to be harmless",
-            GuestReason::Malformed => "QEMU takes no such name or value",
-            GuestReason::VendorSuffix => "the type is looked up without what a vendor added",
-            GuestReason::NoOption => "it is no option of QEMU",
+            Self::HostDisk => "no image of the host is opened: an empty disk stands for it",
+            Self::PartOfAnother => "what stands for another part stands for it too",
+            Self::HostNetwork => "no network is reached: a hub stands for it",
+            Self::HostNetworkQueues => "no network is reached: a hub stands for it, and has one pair of queues",
+            Self::HostChannel => "nothing outside is opened: a null device stands for it",
+            Self::HostMemory => "plain memory of the same size stands for it",
+            Self::HostMemorySetting => "the guest does not see where its memory is",
+            Self::HostAudio => "a silent backend stands for it",
+            Self::HostEntropy => "QEMU's own random numbers stand for it",
+            Self::HostFolder => "no folder of the host is opened: a made-up one stands for it",
+            Self::HostDevice => "it needs a device of the host",
+            Self::HostFile => "no file of the host is opened",
+            Self::HostDisplay => "the guest does not see its screen's window",
+            Self::HostProcess => "it concerns the process, and not the guest",
+            Self::Monitor => "the guest does not see its monitors",
+            Self::HowItRuns => "the guest is started and moved in other ways here",
+            Self::Accelerator => "the accelerator of the run (--accel) is used",
+            Self::HostCpu => "no guest here has the CPU of the host, which only KVM knows: another model stands for it",
+            Self::CpuEnforced => "emulation lacks features of most models",
+            Self::Secret => "secrets are not used",
+            Self::ConfidentialGuest => "it needs hardware of the host",
+            Self::GuestKernel => "no kernel of the host is loaded",
+            Self::Firmware => "firmware that is not QEMU's own is not opened: an empty one stands for it",
+            Self::OwnFirmware => "the firmware that comes with each build stands for it",
+            Self::NeedsProcess => "it needs another process beside QEMU",
+            Self::NotInTheGuest => "it refers to something that is not in the guest",
+            Self::NotPluggedIn => "it cannot be plugged in here",
+            Self::UnknownOption => "such an option is not known",
+            Self::UnknownDevice => "such a device is not known",
+            Self::UnknownObject => "such an object is not known",
+            Self::UnknownElement => "such an element is not known",
+            Self::UnknownSetting => "it is not known to be harmless",
+            Self::Malformed => "QEMU takes no such name or value",
+            Self::VendorSuffix => "the type is looked up without what a vendor added",
+            Self::NoOption => "it is no option of QEMU",
         })
     }
 }
@@ -269,16 +261,16 @@ impl GuestReason {
     pub fn is_unseen(self) -> bool {
         matches!(
             self,
-            GuestReason::PartOfAnother
-                | GuestReason::HostMemorySetting
-                | GuestReason::HostDisplay
-                | GuestReason::HostProcess
-                | GuestReason::Monitor
-                | GuestReason::HowItRuns
-                | GuestReason::Accelerator
-                | GuestReason::CpuEnforced
-                | GuestReason::Secret
-                | GuestReason::NoOption
+            Self::PartOfAnother
+                | Self::HostMemorySetting
+                | Self::HostDisplay
+                | Self::HostProcess
+                | Self::Monitor
+                | Self::HowItRuns
+                | Self::Accelerator
+                | Self::CpuEnforced
+                | Self::Secret
+                | Self::NoOption
         )
     }
 }
@@ -360,15 +352,11 @@ fn settings(finding: &Finding) -> Vec<Advice> {
     let Some(property) = finding.path.first() else {
         return Vec::new();
     };
-    let value = |shape: &Option<crate::report::Shape>| {
-        let value = shape.as_ref()?.value.clone()?;
+    fn value(shape: &Option<Shape>) -> Option<&str> {
+        let value = shape.as_ref()?.value.as_deref()?;
         // So a report writes a text without characters.
-        Some(if value == "empty" {
-            String::new()
-        } else {
-            value
-        })
-    };
+        Some(if value == "empty" { "" } else { value })
+    }
     // A build without the property takes no value for it.
     let (Some(old), Some(new)) = (value(&finding.old), value(&finding.new)) else {
         return Vec::new();
@@ -381,8 +369,8 @@ fn settings(finding: &Finding) -> Vec<Advice> {
         option: option(&finding.section, property, other),
     };
     vec![
-        advice(LegSide::Destination, destination.0, &source.1),
-        advice(LegSide::Source, source.0, &destination.1),
+        advice(LegSide::Destination, destination.0, source.1),
+        advice(LegSide::Source, source.0, destination.1),
     ]
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::model::{Direction, Rule};
-use crate::report::{Case, Finding, Outcome, Shape};
+use crate::report::{Case, Cause, Finding, Outcome, Shape};
 
 /// The device set's name of devices that were given one by one.
 pub(crate) const AD_HOC: &str = "ad-hoc";
@@ -82,16 +82,9 @@ pub(crate) struct FindingId<'f>(pub &'f Finding);
 
 impl fmt::Display for FindingId<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let finding = self.0;
-        write!(
-            f,
-            "{}/{}/{}",
-            finding.direction, finding.rule, finding.section
-        )?;
-        finding
-            .path
-            .iter()
-            .try_for_each(|part| write!(f, "/{part}"))
+        let FindingId(finding) = self;
+        let (direction, rule) = (finding.direction, finding.rule);
+        write!(f, "{direction}/{rule}/{}", finding.place("/"))
     }
 }
 
@@ -173,10 +166,9 @@ pub(crate) struct FailureKey<'c> {
 impl<'c> FailureKey<'c> {
     /// Returns the failure of a case that did not pass.
     pub(crate) fn of(case: &'c Case) -> Option<FailureKey<'c>> {
-        let section = case.cause.as_ref().and_then(|cause| cause.section.as_ref());
         (case.outcome != Outcome::Pass).then(|| FailureKey {
             outcome: case.outcome,
-            vmsd: section.map(|section| section.vmsd_name()),
+            vmsd: case.cause.as_ref().and_then(Cause::vmsd_name),
         })
     }
 

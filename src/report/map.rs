@@ -176,19 +176,13 @@ impl Map {
             .iter()
             .filter_map(|pair| pair.report.baseline.as_ref());
         let first = of_pairs.next()?;
-        let mut counts = first.counts;
-        for BaselineCounts {
-            new,
-            same,
-            fixed,
-            gone,
-        } in of_pairs.map(|of| of.counts)
-        {
-            counts.new += new;
-            counts.same += same;
-            counts.fixed += fixed;
-            counts.gone += gone;
-        }
+        let add = |all: BaselineCounts, of: BaselineCounts| BaselineCounts {
+            new: all.new + of.new,
+            same: all.same + of.same,
+            fixed: all.fixed + of.fixed,
+            gone: all.gone + of.gone,
+        };
+        let counts = of_pairs.map(|of| of.counts).fold(first.counts, add);
         Some((&first.file, counts))
     }
 }
@@ -246,13 +240,9 @@ fn cause(case: &Case, causes: &mut Vec<MapCause>) -> Option<usize> {
         return None;
     }
     let cause = case.cause.as_ref()?;
-    let section = cause
-        .section
-        .as_ref()
-        .map(|section| section.vmsd_name().to_owned());
     let new = MapCause {
         outcome: case.outcome,
-        section,
+        section: cause.vmsd_name().map(str::to_owned),
         field: cause.field.clone(),
         rule: cause.rule,
         message: cause.message.clone(),

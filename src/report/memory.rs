@@ -55,6 +55,12 @@ pub struct Memory {
     pub rate: Option<FlakeRate>,
 }
 
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.label, self.evidence)
+    }
+}
+
 /// The part that a case has in the verdict of a run with `--gate tier`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -201,6 +201,11 @@ impl Report {
         }
     }
 
+    /// Returns the case of this id.
+    pub(crate) fn case(&self, id: &str) -> Option<&Case> {
+        self.cases.iter().find(|case| case.id == id)
+    }
+
     /// Counts the evidence and draws the verdict, by a policy that the report names from then on.
     pub fn judged_by(mut self, policy: Policy) -> Self {
         for finding in &mut self.findings {

@@ -130,77 +130,64 @@ impl Notice {
 
     /// Returns the sentence for it, without the reason.
     pub fn statement(&self) -> String {
+        use NoticeKind as Kind;
         let subject = &self.subject;
         match self.kind {
-            NoticeKind::ShardMissing => format!("shard {subject} is missing"),
-            NoticeKind::DumpsMissing => format!("the dumps of {subject} are not compared"),
-            NoticeKind::StreamsNotCompared => {
+            Kind::ShardMissing => format!("shard {subject} is missing"),
+            Kind::DumpsMissing => format!("the dumps of {subject} are not compared"),
+            Kind::StreamsNotCompared => {
                 format!("the streams of device set {subject} are not compared")
             }
-            NoticeKind::PropertiesNotCompared => {
+            Kind::PropertiesNotCompared => {
                 format!("the properties of device set {subject} are not compared")
             }
-            NoticeKind::FailuresNotExplained => {
+            Kind::FailuresNotExplained => {
                 format!("the failures of {subject} are not explained by properties")
             }
-            NoticeKind::ChangedByLoad => format!("{subject} is not compared"),
-            NoticeKind::NotRunning => {
+            Kind::ChangedByLoad => format!("{subject} is not compared"),
+            Kind::NotRunning => {
                 format!("the guest of {subject} did not run, and was moved as it is after reset")
             }
-            NoticeKind::NotDriven => format!("the guest did not use {subject}"),
-            NoticeKind::NotDrivable => {
-                format!("no device of {subject} was moved with a driver at work")
-            }
-            NoticeKind::NoLinux => {
-                format!("not every device of {subject} was moved with Linux at work")
-            }
-            NoticeKind::OffloadNotNegotiated => {
-                format!(
-                    "the network cards of {subject} offer no offload features, so that none is negotiated"
-                )
-            }
-            NoticeKind::CoverageUnknown => format!("the coverage of {subject} is not known"),
-            NoticeKind::DoubtsNotSettled => {
+            Kind::NotDriven => format!("the guest did not use {subject}"),
+            Kind::NotDrivable => format!("no device of {subject} was moved with a driver at work"),
+            Kind::NoLinux => format!("not every device of {subject} was moved with Linux at work"),
+            Kind::OffloadNotNegotiated => format!(
+                "the network cards of {subject} offer no offload features, so that none is negotiated"
+            ),
+            Kind::CoverageUnknown => format!("the coverage of {subject} is not known"),
+            Kind::DoubtsNotSettled => {
                 format!("findings about {subject} are neither confirmed nor refuted")
             }
-            NoticeKind::CapabilityIdle => format!("nothing is sent by {subject}"),
-            NoticeKind::AcceleratorPassedOver => format!("no guest was moved with {subject}"),
-            NoticeKind::HostCpuReplaced => format!(
+            Kind::CapabilityIdle => format!("nothing is sent by {subject}"),
+            Kind::AcceleratorPassedOver => format!("no guest was moved with {subject}"),
+            Kind::HostCpuReplaced => format!(
                 "the guest of {subject} was moved with the default CPU model, and not with the host's"
             ),
-            NoticeKind::OtherFirmware => {
-                format!("{subject} finds no firmware of its own")
-            }
-            NoticeKind::MachinesPaired => {
+            Kind::OtherFirmware => format!("{subject} finds no firmware of its own"),
+            Kind::MachinesPaired => {
                 format!("as they are, no guest migrates between the machine types {subject}")
             }
-            NoticeKind::MachinesDiffer => {
-                format!(
-                    "the dumps are of two versions of {subject}, between which no guest migrates"
-                )
-            }
-            NoticeKind::SectionUnreadable => format!("the section {subject} is not compared"),
-            NoticeKind::KnownFailureExpired => format!("the known failure {subject} has expired"),
-            NoticeKind::KnownFailureUnmatched => {
-                format!("the known failure {subject} matches nothing")
-            }
-            NoticeKind::OwnersUnknown => format!("the owners are not looked for in {subject}"),
-            NoticeKind::ExclusionUnmatched => format!("no case is excluded by {subject}"),
-            NoticeKind::HistoryFailed => format!("the history {subject} does not have this run"),
-            NoticeKind::LockDiffers => format!("the run differs from the lock {subject}"),
-            NoticeKind::PairNotTested => format!("the builds {subject} were not tested"),
-            NoticeKind::NotInState => format!("the state has no section {subject}"),
-            NoticeKind::CaseMissing => format!("nothing is known of the case {subject}"),
-            NoticeKind::BaselineDiffers => {
-                format!("the baseline {subject} is of another machine type")
-            }
-            NoticeKind::DefaultsNotCompared => {
+            Kind::MachinesDiffer => format!(
+                "the dumps are of two versions of {subject}, between which no guest migrates"
+            ),
+            Kind::SectionUnreadable => format!("the section {subject} is not compared"),
+            Kind::KnownFailureExpired => format!("the known failure {subject} has expired"),
+            Kind::KnownFailureUnmatched => format!("the known failure {subject} matches nothing"),
+            Kind::OwnersUnknown => format!("the owners are not looked for in {subject}"),
+            Kind::ExclusionUnmatched => format!("no case is excluded by {subject}"),
+            Kind::HistoryFailed => format!("the history {subject} does not have this run"),
+            Kind::LockDiffers => format!("the run differs from the lock {subject}"),
+            Kind::PairNotTested => format!("the builds {subject} were not tested"),
+            Kind::NotInState => format!("the state has no section {subject}"),
+            Kind::CaseMissing => format!("nothing is known of the case {subject}"),
+            Kind::BaselineDiffers => format!("the baseline {subject} is of another machine type"),
+            Kind::DefaultsNotCompared => {
                 format!("the devices that {subject} has by default are not compared")
             }
-            NoticeKind::Unconfined => format!("{subject} was run without confinement"),
-            NoticeKind::LogsNotKept => format!("the logs of {subject} are lost"),
-            NoticeKind::Interrupted => format!("the run was interrupted by {subject}"),
-            NoticeKind::NothingTried => {
+            Kind::Unconfined => format!("{subject} was run without confinement"),
+            Kind::LogsNotKept => format!("the logs of {subject} are lost"),
+            Kind::Interrupted => format!("the run was interrupted by {subject}"),
+            Kind::NothingTried => {
                 format!("every device type that --only {subject} selects is left out")
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{CaseName, Exclusion, Rule};
+use crate::model::{CaseName, Exclusion, Rule, display_as_serialized};
 use crate::report::{
     BaselineStatus, Case, Finding, Memory, MemoryLabel, RequiredCoverage, RequiredState, Tier,
 };
@@ -102,6 +102,8 @@ pub enum LevelOverride {
     /// Reported, but not counted.
     Allow,
 }
+
+display_as_serialized!(LevelOverride);
 
 /// Levels of rules that differ from their own.
 pub type LevelOverrides = BTreeMap<Rule, LevelOverride>;

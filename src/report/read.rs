@@ -44,31 +44,20 @@ pub(crate) enum ReadError {
     },
 }
 
-/// The form of a file, by the schema that it names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
-    Map,
-    /// A report, or something that is neither.
-    Report,
-}
-
-/// Tells whether a file is a map or a report.
+/// Tells whether a file is a map. It is a report otherwise, or neither.
 ///
 /// # Errors
 /// The file cannot be read.
-pub(crate) fn form(file: &Path) -> Result<Form, ReadError> {
-    Ok(form_of(&text(file)?.0))
+pub(crate) fn is_map(file: &Path) -> Result<bool, ReadError> {
+    Ok(names_map(&text(file)?.0))
 }
 
-fn form_of(text: &[u8]) -> Form {
+fn names_map(text: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Head {
         schema: String,
     }
-    match serde_json::from_slice::<Head>(text) {
-        Ok(head) if head.schema == MAP_SCHEMA => Form::Map,
-        Ok(_) | Err(_) => Form::Report,
-    }
+    serde_json::from_slice::<Head>(text).is_ok_and(|head| head.schema == MAP_SCHEMA)
 }
 
 /// The contents of a file.
@@ -84,9 +73,9 @@ pub(crate) enum Saved {
 /// The file cannot be read, or holds something else.
 pub(crate) fn read_saved(file: &Path) -> Result<Saved, ReadError> {
     let (text, origin) = text(file)?;
-    Ok(match form_of(&text) {
-        Form::Map => Saved::Map(parse(&text, &origin, MAP_SCHEMA)?),
-        Form::Report => Saved::Report(Box::new(parse(&text, &origin, REPORT_SCHEMA)?)),
+    Ok(match names_map(&text) {
+        true => Saved::Map(parse(&text, &origin, MAP_SCHEMA)?),
+        false => Saved::Report(Box::new(parse(&text, &origin, REPORT_SCHEMA)?)),
     })
 }
 

@@ -50,6 +50,12 @@ pub struct Swept {
 }
 
 impl Swept {
+    /// Returns the number of device types that were neither exercised nor left out.
+    pub(crate) fn others(&self) -> usize {
+        let known = self.exercised + self.left_out.len();
+        self.shared.saturating_sub(known)
+    }
+
     /// Tells whether a report names the machine like this: with its architecture, or without.
     pub(crate) fn is_called(&self, name: &str) -> bool {
         match name.strip_suffix(self.machine.as_str()) {

@@ -32,9 +32,8 @@ impl Verdict {
             return Verdict::Incompatible;
         }
         if let Some(name) = &policy.case {
-            let named = |case: &&Case| case.id == name.as_str();
-            return match report.cases.iter().find(named) {
-                Some(case) if !is_idle(case) => Verdict::Compatible,
+            return match report.case(name.as_str()) {
+                Some(case) if !case.outcome.is_idle() => Verdict::Compatible,
                 Some(_) | None => Verdict::Untested,
             };
         }
@@ -57,20 +56,15 @@ fn nothing_ran(cases: &[Case]) -> bool {
     let planned: Vec<&Case> = cases.iter().filter(is_planned).collect();
     let nothing_ran = |direction| {
         let mut there = planned.iter().filter(|case| case.direction == direction);
-        there.clone().next().is_some() && there.all(|case| is_idle(case))
+        there.clone().next().is_some() && there.all(|case| case.outcome.is_idle())
     };
     !cases.is_empty() && planned.is_empty() || Direction::BOTH.into_iter().any(nothing_ran)
-}
-
-/// Returns true if a case says nothing about the builds.
-fn is_idle(case: &Case) -> bool {
-    matches!(case.outcome, Outcome::Skip | Outcome::Broken)
 }
 
 /// Returns true if nothing is known of a planned case except that a part of it passes.
 fn rests_on_a_part(cases: &[Case]) -> bool {
     let is_part_of = |case: &Case, whole: &Case| case.part_of.as_ref() == Some(&whole.id);
-    let mut idle = cases.iter().filter(|case| is_idle(case));
+    let mut idle = cases.iter().filter(|case| case.outcome.is_idle());
     idle.any(|whole| {
         let mut parts = cases.iter().filter(|case| is_part_of(case, whole));
         parts.any(|part| part.outcome == Outcome::Pass)
@@ -130,6 +124,13 @@ mod tests {
         report.judged_by(policy).verdict
     }
 
+    #[track_caller]
+    fn assert_drawn(cases: Vec<Case>, wanted: Verdict) {
+        let known = format!("{cases:?}");
+        let report = Report { cases, ..report() };
+        assert_eq!(drawn(report, Policy::default()), wanted, "{known}");
+    }
+
     #[test]
     fn what_counts_decides_before_what_is_missing() {
         let lenient = Policy::default();
@@ -179,12 +180,7 @@ mod tests {
             (Outcome::Pass, Outcome::Pass, Compatible),
             (Outcome::Skip, Outcome::Fail, Incompatible),
         ] {
-            let report = Report {
-                cases: vec![case(planned, false), derived(outcome)],
-                ..report()
-            };
-            let drawn = drawn(report, Policy::default());
-            assert_eq!(drawn, wanted, "{planned}, {outcome}");
+            assert_drawn(vec![case(planned, false), derived(outcome)], wanted);
         }
     }
 
@@ -203,14 +199,8 @@ mod tests {
         ] {
             let backward = backward.iter();
             let backward = backward.map(|&outcome| towards(Direction::Backward, outcome));
-            let report = Report {
-                cases: backward
-                    .chain([towards(Direction::Forward, Outcome::Pass)])
-                    .collect(),
-                ..report()
-            };
-            let known = format!("{:?}", report.cases);
-            assert_eq!(drawn(report, Policy::default()), wanted, "{known}");
+            let forward = towards(Direction::Forward, Outcome::Pass);
+            assert_drawn(backward.chain([forward]).collect(), wanted);
         }
     }
 
@@ -247,9 +237,7 @@ mod tests {
             (vec![other(), set(broken), part(broken)], Compatible),
             (vec![set(broken), part(Outcome::Fail)], Incompatible),
         ] {
-            let known = format!("{cases:?}");
-            let report = Report { cases, ..report() };
-            assert_eq!(drawn(report, Policy::default()), wanted, "{known}");
+            assert_drawn(cases, wanted);
         }
     }
 

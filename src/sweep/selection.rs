@@ -4,13 +4,16 @@ use std::fmt;
 
 use crate::qemu::{NoCommonMachine, Pair, machine};
 
-/// The machines that a user selects, before any build has been looked at.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct MachineSelection {
-    /// `q35`, or `aarch64/virt` where the name alone would mean another architecture.
-    pub machines: Vec<String>,
+/// The machines of a sweep; by default the usual one of the builds' architecture.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MachineSelection {
+    /// Machine types, with the architecture where the name alone means another one: `q35`,
+    /// `riscv64/virt`. By default the usual one of the architecture.
+    pub names: Vec<String>,
+    /// Architectures; a name without one is swept on each of them. By default what the names imply.
     pub architectures: Vec<String>,
-    /// Every versioned machine type that both builds list.
+    /// Every versioned machine type that both builds have.
     pub all_machines: bool,
     /// Every architecture that has a usual machine.
     pub all_architectures: bool,
@@ -51,7 +54,7 @@ impl MachineSelection {
             architectures.extend(machine::usual().map(|(target, _)| target));
         }
         let mut selected: Vec<ArchitectureSelection> = Vec::new();
-        for name in &self.machines {
+        for name in &self.names {
             match name.split_once('/') {
                 Some((architecture, name)) => add(&mut selected, Some(architecture), name),
                 None if architectures.is_empty() => {
@@ -169,7 +172,7 @@ mod tests {
 
     fn selected(machines: &[&str], architectures: &[&str]) -> Vec<(Option<String>, Machines)> {
         let selection = MachineSelection {
-            machines: machines.iter().map(|m| (*m).to_owned()).collect(),
+            names: machines.iter().map(|m| (*m).to_owned()).collect(),
             architectures: architectures.iter().map(|a| (*a).to_owned()).collect(),
             ..MachineSelection::default()
         };

@@ -12,23 +12,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::api::config::{Builds, Judging, Machines, SweepConfig};
+use crate::api::config::{Builds, Judging, SweepConfig};
 use crate::api::error::{Error, Problem};
 use crate::api::logs::LogFolder;
-use crate::api::memory;
-use crate::api::memory::Memory;
-use crate::api::names;
+use crate::api::memory::{self, Memory};
 use crate::api::progress::{Event, Progress};
 use crate::api::sweep::opened::Opened;
 use crate::api::sweep::options;
 use crate::api::sweep::sites::{Sites, as_typed, sweep_all};
-use crate::api::{jobs, load_lists, outside_runtime};
+use crate::api::{jobs, names, outside_runtime};
 use crate::migration::case::milliseconds;
 use crate::model::{AcceleratorPreference, Confine, Direction};
 use crate::parallel::each;
 use crate::qemu::{CacheConfig, Fingerprints, QemuError};
 use crate::report::map::{Map, MapPair};
 use crate::report::{NoticeKind, Report, Sought};
+use crate::rules::known_issues::KnownIssues;
+use crate::sweep::selection::MachineSelection as Machines;
 use crate::sweep::shard::Shard;
 
 use past::Past;
@@ -158,7 +158,7 @@ pub fn map(config: &MapConfig, progress: &dyn Progress) -> Result<Map, Error> {
         return Err(Problem::NothingToSearch.into());
     }
     let logs = LogFolder::new(config.logs.as_deref())?;
-    let lists = load_lists(&config.judging.lists)?;
+    let lists = KnownIssues::load(&config.judging.lists)?;
     let jobs = jobs(config.jobs)?;
     let past = Past::read(&config.memory)?;
     let stock = Stock::open(config, jobs, progress)?;

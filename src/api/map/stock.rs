@@ -9,11 +9,10 @@ use crate::api::dumps::{Dumps, dump};
 use crate::api::error::{Error, Problem};
 use crate::api::map::MapConfig;
 use crate::api::progress::{Event, Progress};
-use crate::api::sweep::opened::{Supply, selection};
+use crate::api::sweep::opened::Supply;
 use crate::model::{BuildKind, BuildRef};
 use crate::parallel::each;
-use crate::qemu;
-use crate::qemu::{BuildArg, FetchEvent, Means, Pair, QemuError, machine};
+use crate::qemu::{self, BuildArg, FetchEvent, Means, Pair, QemuError, machine};
 use crate::report::{NoticeKind, Report};
 use crate::vmstate::dump::Dump;
 
@@ -45,7 +44,7 @@ impl Stock {
         let args = config.builds.iter().map(|build| qemu::parse(build));
         let args = args.collect::<Result<Vec<BuildArg>, QemuError>>()?;
         let watcher = |event: FetchEvent<'_>| progress.event(Event::Fetch(event));
-        let selected = selection(&config.machines).by_architecture();
+        let selected = config.machines.by_architecture();
         let mut builds = BTreeMap::new();
         for architecture in selected.iter().map(|asked| asked.architecture.as_deref()) {
             let means = Means {

@@ -1,5 +1,6 @@
 //! The things that tests of migrations need, as far as this host has them.
 
+use std::fmt::Display;
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -58,7 +59,7 @@ pub struct HostCheck {
 
 /// Looks at everything. Fetched builds are in `cache`, which need not be there yet.
 pub(super) fn checks(cache: &Cache) -> Vec<HostCheck> {
-    let checks: [(&'static str, (HostState, String)); 7] = [
+    [
         ("kvm", kvm()),
         ("locked-memory", locked_memory()),
         ("apt", apt()),
@@ -68,19 +69,29 @@ pub(super) fn checks(cache: &Cache) -> Vec<HostCheck> {
             "cache",
             match cache.path() {
                 Ok(folder) => disk(folder, 0),
-                Err(error) => (HostState::Warning, error.to_string()),
+                Err(error) => warning(error),
             },
         ),
         ("descriptors", descriptors()),
-    ];
-    let checks = checks.into_iter();
-    checks
-        .map(|(name, (state, detail))| HostCheck {
-            name,
-            state,
-            detail,
-        })
-        .collect()
+    ]
+    .map(|(name, (state, detail))| HostCheck {
+        name,
+        state,
+        detail,
+    })
+    .into()
+}
+
+fn ok(detail: impl Display) -> (HostState, String) {
+    (HostState::Ok, detail.to_string())
+}
+
+fn warning(detail: impl Display) -> (HostState, String) {
+    (HostState::Warning, detail.to_string())
+}
+
+fn failed(detail: impl Display) -> (HostState, String) {
+    (HostState::Failed, detail.to_string())
 }
 
 /// Tells how the build at hand is confined here, and so how others are.
@@ -96,67 +107,49 @@ pub(super) fn confinement(build: &ConfinedBuild, wish: Confine) -> HostCheck {
 }
 
 fn kvm() -> (HostState, String) {
-    let opened = OpenOptions::new().read(true).write(true).open("/dev/kvm");
-    match opened {
-        Ok(_) => (
-            HostState::Ok,
-            "/dev/kvm can be used; guests are emulated unless --accel says otherwise".to_owned(),
-        ),
+    match OpenOptions::new().read(true).write(true).open("/dev/kvm") {
+        Ok(_) => ok("/dev/kvm can be used; guests are emulated unless --accel says otherwise"),
         // Nothing here needs it.
-        Err(error) => (
-            HostState::Ok,
-            format!("/dev/kvm cannot be used ({error}); guests are emulated, which takes no KVM"),
-        ),
+        Err(error) => ok(format!(
+            "/dev/kvm cannot be used ({error}); guests are emulated, which takes no KVM"
+        )),
     }
 }
 
 fn locked_memory() -> (HostState, String) {
     match getrlimit(Resource::RLIMIT_MEMLOCK) {
-        Err(error) => (
-            HostState::Warning,
-            format!("the limit is not known: {error}"),
-        ),
-        Ok((soft, _)) if soft < ENOUGH_LOCKED => (
-            HostState::Warning,
-            format!(
-                "{} KiB can be locked (ulimit -l): postcopy of a guest that locks its memory may fail",
-                soft >> 10
-            ),
-        ),
-        Ok((soft, _)) => (HostState::Ok, format!("{} can be locked", amount(soft))),
+        Err(error) => warning(format!("the limit is not known: {error}")),
+        Ok((soft, _)) if soft < ENOUGH_LOCKED => warning(format!(
+            "{} KiB can be locked (ulimit -l): postcopy of a guest that locks its memory may fail",
+            soft >> 10
+        )),
+        Ok((soft, _)) => ok(format!("{} can be locked", amount(soft))),
     }
 }
 
 fn apt() -> (HostState, String) {
-    let lacking: Vec<&str> = ["apt-get", "dpkg-deb"]
-        .into_iter()
-        .filter(|program| {
-            let mut command = Command::new(program);
-            let asked = command.arg("--version").stdin(Stdio::null());
-            let asked = asked.stdout(Stdio::null()).stderr(Stdio::null()).status();
-            !asked.is_ok_and(|status| status.success())
-        })
-        .collect();
-    match lacking.as_slice() {
-        [] => (HostState::Ok, "apt-get and dpkg-deb run".to_owned()),
-        lacking => (
-            HostState::Warning,
-            format!(
-                "{} cannot be run: debian:SUITE cannot be fetched",
-                lacking.join(" and ")
-            ),
-        ),
+    let mut programs = vec!["apt-get", "dpkg-deb"];
+    programs.retain(|program| {
+        let mut command = Command::new(program);
+        let asked = command.arg("--version").stdin(Stdio::null());
+        let asked = asked.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        !asked.is_ok_and(|status| status.success())
+    });
+    match programs.as_slice() {
+        [] => ok("apt-get and dpkg-deb run"),
+        lacking => warning(format!(
+            "{} cannot be run: debian:SUITE cannot be fetched",
+            lacking.join(" and ")
+        )),
     }
 }
 
 fn time() -> (HostState, String) {
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     if clock.is_ok_and(|since| since < BEFORE) {
-        return (
-            HostState::Failed,
+        return failed(
             "the clock says a time before this program was made: ends of list entries, tiers and signatures of \
-             archives go by it"
-                .to_owned(),
+             archives go by it",
         );
     }
     let late = |_| {
@@ -167,19 +160,13 @@ fn time() -> (HostState, String) {
     let latest = (0..PAUSES).map(late).max().unwrap_or_default();
     let ms = latest.as_millis();
     match latest {
-        latest if latest >= UNUSABLE => (
-            HostState::Failed,
-            format!(
-                "a pause ended {ms} ms late: deadlines of seconds mean nothing on so busy a host"
-            ),
-        ),
-        latest if latest >= SLOW => (
-            HostState::Warning,
-            format!(
-                "a pause ended {ms} ms late: the host is busy, and --timeout may have to be longer"
-            ),
-        ),
-        _ => (HostState::Ok, format!("pauses end at most {ms} ms late")),
+        latest if latest >= UNUSABLE => failed(format!(
+            "a pause ended {ms} ms late: deadlines of seconds mean nothing on so busy a host"
+        )),
+        latest if latest >= SLOW => warning(format!(
+            "a pause ended {ms} ms late: the host is busy, and --timeout may have to be longer"
+        )),
+        _ => ok(format!("pauses end at most {ms} ms late")),
     }
 }
 
@@ -189,17 +176,14 @@ fn disk(folder: &Path, least: u64) -> (HostState, String) {
     let place = there.unwrap_or(folder);
     let place_name = place.display();
     match statvfs(place) {
-        Err(error) => (
-            HostState::Warning,
-            format!("the room in {place_name} is not known: {error}"),
-        ),
+        Err(error) => warning(format!("the room in {place_name} is not known: {error}")),
         Ok(found) => {
             let free = found.blocks_available() * found.fragment_size();
             let text = format!("{} free in {place_name}", amount(free));
             match free {
-                free if free < least => (HostState::Failed, text),
-                free if free < ENOUGH_DISK => (HostState::Warning, text),
-                _ => (HostState::Ok, text),
+                free if free < least => failed(text),
+                0..ENOUGH_DISK => warning(text),
+                _ => ok(text),
             }
         }
     }
@@ -207,18 +191,15 @@ fn disk(folder: &Path, least: u64) -> (HostState, String) {
 
 fn descriptors() -> (HostState, String) {
     match getrlimit(Resource::RLIMIT_NOFILE) {
-        Err(error) => (
-            HostState::Warning,
-            format!("the limit is not known: {error}"),
-        ),
+        Err(error) => warning(format!("the limit is not known: {error}")),
         Ok((soft, _)) => {
             let text = format!("{soft} files can be open (ulimit -n)");
             match soft {
-                soft if soft < LEAST_DESCRIPTORS => (HostState::Failed, text),
-                soft if soft < ENOUGH_DESCRIPTORS => {
-                    (HostState::Warning, format!("{text}: use fewer --jobs"))
+                0..LEAST_DESCRIPTORS => failed(text),
+                LEAST_DESCRIPTORS..ENOUGH_DESCRIPTORS => {
+                    warning(format!("{text}: use fewer --jobs"))
                 }
-                _ => (HostState::Ok, text),
+                _ => ok(text),
             }
         }
     }

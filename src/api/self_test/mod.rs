@@ -11,15 +11,14 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::api::config::{Builds, Guests, LiveConfig, SideArgs};
-use crate::api::confinement;
 use crate::api::error::{Error, Problem};
 use crate::api::live::live;
 use crate::api::progress::{Event, Progress};
-use crate::api::{Silent, outside_runtime};
+use crate::api::{Silent, confinement, outside_runtime};
 use crate::cleanup::OWN;
+use crate::migration::case::milliseconds;
 use crate::model::{AcceleratorPreference, BuildRef, Confine, ConfinedBuild, Direction};
-use crate::qemu;
-use crate::qemu::{Cache, CacheConfig, Means, QemuError, machine, private_dir};
+use crate::qemu::{self, Cache, CacheConfig, Means, QemuError, machine, private_dir};
 use crate::report::{Outcome, Tool};
 
 pub use host::{HostCheck, HostState};
@@ -129,83 +128,70 @@ fn args(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
 
-fn recipes() -> Vec<Recipe> {
-    let queues = |number: &str| {
-        let global = format!("virtio-scsi-pci.num_queues={number}");
-        args(&["-global", &global])
+fn recipes() -> [Recipe; 5] {
+    let recipe = |what, expected, device: &str, side_args| Recipe {
+        what,
+        expected,
+        stops: expected == Outcome::Hang,
+        guests: Guests {
+            side_args,
+            devices: vec![device.to_owned()],
+            paused: expected != Outcome::Pass,
+            retries: 0,
+            ..Guests::default()
+        },
     };
-    let guests = |device: &str, side_args: SideArgs| Guests {
-        side_args,
-        devices: vec![device.to_owned()],
-        paused: true,
-        retries: 0,
-        ..Guests::default()
-    };
+    let global = |property: &str| args(&["-global", &format!("virtio-scsi-pci.{property}")]);
     // A side without MSI has another capability in the PCI configuration space, which the other refuses.
-    let no_msi = || args(&["-global", "virtio-scsi-pci.vectors=0"]);
-    vec![
-        Recipe {
-            what: "a guest that works moves to its own build",
-            expected: Outcome::Pass,
-            stops: false,
-            guests: Guests {
-                paused: false,
-                ..guests(DEVICE, SideArgs::default())
+    let no_msi = || global("vectors=0");
+    let same = SideArgs::default;
+    let mut hangs = recipe(
+        "the destination is stopped while the guest arrives",
+        Outcome::Hang,
+        "virtio-scsi-pci",
+        SideArgs {
+            old: args(&ROOMY),
+            new: args(&ROOMY),
+            ..same()
+        },
+    );
+    hangs.guests.timeout = HANG;
+    [
+        recipe(
+            "a guest that works moves to its own build",
+            Outcome::Pass,
+            DEVICE,
+            same(),
+        ),
+        recipe(
+            "the new build sets up a device without interrupts by message",
+            Outcome::Fail,
+            "virtio-scsi-pci",
+            SideArgs {
+                new: no_msi(),
+                ..same()
             },
-        },
-        Recipe {
-            what: "the new build sets up a device without interrupts by message",
-            expected: Outcome::Fail,
-            stops: false,
-            guests: guests(
-                "virtio-scsi-pci",
-                SideArgs {
-                    new: no_msi(),
-                    ..SideArgs::default()
-                },
-            ),
-        },
-        Recipe {
-            what: "the new build has more queues of a device than were sent",
-            expected: Outcome::Lost,
-            stops: false,
-            guests: guests(
-                DEVICE,
-                SideArgs {
-                    old: queues("1"),
-                    new: queues("4"),
-                    ..SideArgs::default()
-                },
-            ),
-        },
-        Recipe {
-            what: "every destination sets up a device without interrupts by message",
-            expected: Outcome::Broken,
-            stops: false,
-            guests: guests(
-                "virtio-scsi-pci",
-                SideArgs {
-                    destination: no_msi(),
-                    ..SideArgs::default()
-                },
-            ),
-        },
-        Recipe {
-            what: "the destination is stopped while the guest arrives",
-            expected: Outcome::Hang,
-            stops: true,
-            guests: Guests {
-                timeout: HANG,
-                ..guests(
-                    "virtio-scsi-pci",
-                    SideArgs {
-                        old: args(&ROOMY),
-                        new: args(&ROOMY),
-                        ..SideArgs::default()
-                    },
-                )
+        ),
+        recipe(
+            "the new build has more queues of a device than were sent",
+            Outcome::Lost,
+            DEVICE,
+            SideArgs {
+                old: global("num_queues=1"),
+                new: global("num_queues=4"),
+                ..same()
             },
-        },
+        ),
+        recipe(
+            "every destination sets up a device without interrupts by message",
+            Outcome::Broken,
+            "virtio-scsi-pci",
+            SideArgs {
+                destination: no_msi(),
+                ..same()
+            },
+        ),
+        hangs,
     ]
 }
 
@@ -330,10 +316,7 @@ impl<'f> Hand<'f> {
         let began = Instant::now();
         let (outcome, detail) = match live(&live_config, &Silent) {
             Ok(answer) => match answer.report.cases.first() {
-                Some(case) => {
-                    let cause = case.cause.as_ref();
-                    (Some(case.outcome), cause.map(|cause| cause.message.clone()))
-                }
+                Some(case) => (Some(case.outcome), case.message().map(str::to_owned)),
                 None => (None, None),
             },
             Err(error) => (None, Some(error.to_string())),
@@ -343,7 +326,7 @@ impl<'f> Hand<'f> {
             expected: recipe.expected,
             outcome,
             detail,
-            elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            elapsed_ms: milliseconds(began),
         }
     }
 }

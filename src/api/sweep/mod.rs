@@ -3,21 +3,15 @@
 pub(crate) mod opened;
 pub(crate) mod sites;
 
-use crate::api::config;
-use crate::api::config::SweepConfig;
-use crate::api::confinement;
+use crate::api::config::{self, SweepConfig};
 use crate::api::error::Error;
-use crate::api::linux;
 use crate::api::logs::LogFolder;
-use crate::api::memory;
-use crate::api::memory::Recalled;
-use crate::api::names;
-use crate::api::one_case;
+use crate::api::memory::{self, Recalled};
 use crate::api::progress::{Event, Progress};
-use crate::api::{Outcome, jobs, load_lists, outside_runtime};
-use crate::qemu;
-use crate::qemu::{FetchEvent, Means, QemuError, machine};
+use crate::api::{Outcome, confinement, jobs, linux, names, one_case, outside_runtime};
+use crate::qemu::{self, FetchEvent, Means, QemuError, machine};
 use crate::report::Sought;
+use crate::rules::known_issues::KnownIssues;
 use crate::sweep::case_id::is_of_group;
 use crate::sweep::catalogue::Only;
 use crate::sweep::target::SecondPass;
@@ -40,30 +34,28 @@ use sites::{Sites, sweep_all};
 /// call is made inside a runtime. Of several architectures, one for which there is no build is no error,
 /// but a case of the report. Where coverage is required, a build that writes no dump is an error.
 pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
+    let case = config.case.as_ref();
     let mut config = config.clone();
-    let case = config.case.clone();
-    let policy = &mut config.judging.policy;
-    one_case::narrow(case.as_ref(), &mut config.builds, policy);
-    run(&config, progress).map_err(|error| one_case::error(case.as_ref(), error))
+    one_case::narrow(case, &mut config.builds, &mut config.judging.policy);
+    run(&config, progress).map_err(|error| one_case::error(case, error))
 }
 
 fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
     let mut recalled = Recalled::read(&config.memory)?;
     let logs = LogFolder::new(config.logs.as_deref())?;
-    let lists = load_lists(&config.judging.lists)?;
+    let lists = KnownIssues::load(&config.judging.lists)?;
     recalled.hold(&lists, &[])?;
     let mut options = options(config);
     let jobs = jobs(config.jobs)?;
     let watcher = |event: FetchEvent<'_>| progress.event(Event::Fetch(event));
-    let of_one = |names: &[String]| names.first().cloned();
-    let asked = of_one(&config.machines.architectures);
-    let machine = of_one(&config.machines.names);
+    let asked = config.machines.architectures.first().map(String::as_str);
+    let machine = config.machines.names.first().map(String::as_str);
     let (old, new) = qemu::parse_both(
         &config.builds.old,
         &config.builds.new,
         &Means {
-            architecture: machine::architecture(asked.as_deref(), machine.as_deref()).to_owned(),
+            architecture: machine::architecture(asked, machine).to_owned(),
             cache: config.builds.cache.clone(),
             watcher: &watcher,
             lists_drivers: false,

@@ -1,11 +1,10 @@
 //! The builds of a sweep, as far as they are available, and their machines.
 
-use crate::api;
 use crate::api::config::SweepConfig;
 use crate::api::confinement;
 use crate::api::dumps::{Dumps, dumps};
 use crate::api::error::{Error, Problem};
-use crate::api::network::host_network;
+use crate::api::network::best_of;
 use crate::migration::channel::transport::Transport;
 use crate::model::BuildRef;
 use crate::qemu::{BuildArg, FetchWatcher, Means, NoCommonMachine, Pair, machine};
@@ -85,16 +84,11 @@ impl Opened {
             return Network::Hub;
         };
         let builds = [&pair.old.build, &pair.new.build];
-        match host_network(builds, Transport::default(), best) {
-            Ok(network) => network,
-            Err(why) => {
-                let notice = NoticeKind::OffloadNotNegotiated.about("the sweep", why);
-                if !self.notices.contains(&notice) {
-                    self.notices.push(notice);
-                }
-                Network::Hub
-            }
+        let (network, notice) = best_of(builds, Transport::default(), best, "the sweep");
+        if let Some(notice) = notice.filter(|notice| !self.notices.contains(notice)) {
+            self.notices.push(notice);
         }
+        network
     }
 
     /// Opens the builds for each architecture that is asked for.
@@ -106,7 +100,7 @@ impl Opened {
         supply: &dyn Supply,
         watcher: FetchWatcher<'_>,
     ) -> Result<Opened, Error> {
-        let selection = selection(&config.machines);
+        let selection = &config.machines;
         let mut builds = Vec::new();
         let mut unavailable = Vec::new();
         let mut notices = Vec::new();
@@ -129,15 +123,15 @@ impl Opened {
                     } = resolve(&asked.machines, &pair);
                     unavailable.extend(lacking);
                     let first = machines.first();
-                    let dumps = match first.map(|machine| supply.dumps(&pair, machine)) {
-                        Some(Err(error)) if required => return Err(error),
+                    let dumps = first.map(|machine| supply.dumps(&pair, machine));
+                    let dumps = match dumps.transpose() {
+                        Err(error) if required => return Err(error),
                         // Guests that can be moved are worth more than predictions.
-                        Some(Err(error)) => {
+                        Err(error) => {
                             notices.push(NoticeKind::DumpsMissing.about(pair.arch(), error));
                             None
                         }
-                        Some(Ok(dumps)) => Some(dumps),
-                        None => None,
+                        Ok(dumps) => dumps,
                     };
                     builds.push(Builds {
                         pair,
@@ -157,7 +151,7 @@ impl Opened {
                 Err(error) => return Err(error),
             }
         }
-        let unknown_machine = unknown_machine(&selection, &unavailable);
+        let unknown_machine = unknown_machine(selection, &unavailable);
         match (builds.first(), first) {
             (Some(Builds { pair, .. }), _) => Ok(Opened {
                 old: pair.old.reference(),
@@ -170,16 +164,6 @@ impl Opened {
             (None, Some(error)) => Err(error),
             (None, None) => Err(Problem::NoBuild.into()),
         }
-    }
-}
-
-/// Returns the machines that are selected.
-pub(crate) fn selection(machines: &api::Machines) -> MachineSelection {
-    MachineSelection {
-        machines: machines.names.clone(),
-        architectures: machines.architectures.clone(),
-        all_machines: machines.all_machines,
-        all_architectures: machines.all_architectures,
     }
 }
 

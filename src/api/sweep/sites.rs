@@ -3,38 +3,32 @@
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::api::config::{SecondPass as Pass, SweepConfig};
-use crate::api::confinement;
-use crate::api::defaults;
-use crate::api::defaults::Defaults;
+use crate::api::dumps::endpoints;
 use crate::api::error::Error;
-use crate::api::firmware;
+use crate::api::found::Found;
 use crate::api::progress::{Event, Progress};
 use crate::api::sweep::opened::{Builds, Opened};
+use crate::api::{confinement, defaults, firmware};
 use crate::migration::accelerator::choose;
 use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
 use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::{cover, join};
 use crate::migration::default_devices::DEFAULTS;
-use crate::migration::endpoint::vm::Endpoint;
 use crate::migration::timeouts::Timeouts;
 use crate::model::{AcceleratorPreference, Direction};
 use crate::parallel::each;
 use crate::report::{
-    AcceleratorUsed, Coverage, Described, LevelOverride, Notice, NoticeKind, Report, Swept,
-    notices_of,
+    AcceleratorUsed, Coverage, Described, Notice, NoticeKind, Report, Swept, notices_of,
 };
 use crate::rules::catalogue;
 use crate::rules::known_issues::KnownIssues;
 use crate::sweep::assessment::Assessment;
 use crate::sweep::catalogue::in_guests;
-use crate::sweep::findings;
-use crate::sweep::findings::Forecast;
-use crate::sweep::target;
-use crate::sweep::target::{SecondPass, SweepTarget, is_part_of};
+use crate::sweep::findings::{self, Forecast};
+use crate::sweep::target::{self, SecondPass, SweepTarget, is_part_of};
 use crate::sweep::{MachineResult, Options, SweepEvent, merge};
 
 /// The machines of all builds, each with what is known of it.
@@ -145,7 +139,7 @@ impl<'t> Sites<'t> {
                     let means = (jobs, assessment.lists());
                     defaults::settle(config, asked, cpus, &options.directions, means, name)?
                 }
-                false => Defaults::default(),
+                false => Found::default(),
             };
             notices.extend(settled.notices);
             assessment.absorb(settled.findings);
@@ -316,11 +310,7 @@ fn targets(
     lists: &KnownIssues,
     logs: &Path,
 ) -> Result<(Vec<SweepTarget>, Option<AcceleratorUsed>), Error> {
-    let (mut old, mut new) = Endpoint::both(&builds.pair);
-    if let Some((of_old, of_new)) = &builds.dumps {
-        old.dump = Some(Arc::clone(of_old));
-        new.dump = Some(Arc::clone(of_new));
-    }
+    let (old, new) = endpoints(&builds.pair, builds.dumps.as_ref());
     let arch = builds.pair.arch();
     let configured = |name: &String| MigrationConfig {
         timeouts: Timeouts {
@@ -356,10 +346,6 @@ fn targets(
 
 /// The options that influence the results, as one would type them; of lists, what is in them.
 pub(crate) fn as_typed(config: &SweepConfig, lists: &KnownIssues) -> Vec<String> {
-    let repeated = |option: &str, values: &[String]| -> Vec<String> {
-        let typed = values.iter().map(|value| format!("{option} {value}"));
-        typed.collect()
-    };
     let direction = match config.builds.directions.as_slice() {
         [only] => only.to_string(),
         _ => "both".to_owned(),
@@ -372,20 +358,18 @@ pub(crate) fn as_typed(config: &SweepConfig, lists: &KnownIssues) -> Vec<String>
         options.push(format!("--accel {}", config.accelerators));
     }
     options.extend(lists.fingerprint().map(|of| format!("--lists {of}")));
-    options.extend(repeated("-M", &config.machines.names));
-    options.extend(repeated("--arch", &config.machines.architectures));
-    options.extend(repeated("--only", &config.only));
     let policy = &config.judging.policy;
     let excluded: Vec<String> = policy.exclude.iter().map(|of| of.cases.clone()).collect();
-    options.extend(repeated("--exclude", &excluded));
-    for (&rule, level) in &policy.levels {
-        let option = match level {
-            LevelOverride::Deny => "--deny",
-            LevelOverride::Warn => "--warn",
-            LevelOverride::Allow => "--allow",
-        };
-        options.push(format!("{option} {rule}"));
+    for (option, values) in [
+        ("-M", &config.machines.names),
+        ("--arch", &config.machines.architectures),
+        ("--only", &config.only),
+        ("--exclude", &excluded),
+    ] {
+        options.extend(values.iter().map(|value| format!("{option} {value}")));
     }
+    let levels = policy.levels.iter();
+    options.extend(levels.map(|(rule, level)| format!("--{level} {rule}")));
     let flags = [
         ("--strict", policy.strict),
         ("--all-machines", config.machines.all_machines),

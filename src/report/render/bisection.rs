@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use crate::report::bisection::{Bisection, Candidate, Conclusion, Judgement, Step};
+use crate::report::render::cases::fact;
 use crate::report::render::json::write_value;
 
 /// The JSON Schema of what [`json()`] writes.
@@ -153,19 +154,11 @@ fn changed(
     let Some(cause) = cause else {
         return Ok(());
     };
-    writeln!(
-        out,
-        "  cause      {}",
-        cause.message.replace('\n', "\n             ")
-    )?;
-    let section = cause.section.as_ref().map(|section| section.vmsd_name());
-    let place = [section, cause.field.as_deref()];
+    let message = cause.message.replace('\n', "\n             ");
+    fact("cause", Some(message), out)?;
+    let place = [cause.vmsd_name(), cause.field.as_deref()];
     let place: Vec<&str> = place.into_iter().flatten().collect();
-    if !place.is_empty() {
-        writeln!(out, "  place      {}", place.join(" "))?;
-    }
-    if let Some(rule) = cause.rule {
-        writeln!(out, "  rule       {rule}")?;
-    }
-    Ok(())
+    let place = Some(place.join(" ")).filter(|place| !place.is_empty());
+    fact("place", place, out)?;
+    fact("rule", cause.rule, out)
 }

@@ -1,5 +1,6 @@
 //! Migrations for people: a table of all, then what is known of each that did not pass.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -42,11 +43,7 @@ fn table(cases: &[&Case], out: &mut dyn Write) -> io::Result<()> {
         if held { "  baseline" } else { "" }
     )?;
     for case in cases {
-        // Of a loop, the slowest leg.
-        let most = |of: fn(&crate::report::Leg) -> Option<u64>| {
-            let most = case.legs.iter().filter_map(of).max();
-            most.map_or_else(|| "-".to_owned(), |ms| ms.to_string())
-        };
+        let most = |ms: Option<u64>| ms.map_or_else(|| "-".to_owned(), |ms| ms.to_string());
         let style = colour(case.outcome).on_default().bold();
         writeln!(
             out,
@@ -54,8 +51,8 @@ fn table(cases: &[&Case], out: &mut dyn Write) -> io::Result<()> {
             case.outcome,
             case.id,
             case.legs.len(),
-            most(|leg| leg.total_ms),
-            most(|leg| leg.downtime_ms),
+            most(case.slowest(|leg| leg.total_ms)),
+            most(case.slowest(|leg| leg.downtime_ms)),
             case.devices.len(),
             case.baseline
                 .map_or_else(String::new, |status| format!("  {status}")),
@@ -173,65 +170,52 @@ pub(crate) fn failure(
     }
     writeln!(out)?;
     if let Some(cause) = &case.cause {
-        writeln!(out, "  cause      {}", cause.message)?;
+        fact("cause", Some(&cause.message), out)?;
         let instance = cause.instance.map(|n| format!(" instance {n}"));
-        if let Some(section) = &cause.section {
-            let instance = instance.unwrap_or_default();
-            let field = cause.field.as_ref().map(|f| format!(" field {f}"));
-            writeln!(
-                out,
-                "  section    {section}{instance}{}",
-                field.unwrap_or_default()
-            )?;
-        }
+        let field = cause.field.as_ref().map(|f| format!(" field {f}"));
+        let (instance, field) = (instance.unwrap_or_default(), field.unwrap_or_default());
+        let section = cause.section.as_ref();
+        let section = section.map(|section| format!("{section}{instance}{field}"));
+        fact("section", section, out)?;
         if let (Some(sent), Some(expected)) = (&cause.sent, &cause.expected) {
             let at = cause.offset.map(|at| format!(" at byte {at}"));
-            let at = at.unwrap_or_default();
-            writeln!(out, "  sent       {sent}{at}")?;
-            writeln!(out, "  expected   {expected}")?;
+            fact(
+                "sent",
+                Some(format!("{sent}{}", at.unwrap_or_default())),
+                out,
+            )?;
+            fact("expected", Some(expected), out)?;
         }
-        if let Some(rule) = &cause.rule {
-            writeln!(out, "  rule       {rule}")?;
-        }
+        fact("rule", cause.rule, out)?;
     }
     // One alone is in the cause.
     if case.state_diff.len() > 1 {
         lost(&case.state_diff, out)?;
     }
-    if let Some(control) = &case.control {
-        writeln!(
-            out,
-            "  control    old to old: {}, new to new: {}{}",
-            control.old_to_old,
-            control.new_to_new,
-            alone(case, control).map_or_else(String::new, |whose| format!("; {whose}"))
-        )?;
-    }
-    if let Some(repeated) = case.repeated {
-        writeln!(out, "  failed     {} of {}", repeated.failed, repeated.of)?;
-    }
+    let control = case.control.as_ref().map(|control| {
+        let whose = alone(case, control).map_or_else(String::new, |whose| format!("; {whose}"));
+        let (old, new) = (control.old_to_old, control.new_to_new);
+        format!("old to old: {old}, new to new: {new}{whose}")
+    });
+    fact("control", control, out)?;
+    let repeated = case.repeated;
+    let failed = repeated.map(|repeated| format!("{} of {}", repeated.failed, repeated.of));
+    fact("failed", failed, out)?;
     for without in &case.without_capability {
-        writeln!(out, "  capability {without}")?;
+        fact("capability", Some(without), out)?;
     }
-    if let Some(reason) = &case.allowed_by {
-        writeln!(out, "  allowed    {reason}")?;
-    }
-    if let Some(status) = case.baseline {
-        writeln!(out, "  baseline   {status}: {}", status.explanation())?;
-    }
-    if let Some(memory) = &case.memory {
-        writeln!(out, "  history    {}: {}", memory.label, memory.evidence)?;
-    }
-    if let Some(tier) = &case.tier {
-        writeln!(out, "  tier       {tier}")?;
-    }
+    fact("allowed", case.allowed_by.as_ref(), out)?;
+    let status = case.baseline;
+    let status = status.map(|status| format!("{status}: {}", status.explanation()));
+    fact("baseline", status, out)?;
+    fact("history", case.memory.as_ref(), out)?;
+    fact("tier", case.tier.as_ref(), out)?;
     if let Some(split) = &case.split {
         blame(split, out)?;
     }
-    if !others.is_empty() {
-        let names: Vec<&str> = others.iter().map(|case| case.id.as_str()).collect();
-        writeln!(out, "  same in    {}", names.join(", "))?;
-    }
+    let names: Vec<&str> = others.iter().map(|case| case.id.as_str()).collect();
+    let names = Some(names.join(", ")).filter(|names| !names.is_empty());
+    fact("same in", names, out)?;
     for (side, text) in [
         ("source", &case.source_stderr),
         ("destination", &case.destination_stderr),
@@ -246,18 +230,26 @@ pub(crate) fn failure(
     // The fewer devices, the shorter the way to the culprit.
     let all = std::iter::once(case).chain(others.iter().copied());
     let least = all.min_by_key(|case| case.devices.len()).unwrap_or(case);
-    if let Some(logs) = &least.logs {
-        writeln!(out, "  logs       {logs}")?;
-    }
-    if let Some(by_hand) = least.by_hand() {
-        writeln!(out, "  by hand    {by_hand}")?;
-    }
+    fact("logs", least.logs.as_ref(), out)?;
+    fact("by hand", least.by_hand(), out)?;
     writeln!(out)
+}
+
+/// Writes a line about a failure, if it is known.
+pub(super) fn fact(
+    label: &str,
+    value: Option<impl Display>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    match value {
+        Some(value) => writeln!(out, "  {label:10} {value}"),
+        None => Ok(()),
+    }
 }
 
 /// Returns the build or builds that fail by themselves, where a case is `broken`.
 pub(crate) fn alone(case: &Case, control: &Control) -> Option<&'static str> {
-    let fails = |outcome| !matches!(outcome, Outcome::Pass | Outcome::Skip);
+    let fails = |outcome: Outcome| outcome.is_failure() || outcome == Outcome::Broken;
     if case.outcome != Outcome::Broken {
         return None;
     }
@@ -281,16 +273,17 @@ pub(super) fn apart(split: &Split) -> [(&'static str, &[String]); 4] {
 
 fn blame(split: &Split, out: &mut dyn Write) -> io::Result<()> {
     if split.without_any {
-        writeln!(out, "  to blame   no device: it fails without any of them")?;
+        let why = "no device: it fails without any of them";
+        fact("to blame", Some(why), out)?;
     }
     for group in &split.culprits {
         let together = if group.len() > 1 { ", together" } else { "" };
-        writeln!(out, "  to blame   {}{together}", group.join(" and "))?;
+        let group = format!("{}{together}", group.join(" and "));
+        fact("to blame", Some(group), out)?;
     }
     for (word, devices) in apart(split) {
-        if !devices.is_empty() && !split.without_any {
-            writeln!(out, "  {word:10} {}", devices.join(", "))?;
-        }
+        let is_told = !devices.is_empty() && !split.without_any;
+        fact(word, is_told.then(|| devices.join(", ")), out)?;
     }
     Ok(())
 }
@@ -305,42 +298,41 @@ pub(crate) fn colour(outcome: Outcome) -> AnsiColor {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::model::Direction;
-    use crate::report::Cause;
+    use crate::report::{Cause, testing};
 
-    fn written(case: serde_json::Value) -> String {
-        let mut whole = json!({
-            "id": "q35/bare", "machine": "pc-q35-7.2", "device_set": "bare", "devices": [],
-            "left_out": [], "transport": "unix", "direction": "forward", "running": false,
-            "outcome": "pass", "legs": [], "state_diff": [], "source_stderr": "",
-            "destination_stderr": "", "elapsed_ms": 1,
-        });
-        for (key, value) in case.as_object().expect("keys of a case") {
-            whole[key] = value.clone();
-        }
-        let case: Case = serde_json::from_value(whole).expect("a case");
+    fn text(cases: &[&Case], quiet: bool) -> String {
         let mut out = anstream::StripStream::new(Vec::new());
-        write(&[&case], false, &mut out).expect("written");
+        write(cases, quiet, &mut out).expect("written");
         String::from_utf8(out.into_inner()).expect("text")
     }
 
-    fn diff(field: &str, held: Option<&str>, landed_in: Option<&str>) -> serde_json::Value {
-        json!({
-            "leg": 0, "section": "dev", "instance": 0, "field": field, "change": "changed",
-            "sent": "0x1", "held": held, "landed_in": landed_in,
-        })
+    fn lost(state_diff: Vec<StateDiff>) -> String {
+        let case = Case {
+            outcome: Outcome::Lost,
+            state_diff,
+            ..Case::default()
+        };
+        text(&[&case], false)
+    }
+
+    fn diff(field: &str, held: Option<&str>, landed_in: Option<&str>) -> StateDiff {
+        StateDiff {
+            sent: "0x1".to_owned(),
+            held: held.map(str::to_owned),
+            landed_in: landed_in.map(str::to_owned),
+            ..testing::diff(field)
+        }
     }
 
     #[test]
     fn every_lost_field_is_listed() {
-        let some = written(json!({"outcome": "lost", "state_diff": [
+        let some = lost(vec![
             diff("a", Some("0x2"), None),
             diff("b", Some("0x1"), Some("c")),
             diff("d", None, None),
-        ]}));
+        ]);
         for line in [
             "  lost       dev a: sent as 0x1, holds 0x2\n",
             "  lost       dev b: sent as 0x1, went into c\n",
@@ -348,14 +340,15 @@ mod tests {
         ] {
             assert!(some.contains(line), "{some}");
         }
-        let mut filled = diff("e", Some("0x0"), None);
-        filled["change"] = json!("filled");
-        filled["fresh"] = json!("0x5");
-        let filled = written(json!({"outcome": "lost", "state_diff": [filled.clone(), filled]}));
+        let filled = StateDiff {
+            change: Change::Filled,
+            fresh: Some("0x5".to_owned()),
+            ..diff("e", Some("0x0"), None)
+        };
+        let filled = lost(vec![filled.clone(), filled]);
         let line = "  lost       dev e: not sent, holds 0x0 from padding, 0x5 on a machine that never ran\n";
         assert!(filled.contains(line), "{filled}");
-        let many = vec![diff("a", None, None); FIELDS + 2];
-        let many = written(json!({"outcome": "lost", "state_diff": many}));
+        let many = lost(vec![diff("a", None, None); FIELDS + 2]);
         assert!(many.contains("  lost       and 2 more fields\n"), "{many}");
     }
 
@@ -381,10 +374,7 @@ mod tests {
             failed("other", "esp/lun", 1),
             failed("am53c974", "esp/drq_state", 1),
         ];
-        let mut out = anstream::StripStream::new(Vec::new());
-        let all: Vec<&Case> = cases.iter().collect();
-        write(&all, true, &mut out).expect("written");
-        let text = String::from_utf8(out.into_inner()).expect("text");
+        let text = text(&cases.each_ref(), true);
         assert_eq!(text.matches("fail: ").count(), 2, "{text}");
         assert!(
             text.contains("same in    q35/am53c974/unix/forward\n"),
@@ -397,8 +387,13 @@ mod tests {
     #[test]
     fn a_pass_without_the_state_says_so() {
         let line = "device state not compared: it went another way: q35/bare\n";
-        let reason = json!({"state_unchecked": "it went another way"});
-        assert!(written(reason).contains(line));
-        assert!(!written(json!({})).contains("not compared"));
+        let mut case = Case {
+            id: "q35/bare".to_owned(),
+            outcome: Outcome::Pass,
+            ..Case::default()
+        };
+        assert!(!text(&[&case], false).contains("not compared"));
+        case.state_unchecked = Some("it went another way".to_owned());
+        assert!(text(&[&case], false).contains(line));
     }
 }

@@ -8,11 +8,11 @@ use std::io::{self, Write};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::report::Report;
 use crate::report::map::Map;
 use crate::report::render::json::write_value;
 use crate::report::render::markdown;
-use crate::report::render::problem::{Problem, Severity, fingerprints, problems};
+use crate::report::render::problem::{Problem, fingerprints, problems};
+use crate::report::{Level, Report};
 
 /// An issue as GitLab reads it.
 #[derive(Serialize)]
@@ -95,21 +95,18 @@ fn issue(problem: &Problem<'_>, fingerprint: String) -> Issue {
         check_name: problem.rule.clone(),
         categories: ["Compatibility"],
         fingerprint,
-        severity: match problem.severity {
-            Severity::Error => "critical",
-            Severity::Warning => "minor",
+        severity: match problem.level {
+            Level::Error => "critical",
+            Level::Warning | Level::Note => "minor",
         },
-        location: match problem.source {
-            Some(source) => Location {
-                path: source.file.clone(),
-                lines: Lines {
-                    begin: source.line.max(1),
-                },
-            },
+        location: Location {
             // Without a file, the place is that within the machine.
-            None => Location {
-                path: problem.place.clone(),
-                lines: Lines { begin: 1 },
+            path: problem
+                .source
+                .map_or(&problem.place, |source| &source.file)
+                .clone(),
+            lines: Lines {
+                begin: problem.source.map_or(1, |source| source.line.max(1)),
             },
         },
     }

@@ -6,10 +6,9 @@
 use std::io::{self, Write};
 
 use crate::report::map::Map;
-use crate::report::render::groups;
-use crate::report::render::groups::Urgency;
+use crate::report::render::groups::{self, Urgency};
 use crate::report::render::map::summary;
-use crate::report::render::problem::{code_lines, defined_in, message, place};
+use crate::report::render::problem::{code_lines, defined_in, message};
 use crate::report::render::text;
 use crate::report::{Report, Source};
 
@@ -39,19 +38,13 @@ pub fn write_map(map: &Map, out: &mut dyn Write) -> io::Result<()> {
 /// Writes all but the verdict, each with this text before its title.
 fn annotations(report: &Report, before: &str, out: &mut dyn Write) -> io::Result<()> {
     let policy = &report.policy;
-    let open = |finding: &&crate::report::Finding| {
-        finding.allowed_by.is_none() && !groups::is_before(finding.baseline, policy)
-    };
-    for group in groups::findings(report.findings.iter().filter(open)) {
-        let Some(&first) = group.first() else {
-            continue;
+    for group in groups::open_changes(report) {
+        let first = group[0];
+        let command = match group.iter().any(|f| policy.counts_finding(f)) {
+            true => "error",
+            false => "warning",
         };
-        let command = match first.level {
-            _ if group.iter().any(|f| policy.counts_finding(f)) => "error",
-            crate::report::Level::Note => continue,
-            _ => "warning",
-        };
-        let mut lines = vec![place(first)];
+        let mut lines = vec![first.place("/")];
         match groups::is_lone(first) {
             true => {
                 let sections: Vec<&str> = group.iter().map(|f| f.section.as_str()).collect();
@@ -77,15 +70,8 @@ fn annotations(report: &Report, before: &str, out: &mut dyn Write) -> io::Result
         };
         annotation.write(&lines.join("\n"), out)?;
     }
-    let cases = report.cases.iter();
-    let open = cases.filter(|case| {
-        let urgency = groups::urgency(case, policy);
-        matches!(urgency, Urgency::Failed | Urgency::Broken)
-    });
-    for group in groups::causes(open) {
-        let Some(&first) = group.first() else {
-            continue;
-        };
+    for group in groups::open_causes(report) {
+        let first = group[0];
         let command = match groups::urgency(first, policy) {
             Urgency::Failed => "error",
             _ => "warning",

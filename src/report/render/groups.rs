@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 
-use crate::model::Direction;
-use crate::model::Rule;
+use crate::model::{Direction, Rule};
 use crate::report::{
     BaselineStatus, Case, Change, Control, Evidence, FailureKind, Finding, Gate, LeftOut, LegSide,
     Level, MemoryLabel, Outcome, Phase, Policy, Report, Shape,
@@ -46,6 +45,23 @@ pub(crate) fn changes<'f>(of: impl IntoIterator<Item = &'f Finding>) -> usize {
         _ => 1,
     };
     groups.iter().map(in_group).sum()
+}
+
+/// Returns the findings above a note that nothing excuses, in their groups.
+pub(crate) fn open_changes(report: &Report) -> Vec<Vec<&Finding>> {
+    let is_open = |finding: &&Finding| {
+        finding.allowed_by.is_none()
+            && finding.level != Level::Note
+            && !is_before(finding.baseline, &report.policy)
+    };
+    findings(report.findings.iter().filter(is_open))
+}
+
+/// Returns the cases that failed, or that a build does not migrate to itself, in their groups.
+pub(crate) fn open_causes(report: &Report) -> Vec<Vec<&Case>> {
+    let urgency = |case: &Case| urgency(case, &report.policy);
+    let is_open = |case: &&Case| matches!(urgency(case), Urgency::Failed | Urgency::Broken);
+    causes(report.cases.iter().filter(is_open))
 }
 
 /// A key that is equal for findings of one group.
@@ -124,8 +140,7 @@ pub(crate) fn messages<'f>(group: &[&'f Finding]) -> Vec<(String, &'f str)> {
 
 /// Returns true if any guest moved between the builds, or failed to.
 pub(crate) fn ran(cases: &[Case]) -> bool {
-    let idle = |case: &Case| matches!(case.outcome, Outcome::Skip | Outcome::Broken);
-    !cases.iter().all(idle)
+    !cases.iter().all(|case| case.outcome.is_idle())
 }
 
 /// Returns the outcomes of cases that need an explanation, each once, with it.
@@ -290,8 +305,7 @@ pub(crate) fn skipped<'c>(
 ) -> BTreeMap<&'c str, Vec<&'c str>> {
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for case in cases.into_iter().filter(|c| c.outcome == Outcome::Skip) {
-        let cause = case.cause.as_ref();
-        let reason = cause.map_or("no reason is known", |cause| cause.message.as_str());
+        let reason = case.message().unwrap_or("no reason is known");
         reasons.entry(reason).or_default().push(&case.id);
     }
     reasons

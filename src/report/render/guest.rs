@@ -4,8 +4,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::Side;
-use crate::report::{GuestAnswer, GuestFile, GuestLine, LegSide, Outcome, Treatment};
+use crate::report::{Advice, GuestAnswer, GuestFile, GuestLine, LegSide, Outcome, Treatment};
 
 /// Characters of an option that one line shows.
 const SHOWN: usize = 100;
@@ -133,11 +132,11 @@ fn write_answer(guest: &GuestFile, answer: &GuestAnswer, out: &mut dyn Write) ->
             LegSide::Destination => "for guests that run already",
             LegSide::Source => "for guests that are started anew",
         };
-        let build = match advice.build {
-            Side::Old => "old",
-            Side::New | Side::Both => "new",
-        };
-        let (side, option) = (advice.side, &advice.option);
+        let Advice {
+            build,
+            side,
+            option,
+        } = advice;
         writeln!(
             out,
             "            until it is mended, {when}: {option} on {build} ({side})"

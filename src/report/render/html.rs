@@ -9,17 +9,16 @@ use std::io::{self, Write};
 
 use askama::Template;
 
-use crate::model::Direction;
-use crate::model::{BuildKind, BuildRef, Side};
+use crate::model::{BuildRef, Direction};
 use crate::report::render::cases::{alone, apart, became};
 use crate::report::render::groups;
-use crate::report::render::matrix::{Cell, Facets, Matrix, Row};
+use crate::report::render::matrix::{Cell, Matrix, Row, facets};
 use crate::report::render::page::{
     SCRIPT_HASH, case_anchor, finding_anchors, finding_id, lasted, typed, when,
 };
 use crate::report::{
-    BaselineStatus, Case, Change, Confirmation, Coverage, CoveredSection, Finding, Leg, Level,
-    Outcome, Reached, Report, RuleText, Shortfall, Swept, Treatment, Verdict,
+    BaselineStatus, Case, Change, Confirmation, Coverage, CoveredSection, Finding, Level, Outcome,
+    Reached, Report, RuleText, Shortfall, Swept, Treatment, Verdict,
 };
 
 /// Number of failures above which all are folded.
@@ -39,49 +38,24 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 #[template(path = "report.html", whitespace = "minimize")]
 struct Page<'r> {
     report: &'r Report,
-    verdict: Verdict,
-    machines: Vec<String>,
     /// Directions of the cases: the columns of the matrix. A comparison of dumps has none.
     directions: Vec<Direction>,
-    /// Directions of all legs: a loop has both directions.
-    moved: Vec<Direction>,
-    /// The reason why nothing is known.
-    untested: Option<String>,
-    /// Counts, each with the part of the page that has the details.
-    counts: Vec<Count>,
-    /// The machines of the matrix.
-    columns: Vec<&'r str>,
-    matrix: Vec<Row<'r>>,
-    /// Findings that the baseline does not have.
-    changed_findings: Vec<&'r Finding>,
+    matrix: Matrix<'r>,
     anchors: Vec<(&'r Finding, String)>,
-    /// The outcomes of the matrix that need an explanation.
-    explained: BTreeMap<Outcome, &'static str>,
     failures: Vec<Failure<'r>>,
-    /// The findings by level.
-    findings: Vec<Findings<'r>>,
     allowed_failures: Vec<Failure<'r>>,
     allowed_findings: Vec<OfRule<'r>>,
     /// Failures that do not count, since the baseline has them.
     before_failures: Vec<Failure<'r>>,
     before_findings: Vec<OfRule<'r>>,
-    coverage: Option<Covered<'r>>,
-    skipped: BTreeMap<&'r str, Vec<&'r str>>,
-    unchecked: BTreeMap<&'r str, Vec<&'r str>>,
-    swept: Vec<Machine<'r>>,
-    /// Devices that were left out of a device set, by the set and the reason.
-    lacking: Vec<(&'r str, BTreeMap<&'r str, Vec<&'r str>>)>,
-    passed: Vec<Passed<'r>>,
     unfolded: bool,
 }
 
-struct Count {
-    number: usize,
-    what: &'static str,
-    /// The part of the page.
-    place: &'static str,
-    class: &'static str,
-}
+/// A number of things, what they are, the part of the page that has the details, and its class.
+type Count = (usize, &'static str, &'static str, &'static str);
+
+/// Devices by the reason for which they were left out.
+type LeftOut<'r> = BTreeMap<&'r str, Vec<&'r str>>;
 
 /// Cases with one cause; the first is shown in full.
 struct Failure<'r> {
@@ -105,13 +79,8 @@ impl<'r> Failure<'r> {
         self.cases().iter().any(|case| is_change(case.baseline))
     }
 
-    fn facets(&self) -> Facets {
-        Facets::of(&self.cases())
-    }
-
     fn cause(&self) -> &str {
-        let cause = self.case.cause.as_ref();
-        cause.map_or("no cause is known", |cause| cause.message.as_str())
+        self.case.message().unwrap_or("no cause is known")
     }
 
     /// The end of what each side printed.
@@ -163,35 +132,7 @@ struct Place<'r> {
     refuted_by: Vec<&'r str>,
 }
 
-struct DiffLine<'r> {
-    sign: char,
-    class: &'static str,
-    text: &'r str,
-}
-
 impl Place<'_> {
-    fn name(&self) -> String {
-        let section = std::iter::once(self.finding.section.as_str());
-        let path = self.finding.path.iter().map(String::as_str);
-        section.chain(path).collect::<Vec<_>>().join(" › ")
-    }
-
-    /// The structured diff.
-    fn context(&self) -> impl Iterator<Item = DiffLine<'_>> {
-        self.finding.context.iter().map(|line| {
-            let class = match line.side {
-                Side::Both => "both",
-                Side::Old => "old",
-                Side::New => "new",
-            };
-            DiffLine {
-                sign: line.side.mark(),
-                class,
-                text: &line.text,
-            }
-        })
-    }
-
     fn lacking(&self) -> &'static str {
         match self.finding.direction {
             Direction::Forward => "new lacks",
@@ -200,49 +141,14 @@ impl Place<'_> {
     }
 }
 
-struct Covered<'r> {
-    coverage: &'r Coverage,
-    /// The bar, and the tables below it.
-    parts: Vec<Part<'r>>,
-}
-
 struct Part<'r> {
     class: &'static str,
     title: &'static str,
     sections: Vec<&'r CoveredSection>,
 }
 
-struct Machine<'r> {
-    swept: &'r Swept,
-    /// Device types neither exercised nor left out.
-    others: usize,
-    left_out: BTreeMap<&'r str, Vec<&'r str>>,
-}
-
-impl Machine<'_> {
-    /// Device types that one build has and the other does not.
-    fn alone(&self) -> [(&'static str, &[String]); 2] {
-        [("old", &self.swept.only_old), ("new", &self.swept.only_new)]
-    }
-}
-
-struct Passed<'r> {
-    case: &'r Case,
-    total: String,
-    downtime: String,
-}
-
 impl<'r> Page<'r> {
     fn of(report: &'r Report) -> Self {
-        let of_cases = |case: &Case, direction| case.direction == direction;
-        let of_legs =
-            |case: &Case, direction| case.legs.iter().any(|leg| leg.direction == direction);
-        let among = |taken: &dyn Fn(&Case, Direction) -> bool| -> Vec<Direction> {
-            let both = Direction::BOTH.into_iter();
-            both.filter(|&direction| report.cases.iter().any(|case| taken(case, direction)))
-                .collect()
-        };
-        let directions = among(&of_cases);
         let failures = failures(report);
         let matrix = Matrix::of(&report.cases, &numbers(&failures));
         let (allowed_failures, failures): (Vec<_>, Vec<_>) = failures
@@ -254,40 +160,151 @@ impl<'r> Page<'r> {
         let allowed = report.findings.iter().filter(|f| f.allowed_by.is_some());
         let before = report.findings.iter();
         let before = before.filter(|f| f.allowed_by.is_none() && is_before(f, report));
-        let skipped = groups::skipped(&report.cases);
         Page {
             report,
-            verdict: report.verdict,
-            machines: machines(report),
-            directions,
-            moved: among(&|case, direction| of_cases(case, direction) || of_legs(case, direction)),
-            untested: untested(report),
-            counts: counts(report),
-            columns: matrix.columns,
-            matrix: matrix.rows,
+            directions: among(|direction| report.cases.iter().any(|c| c.direction == direction)),
+            matrix,
             anchors: finding_anchors(&report.findings),
-            changed_findings: report
-                .findings
-                .iter()
-                .filter(|f| {
-                    is_change(f.baseline) && f.level != Level::Note && f.allowed_by.is_none()
-                })
-                .collect(),
-            explained: groups::explained(&report.cases),
             unfolded: failures.len() <= UNFOLDED,
             failures,
-            findings: findings(report),
             allowed_failures,
             allowed_findings: of_rules(report, allowed),
             before_failures,
             before_findings: of_rules(report, before),
-            coverage: report.coverage.as_ref().map(covered),
-            skipped,
-            unchecked: groups::unchecked(&report.cases),
-            swept: report.swept.iter().map(machine).collect(),
-            lacking: lacking(report),
-            passed: passed(report),
         }
+    }
+
+    /// Returns the directions of all legs: a loop has both directions.
+    fn moved(&self) -> Vec<Direction> {
+        let has = |case: &Case, direction| {
+            let mut legs = case.legs.iter();
+            case.direction == direction || legs.any(|leg| leg.direction == direction)
+        };
+        among(|direction| self.report.cases.iter().any(|case| has(case, direction)))
+    }
+
+    /// Returns the findings that the baseline does not have.
+    fn changed_findings(&self) -> impl Iterator<Item = &'r Finding> {
+        self.report
+            .findings
+            .iter()
+            .filter(|f| is_change(f.baseline) && f.level != Level::Note && f.allowed_by.is_none())
+    }
+
+    /// Returns the outcomes of the matrix that need an explanation.
+    fn explained(&self) -> BTreeMap<Outcome, &'static str> {
+        groups::explained(&self.report.cases)
+    }
+
+    fn skipped(&self) -> BTreeMap<&'r str, Vec<&'r str>> {
+        groups::skipped(&self.report.cases)
+    }
+
+    fn unchecked(&self) -> BTreeMap<&'r str, Vec<&'r str>> {
+        groups::unchecked(&self.report.cases)
+    }
+
+    fn passed(&self) -> Vec<&'r Case> {
+        let cases = self.report.cases.iter();
+        cases.filter(|case| case.outcome == Outcome::Pass).collect()
+    }
+
+    fn machines(&self) -> Vec<String> {
+        let swept = self.report.swept.iter();
+        match self.report.swept.is_empty() {
+            true => self.report.machine.iter().cloned().collect(),
+            false => swept
+                .map(|s| format!("{} {}", s.architecture, s.machine))
+                .collect(),
+        }
+    }
+
+    fn untested(&self) -> Option<String> {
+        if self.report.verdict != Verdict::Untested {
+            return None;
+        }
+        let coverage = self.report.coverage.iter();
+        let mut short = coverage.flat_map(|coverage| coverage.shortfalls(coverage.required()));
+        Some(match short.next() {
+            Some(Shortfall { part, sent, least }) => format!(
+                "Nothing that was tried fails, but only {sent}% of the {} were sent, and {least}% were \
+                 asked for.",
+                part.unwrap_or("sections")
+            ),
+            None if groups::ran(&self.report.cases) => {
+                "Nothing that was tried fails, but the run is not whole, or its coverage is unknown."
+                    .to_owned()
+            }
+            None => "No case could be run between the builds.".to_owned(),
+        })
+    }
+
+    fn counts(&self) -> Vec<Count> {
+        let report = self.report;
+        let cases = |is: &dyn Fn(&Case) -> bool| report.cases.iter().filter(|c| is(c)).count();
+        let changes = |is: &dyn Fn(&Finding) -> bool| {
+            groups::changes(report.findings.iter().filter(|finding| is(finding)))
+        };
+        let of = |outcome| cases(&|case| case.outcome == outcome);
+        let shown = |level| {
+            changes(&|f| f.level == level && f.allowed_by.is_none() && !is_before(f, report))
+        };
+        let allowed = changes(&|finding| finding.allowed_by.is_some())
+            + cases(&|case| case.allowed_by.is_some() && groups::is_bad(case));
+        let is_known = |case: &Case| groups::is_before(case.baseline, &report.policy);
+        let before = changes(&|f| f.allowed_by.is_none() && is_before(f, report))
+            + cases(&|c| c.allowed_by.is_none() && groups::is_bad(c) && is_known(c));
+        let failed = cases(&|case| report.policy.counts_case(case));
+        let broken = of(Outcome::Broken);
+        let all = [
+            (failed, "failed", "failed", "bad"),
+            (shown(Level::Error), "errors", "error", "bad"),
+            (shown(Level::Warning), "warnings", "warning", "doubt"),
+            (broken, "broken within a build", "failed", "doubt"),
+            (of(Outcome::Skip), "not tried", "left-out", "doubt"),
+            (allowed, "allowed", "allowed", "note"),
+            (before, "in the baseline too", "before", "note"),
+            (shown(Level::Note), "notes", "note", "note"),
+            (report.summary.passed, "passed", "passed", "good"),
+        ];
+        let some = all.into_iter().filter(|(number, ..)| *number > 0);
+        some.map(|(number, what, place, class)| match number {
+            1 => (number, what.trim_end_matches('s'), place, class),
+            _ => (number, what, place, class),
+        })
+        .collect()
+    }
+
+    fn findings(&self) -> Vec<Findings<'r>> {
+        let of = |level, title| {
+            let own = self.report.findings.iter();
+            let own = own.filter(move |f| f.level == level && f.allowed_by.is_none());
+            let own = own.filter(|f| !is_before(f, self.report));
+            Findings {
+                level,
+                title,
+                number: groups::changes(own.clone()),
+                rules: of_rules(self.report, own),
+            }
+        };
+        let all = [
+            of(Level::Error, "Errors"),
+            of(Level::Warning, "Warnings"),
+            of(Level::Note, "Notes"),
+        ];
+        all.into_iter().filter(|f| f.number > 0).collect()
+    }
+
+    /// Both directions of a set lack the same.
+    fn lacking(&self) -> Vec<(&'r str, LeftOut<'r>)> {
+        let mut all = Vec::new();
+        for case in self.report.cases.iter().filter(|c| !c.left_out.is_empty()) {
+            let entry = (case.device_set.as_str(), groups::left_out(&case.left_out));
+            if !all.contains(&entry) {
+                all.push(entry);
+            }
+        }
+        all
     }
 
     fn builds(&self) -> [(&'static str, &BuildRef); 2] {
@@ -303,22 +320,17 @@ impl<'r> Page<'r> {
 
     /// Tells whether the page has a case of this id: a finding may be confirmed by what both builds send, too.
     fn has_case(&self, id: &str) -> bool {
-        self.report.cases.iter().any(|case| case.id == id)
+        self.report.case(id).is_some()
     }
 
     /// Returns the cases of a row by the columns of the table.
     fn cells<'p>(&'p self, row: &'p Row<'r>) -> Vec<(&'r str, Option<&'p Cell<'r>>)> {
-        let machines = self.columns.iter();
+        let machines = self.matrix.columns.iter();
         let cells = machines.flat_map(|&machine| {
             let directions = self.directions.iter();
             directions.map(move |&direction| (machine, row.cell(machine, direction)))
         });
         cells.collect()
-    }
-
-    /// Returns true if so little passed that it is shown unfolded.
-    fn shows_passed(&self) -> bool {
-        self.passed.len() <= UNFOLDED_PASSED
     }
 
     fn has_allowed(&self) -> bool {
@@ -334,7 +346,8 @@ impl<'r> Page<'r> {
     }
 
     fn has_left_out(&self) -> bool {
-        !self.swept.is_empty() || !self.lacking.is_empty() || !self.skipped.is_empty()
+        let has_skipped = !self.skipped().is_empty();
+        !self.report.swept.is_empty() || !self.lacking().is_empty() || has_skipped
     }
 }
 
@@ -343,103 +356,9 @@ fn is_change(status: Option<BaselineStatus>) -> bool {
     status == Some(BaselineStatus::New)
 }
 
-fn kind(build: &BuildRef) -> &'static str {
-    match build.kind {
-        BuildKind::Dump => "dump",
-        BuildKind::Binary => "binary",
-        BuildKind::Package => "package",
-        BuildKind::State => "state",
-    }
-}
-
-fn machines(report: &Report) -> Vec<String> {
-    if !report.swept.is_empty() {
-        let swept = report.swept.iter();
-        return swept
-            .map(|s| format!("{} {}", s.architecture, s.machine))
-            .collect();
-    }
-    report.machine.iter().cloned().collect()
-}
-
-fn untested(report: &Report) -> Option<String> {
-    if report.verdict != Verdict::Untested {
-        return None;
-    }
-    let coverage = report.coverage.iter();
-    let mut short = coverage.flat_map(|coverage| coverage.shortfalls(coverage.required()));
-    Some(match short.next() {
-        Some(Shortfall { part, sent, least }) => format!(
-            "Nothing that was tried fails, but only {sent}% of the {} were sent, and {least}% were \
-             asked for.",
-            part.unwrap_or("sections")
-        ),
-        None if groups::ran(&report.cases) => {
-            "Nothing that was tried fails, but the run is not whole, or its coverage is unknown."
-                .to_owned()
-        }
-        None => "No case could be run between the builds.".to_owned(),
-    })
-}
-
 /// Tells whether a finding does not count, since the baseline has it.
 fn is_before(finding: &Finding, report: &Report) -> bool {
     groups::is_before(finding.baseline, &report.policy)
-}
-
-fn counts(report: &Report) -> Vec<Count> {
-    let counted = |case: &&Case| report.policy.counts_case(case);
-    let gating = report.cases.iter().filter(counted).count();
-    let of = |outcome| {
-        let cases = report.cases.iter();
-        cases.filter(|case| case.outcome == outcome).count()
-    };
-    let summary = report.summary;
-    let excused = |case: &&Case| case.allowed_by.is_some() && groups::is_bad(case);
-    let allowed = report.findings.iter().filter(|f| f.allowed_by.is_some());
-    let allowed = groups::changes(allowed) + report.cases.iter().filter(excused).count();
-    let shown = |level| {
-        let findings = report.findings.iter().filter(|f| !is_before(f, report));
-        groups::changes(findings.filter(|f| f.level == level && f.allowed_by.is_none()))
-    };
-    let before = report.findings.iter().filter(|f| is_before(f, report));
-    let before = groups::changes(before.filter(|f| f.allowed_by.is_none()));
-    let failed_before = report.cases.iter().filter(|c| groups::is_bad(c));
-    let failed_before = failed_before
-        .filter(|c| c.allowed_by.is_none() && groups::is_before(c.baseline, &report.policy))
-        .count();
-    let all = [
-        (gating, "failed", "failed", "bad"),
-        (shown(Level::Error), "errors", "error", "bad"),
-        (shown(Level::Warning), "warnings", "warning", "doubt"),
-        (
-            of(Outcome::Broken),
-            "broken within a build",
-            "failed",
-            "doubt",
-        ),
-        (of(Outcome::Skip), "not tried", "left-out", "doubt"),
-        (allowed, "allowed", "allowed", "note"),
-        (
-            before + failed_before,
-            "in the baseline too",
-            "before",
-            "note",
-        ),
-        (shown(Level::Note), "notes", "note", "note"),
-        (summary.passed, "passed", "passed", "good"),
-    ];
-    let some = all.into_iter().filter(|(number, ..)| *number > 0);
-    some.map(|(number, what, place, class)| Count {
-        number,
-        what: match number {
-            1 => what.trim_end_matches('s'),
-            _ => what,
-        },
-        place,
-        class,
-    })
-    .collect()
 }
 
 /// Sorted: those that fail the run first, then those that one build breaks alone, then the allowed
@@ -479,26 +398,6 @@ fn numbers<'r>(failures: &[Failure<'r>]) -> BTreeMap<&'r str, usize> {
     each.collect()
 }
 
-fn findings(report: &Report) -> Vec<Findings<'_>> {
-    let of = |level, title| {
-        let own = report.findings.iter();
-        let own = own.filter(move |f| f.level == level && f.allowed_by.is_none());
-        let own = own.filter(|f| !is_before(f, report));
-        Findings {
-            level,
-            title,
-            number: groups::changes(own.clone()),
-            rules: of_rules(report, own),
-        }
-    };
-    let all = [
-        of(Level::Error, "Errors"),
-        of(Level::Warning, "Warnings"),
-        of(Level::Note, "Notes"),
-    ];
-    all.into_iter().filter(|f| f.number > 0).collect()
-}
-
 fn of_rules<'r>(
     report: &'r Report,
     findings: impl IntoIterator<Item = &'r Finding>,
@@ -506,23 +405,23 @@ fn of_rules<'r>(
     let mut rules: Vec<OfRule> = Vec::new();
     for group in groups::findings(findings) {
         let finding = group[0];
-        let directions: Vec<String> = group.iter().map(|f| f.direction.to_string()).collect();
-        let lone = groups::is_lone(finding);
+        let (directions, messages, lacks) = match groups::is_lone(finding) {
+            true => {
+                let lacks = group.iter().map(|f| f.section.as_str()).collect();
+                (finding.direction.to_string(), Vec::new(), lacks)
+            }
+            false => {
+                let directions = group.iter().map(|f| f.direction.to_string());
+                let directions = directions.collect::<Vec<_>>().join(", ");
+                (directions, groups::messages(&group), Vec::new())
+            }
+        };
         let place = Place {
             finding,
             findings: group.clone(),
-            directions: match lone {
-                true => finding.direction.to_string(),
-                false => directions.join(", "),
-            },
-            messages: match lone {
-                true => Vec::new(),
-                false => groups::messages(&group),
-            },
-            lacks: match lone {
-                true => group.iter().map(|f| f.section.as_str()).collect(),
-                false => Vec::new(),
-            },
+            directions,
+            messages,
+            lacks,
             confirmed_by: group
                 .iter()
                 .filter_map(|f| f.confirmed_by.as_ref().map(Confirmation::as_str))
@@ -544,7 +443,8 @@ fn of_rules<'r>(
     rules
 }
 
-fn covered(coverage: &Coverage) -> Covered<'_> {
+/// Returns the bar of the coverage, and the tables below it.
+fn parts(coverage: &Coverage) -> Vec<Part<'_>> {
     let part = |reached, class, title| Part {
         class,
         title,
@@ -554,19 +454,14 @@ fn covered(coverage: &Coverage) -> Covered<'_> {
             .filter(|section| section.possible && section.reached == reached)
             .collect(),
     };
-    let parts = vec![
+    let mut parts = vec![
         part(Reached::Passed, "good", "sent in a case that passed"),
         part(Reached::Sent, "bad", "sent, but in no case that passed"),
         part(Reached::NotCreated, "doubt", "could not be created"),
         part(Reached::Compared, "note", "compared statically only"),
     ];
-    Covered {
-        coverage,
-        parts: parts
-            .into_iter()
-            .filter(|part| !part.sections.is_empty())
-            .collect(),
-    }
+    parts.retain(|part| !part.sections.is_empty());
+    parts
 }
 
 /// The subsections of a section that no case sent.
@@ -575,42 +470,24 @@ fn silent(section: &CoveredSection) -> Vec<&str> {
     silent.map(|s| s.name.as_str()).collect()
 }
 
-fn machine(swept: &Swept) -> Machine<'_> {
-    Machine {
-        swept,
-        others: swept
-            .shared
-            .saturating_sub(swept.exercised + swept.left_out.len()),
-        left_out: groups::left_out(&swept.left_out),
-    }
+/// Returns the device types that one build has and the other does not.
+fn lone_types(swept: &Swept) -> [(&'static str, &[String]); 2] {
+    [("old", &swept.only_old), ("new", &swept.only_new)]
 }
 
-/// Both directions of a set lack the same.
-fn lacking(report: &Report) -> Vec<(&str, BTreeMap<&str, Vec<&str>>)> {
-    let mut all: Vec<(&str, BTreeMap<&str, Vec<&str>>)> = Vec::new();
-    for case in report.cases.iter().filter(|c| !c.left_out.is_empty()) {
-        let entry = (case.device_set.as_str(), groups::left_out(&case.left_out));
-        if !all.contains(&entry) {
-            all.push(entry);
-        }
-    }
-    all
+fn total(case: &Case) -> String {
+    time(case.slowest(|leg| leg.total_ms))
 }
 
-fn passed(report: &Report) -> Vec<Passed<'_>> {
-    let passed = report.cases.iter().filter(|c| c.outcome == Outcome::Pass);
-    passed
-        .map(|case| {
-            // Of a loop, the slowest leg.
-            let most = |of: fn(&Leg) -> Option<u64>| {
-                let most = case.legs.iter().filter_map(of).max();
-                most.map_or_else(|| "–".to_owned(), |ms| format!("{ms} ms"))
-            };
-            Passed {
-                case,
-                total: most(|leg| leg.total_ms),
-                downtime: most(|leg| leg.downtime_ms),
-            }
-        })
-        .collect()
+fn downtime(case: &Case) -> String {
+    time(case.slowest(|leg| leg.downtime_ms))
+}
+
+fn time(ms: Option<u64>) -> String {
+    ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms} ms"))
+}
+
+fn among(is_there: impl Fn(Direction) -> bool) -> Vec<Direction> {
+    let both = Direction::BOTH.into_iter();
+    both.filter(|&direction| is_there(direction)).collect()
 }

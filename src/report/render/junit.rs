@@ -9,7 +9,7 @@ use quick_junit::{
 };
 
 use crate::report::map::Map;
-use crate::report::render::problem::{code_lines, defined_in, place, uncounted};
+use crate::report::render::problem::{code_lines, defined_in, uncounted};
 use crate::report::render::text;
 use crate::report::{
     BaselineStatus, Case, Finding, Level, Memory, Outcome, Past, Report, RuleText, Verdict,
@@ -144,10 +144,7 @@ impl Remarks {
             self.add("baseline", status);
         }
         if let Some(memory) = memory {
-            self.add(
-                "history",
-                format_args!("{}: {}", memory.label, memory.evidence),
-            );
+            self.add("history", memory);
         }
         for owner in owners {
             self.add("owner", owner);
@@ -223,7 +220,12 @@ fn finding(finding: &Finding, report: &Report) -> TestCase {
         remarks.explain(report.rules.get(&finding.rule));
         TestCaseStatus::success()
     };
-    let name = format!("{} {} {}", finding.direction, finding.rule, place(finding));
+    let name = format!(
+        "{} {} {}",
+        finding.direction,
+        finding.rule,
+        finding.place("/")
+    );
     let mut case = TestCase::new(name, status);
     case.set_classname(format!("migcompat.comparison.{}", finding.section));
     let owners = report.owners_with_people(&finding.owners);
@@ -235,10 +237,8 @@ fn finding(finding: &Finding, report: &Report) -> TestCase {
 fn migration(case: &Case, report: &Report) -> TestCase {
     let policy = &report.policy;
     let mut remarks = Remarks::default();
-    let message = case
-        .cause
-        .as_ref()
-        .map_or_else(|| case.outcome.to_string(), |cause| cause.message.clone());
+    let message = case.message();
+    let message = message.map_or_else(|| case.outcome.to_string(), str::to_owned);
     let status = match case.outcome {
         Outcome::Pass => TestCaseStatus::success(),
         // Neither says anything of a migration between the builds: there was none that could.

@@ -227,7 +227,8 @@ fn table(map: &Map, rows: &[&MapRow], out: &mut dyn Write) -> io::Result<()> {
         false => 0,
     };
     if columns {
-        let numbers: String = (1..=map.pairs.len()).map(last_digit).collect();
+        let numbers = 1..=map.pairs.len();
+        let numbers: String = numbers.map(|at| (at % 10).to_string()).collect();
         writeln!(out, "{:width$}  {numbers:pairs$}", "")?;
     }
     let heading = if columns { "pairs" } else { "" };
@@ -261,12 +262,6 @@ fn table(map: &Map, rows: &[&MapRow], out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     writeln!(out)
-}
-
-/// Returns the last digit of a number.
-fn last_digit(number: usize) -> char {
-    let digits = number.to_string();
-    digits.chars().last().unwrap_or(' ')
 }
 
 /// Returns the letter for an outcome.
@@ -373,14 +368,6 @@ impl Page<'_> {
             .pairs
             .iter()
             .find_map(|pair| pair.report.run.as_ref())
-    }
-
-    fn tried(&self) -> usize {
-        self.map.counts().0
-    }
-
-    fn failed(&self) -> usize {
-        self.map.counts().1
     }
 
     fn old_name(&self, pair: &MapPair) -> String {

@@ -4,11 +4,9 @@
 use std::io::{self, Write};
 
 use crate::report::map::Map;
-use crate::report::render::groups;
-use crate::report::render::groups::Urgency;
 use crate::report::render::map::summary;
-use crate::report::render::problem::{defined_in, message, place};
-use crate::report::render::text;
+use crate::report::render::problem::{defined_in, message};
+use crate::report::render::{groups, text};
 use crate::report::{Case, Code, Finding, Level, Outcome, Report, Source};
 
 /// Rows of a table; both sites cut off long pages.
@@ -21,26 +19,15 @@ const MOST_REMEDIES: usize = 10;
 /// # Errors
 /// The output cannot be written.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    let policy = &report.policy;
     writeln!(out, "## migcompat: {}\n", report.verdict)?;
     writeln!(out, "{}\n", escaped(&text::summary(report)))?;
-    let cases = report.cases.iter();
-    let open = cases.filter(|case| {
-        let urgency = groups::urgency(case, policy);
-        matches!(urgency, Urgency::Failed | Urgency::Broken)
-    });
-    let causes = groups::causes(open);
+    let causes = groups::open_causes(report);
     let rows: Vec<[String; 4]> = causes.iter().map(|group| of_cases(group)).collect();
     let heads = ["case", "outcome", "cause", "also"];
     table("Migrations that did not pass", heads, &rows, out)?;
-    let open = |finding: &&Finding| {
-        finding.allowed_by.is_none()
-            && finding.level != Level::Note
-            && !groups::is_before(finding.baseline, policy)
-    };
-    let found = groups::findings(report.findings.iter().filter(open));
+    let found = groups::open_changes(report);
     let of_findings = |group: &Vec<&Finding>| of_findings(group, report);
-    let rows: Vec<[String; 4]> = found.iter().filter_map(of_findings).collect();
+    let rows: Vec<[String; 4]> = found.iter().map(of_findings).collect();
     table("Findings", ["level", "rule", "place", "what"], &rows, out)?;
     if !report.notices.is_empty() {
         writeln!(out, "### Evidence that is missing\n")?;
@@ -51,23 +38,20 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     }
     mended(&found, report, out)?;
     let mut fixes = Vec::new();
-    for finding in found.iter().filter_map(|group| group.first()) {
-        if !fixes.contains(&finding.rule) {
+    for finding in found.iter().map(|group| group[0]) {
+        if !fixes.contains(&finding.rule) && report.rules.contains_key(&finding.rule) {
             fixes.push(finding.rule);
         }
     }
-    let fixes: Vec<_> = fixes
-        .iter()
-        .filter_map(|rule| Some((rule, report.rules.get(rule)?)))
-        .collect();
-    if !fixes.is_empty() {
-        writeln!(out, "### Fixes\n")?;
-        for (rule, text) in fixes {
-            writeln!(out, "- **{}**: {}", escaped(rule.id()), escaped(&text.fix))?;
-        }
-        writeln!(out)?;
+    if fixes.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    writeln!(out, "### Fixes\n")?;
+    for rule in fixes {
+        let fix = escaped(&report.rules[&rule].fix);
+        writeln!(out, "- **{}**: {fix}", escaped(rule.id()))?;
+    }
+    writeln!(out)
 }
 
 /// Writes a map: the pairs, what does not pass everywhere, and the causes.
@@ -120,11 +104,11 @@ pub fn write_map(map: &Map, out: &mut dyn Write) -> io::Result<()> {
 
 /// Says of each change where it is mended, by whom and with which code, as far as that is known.
 fn mended(found: &[Vec<&Finding>], report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    let firsts = found.iter().filter_map(|group| group.first());
+    let firsts = found.iter().map(|group| group[0]);
     let mut remedies = firsts.filter_map(|first| {
         let owners = report.owners_with_people(&first.owners);
         let text = remedies(first.source.as_ref(), &owners, &first.code);
-        (!text.is_empty()).then(|| (place(first), text))
+        (!text.is_empty()).then(|| (first.place("/"), text))
     });
     for (at, (place, text)) in remedies.by_ref().take(MOST_REMEDIES).enumerate() {
         if at == 0 {
@@ -179,8 +163,8 @@ fn of_cases(group: &[&Case]) -> [String; 4] {
 }
 
 /// Returns the row of findings of one change.
-fn of_findings(group: &[&Finding], report: &Report) -> Option<[String; 4]> {
-    let first = group.first()?;
+fn of_findings(group: &[&Finding], report: &Report) -> [String; 4] {
+    let first = group[0];
     let level = match group.iter().any(|f| report.policy.counts_finding(f)) {
         true => Level::Error,
         false => first.level,
@@ -195,10 +179,10 @@ fn of_findings(group: &[&Finding], report: &Report) -> Option<[String; 4]> {
             let messages: Vec<String> = messages
                 .map(|(label, message)| format!("{label}: {message}"))
                 .collect();
-            (place(first), messages.join("; "))
+            (first.place("/"), messages.join("; "))
         }
     };
-    Some([level.to_string(), first.rule.id().to_owned(), place, what])
+    [level.to_string(), first.rule.id().to_owned(), place, what]
 }
 
 fn table<const N: usize>(

@@ -79,27 +79,17 @@ impl<'r> Row<'r> {
     }
 }
 
-impl Cell<'_> {
-    pub(super) fn allowed(&self) -> bool {
-        self.case.allowed_by.is_some()
-    }
-}
-
-/// The outcomes, machines and owners of some cases, by which the script of a page selects.
-pub(super) struct Facets(pub(super) [String; 3]);
-
-impl Facets {
-    pub(super) fn of(cases: &[&Case]) -> Facets {
-        let joined = |facet: &dyn Fn(&Case) -> Vec<String>| {
-            let all: BTreeSet<String> = cases.iter().flat_map(|case| facet(case)).collect();
-            all.into_iter().collect::<Vec<_>>().join("|")
-        };
-        Facets([
-            joined(&|case| vec![case.outcome.to_string()]),
-            joined(&|case| vec![case.machine.clone()]),
-            joined(&|case| case.owners.clone()),
-        ])
-    }
+/// Returns the outcomes, machines and owners of some cases, by which the script of a page selects.
+pub(super) fn facets(cases: &[&Case]) -> [String; 3] {
+    let joined = |facet: &dyn Fn(&Case) -> Vec<String>| {
+        let all: BTreeSet<String> = cases.iter().flat_map(|case| facet(case)).collect();
+        all.into_iter().collect::<Vec<_>>().join("|")
+    };
+    [
+        joined(&|case| vec![case.outcome.to_string()]),
+        joined(&|case| vec![case.machine.clone()]),
+        joined(&|case| case.owners.clone()),
+    ]
 }
 
 fn without_direction(case: &Case) -> String {

@@ -17,7 +17,8 @@ pub(crate) struct Problem<'r> {
     pub rule: String,
     /// The meaning of the rule, where there is one.
     pub text: Option<&'r RuleText>,
-    pub severity: Severity,
+    /// An error or a warning.
+    pub level: Level,
     /// The reason why it does not count, of a problem that would.
     pub excused: Option<String>,
     /// The place within the machine: a section with the path in it, or the id of a case.
@@ -45,12 +46,6 @@ pub(crate) fn code_lines(code: &[Code]) -> impl Iterator<Item = String> {
     code.iter().map(text)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Severity {
-    Error,
-    Warning,
-}
-
 /// Returns all of a report, its findings first.
 pub(crate) fn problems(report: &Report) -> Vec<Problem<'_>> {
     let findings = report.findings.iter().filter_map(|f| finding(f, report));
@@ -72,20 +67,19 @@ pub(crate) fn fingerprints(problems: &[Problem<'_>]) -> Vec<String> {
 }
 
 fn finding<'r>(finding: &'r Finding, report: &'r Report) -> Option<Problem<'r>> {
-    let severity = match finding.level {
+    let level = match finding.level {
         Level::Note => return None,
-        Level::Error => Severity::Error,
-        Level::Warning if report.policy.strict => Severity::Error,
-        Level::Warning => Severity::Warning,
+        Level::Warning if report.policy.strict => Level::Error,
+        level => level,
     };
-    let counts = severity != Severity::Error || report.policy.counts_finding(finding);
+    let counts = level != Level::Error || report.policy.counts_finding(finding);
     Some(Problem {
         id: &finding.id,
         rule: finding.rule.id().to_owned(),
         text: report.rules.get(&finding.rule),
-        severity,
+        level,
         excused: excused(&finding.allowed_by, counts, report, &finding.memory),
-        place: place(finding),
+        place: finding.place("/"),
         message: format!("{}: {}", finding.direction, finding.message),
         baseline: finding.baseline,
         source: finding.source.as_ref(),
@@ -95,12 +89,12 @@ fn finding<'r>(finding: &'r Finding, report: &'r Report) -> Option<Problem<'r>> 
 }
 
 fn case<'r>(case: &'r Case, report: &'r Report) -> Option<Problem<'r>> {
-    let severity = match case.outcome {
+    let level = match case.outcome {
         Outcome::Pass | Outcome::Skip => return None,
-        Outcome::Broken => Severity::Warning,
-        Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => Severity::Error,
+        Outcome::Broken => Level::Warning,
+        Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => Level::Error,
     };
-    let counts = severity != Severity::Error || report.policy.counts_case(case);
+    let counts = level != Level::Error || report.policy.counts_case(case);
     let cause = case.cause.as_ref();
     let rule = cause.and_then(|cause| cause.rule);
     // The finding that it confirms says where it is mended.
@@ -113,7 +107,7 @@ fn case<'r>(case: &'r Case, report: &'r Report) -> Option<Problem<'r>> {
             None => format!("migration-{}", case.outcome),
         },
         text: rule.and_then(|rule| report.rules.get(&rule)),
-        severity,
+        level,
         excused: excused(&case.allowed_by, counts, report, &case.memory),
         place: case.id.clone(),
         message: message(case),
@@ -135,17 +129,9 @@ fn excused(
     allowed.or_else(|| uncounted(&report.policy, memory.as_ref()).filter(|_| !counts))
 }
 
-/// Returns the section of a finding, with the path in it.
-pub(crate) fn place(finding: &Finding) -> String {
-    let path = finding.path.iter().map(String::as_str);
-    let place: Vec<&str> = std::iter::once(&*finding.section).chain(path).collect();
-    place.join("/")
-}
-
 /// Returns the outcome of a case and its cause, in one line.
 pub(crate) fn message(case: &Case) -> String {
-    let cause = case.cause.as_ref().map(|cause| cause.message.as_str());
-    match cause.or_else(|| case.outcome.explanation()) {
+    match case.message().or_else(|| case.outcome.explanation()) {
         Some(why) => format!("{}: {why}", case.outcome),
         None => case.outcome.to_string(),
     }
@@ -157,7 +143,7 @@ pub(crate) fn uncounted(policy: &Policy, memory: Option<&Memory>) -> Option<Stri
         _ if policy.case.is_some() => Some("not the case that decides".to_owned()),
         (Gate::All, _) => None,
         (Gate::New, _) => Some("in the baseline too".to_owned()),
-        (Gate::Regression, Some(memory)) => Some(format!("{}: {}", memory.label, memory.evidence)),
+        (Gate::Regression, Some(memory)) => Some(memory.to_string()),
         (Gate::Regression, None) => Some("not known to be a regression".to_owned()),
         (Gate::Tier, _) => Some("only observed".to_owned()),
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::report::map::Map;
 use crate::report::render::json::write_value;
-use crate::report::render::problem::{Problem, Severity, fingerprints, problems};
+use crate::report::render::problem::{Problem, fingerprints, problems};
 use crate::report::render::text;
 use crate::report::{BaselineStatus, Report, RuleText};
 
@@ -99,10 +99,7 @@ fn result(
     let mut result = json!({
         "ruleId": problem.rule,
         "ruleIndex": rule,
-        "level": match problem.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        },
+        "level": problem.level,
         "message": {"text": problem.message},
         "locations": [{
             "physicalLocation": physical(problem),

@@ -41,8 +41,7 @@ pub fn write(report: &Report, verbose: bool, quiet: bool, out: &mut dyn Write) -
 
 fn machines(report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<()> {
     for swept in &report.swept {
-        let others = swept.shared - (swept.exercised + swept.left_out.len()).min(swept.shared);
-        let others = match others {
+        let others = match swept.others() {
             0 => String::new(),
             others if report.shard.is_some() => format!(", {others} in other shards"),
             // The machine alone does not migrate, or a shard is missing.
@@ -116,8 +115,10 @@ fn table(
     // Where a whole machine does not migrate, its devices would be as many equal lines.
     let (mut lines, mut same): (Vec<&Case>, BTreeMap<&str, usize>) = Default::default();
     for case in cases.iter().copied().filter(shown) {
-        let reason = case.cause.as_ref().map(|cause| cause.message.as_str());
-        match reason.filter(|_| case.outcome == Outcome::Skip && !verbose) {
+        match case
+            .message()
+            .filter(|_| case.outcome == Outcome::Skip && !verbose)
+        {
             Some(reason) => {
                 let count = same.entry(reason).or_default();
                 *count += 1;
@@ -135,8 +136,8 @@ fn table(
     writeln!(out, "{BOLD}outcome  {:width$}  cause{BOLD:#}", "case")?;
     for case in lines {
         let style = colour(case.outcome).on_default().bold();
-        let cause = case.cause.as_ref();
-        let message = cause.map_or("", |cause| cause.message.lines().next().unwrap_or_default());
+        let message = case.message().and_then(|message| message.lines().next());
+        let message = message.unwrap_or_default();
         let more = same.get(message).filter(|_| case.outcome == Outcome::Skip);
         let more = match more {
             Some(count @ 2..) => format!(" (and {} more)", count - 1),

@@ -1,15 +1,13 @@
 //! The report for people: the change, its place, old beside new, the effect and the fix.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::Rule;
-use crate::model::{Accelerator, Direction};
-use crate::model::{BuildRef, Side};
-use crate::report::render::groups;
-use crate::report::render::groups::Urgency;
+use crate::model::{Accelerator, BuildRef, Direction, Rule, Side};
+use crate::report::render::groups::{self, Urgency};
 use crate::report::{
     AcceleratorUsed, Baseline, BaselineCounts, Case, Described, Evidence, Finding, Gate, Level,
     Outcome, Past, PastKind, Report, RuleText, Verdict,
@@ -47,9 +45,7 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
     let kept = |status| options.verbose || !groups::is_before(status, &report.policy);
     let findings = report.findings.iter().filter(|f| kept(f.baseline));
     for group in groups::findings(findings) {
-        let Some(&first) = group.first() else {
-            continue;
-        };
+        let first = group[0];
         // A sweep is a page of breaks; possible breaks by state are a list of the same length.
         if !report.swept.is_empty() && !options.verbose && !breaks(first) {
             continue;
@@ -134,15 +130,26 @@ fn by_owner(report: &Report, options: Options, out: &mut dyn Write) -> io::Resul
         };
         writeln!(out, "{BOLD}owner{BOLD:#} {}{status}{people}", owner.title())?;
         let broken: Vec<&String> = owner.cases.iter().chain(&owner.findings).collect();
-        let most = if options.verbose { broken.len() } else { OWNED };
-        for id in broken.iter().take(most) {
-            writeln!(out, "  {id}")?;
-        }
-        if let Some(more) = broken.len().checked_sub(most).filter(|&n| n > 0) {
-            writeln!(out, "  and {more} more (-v)")?;
-        }
+        listed(&broken, OWNED, options, out)?;
     }
     Ok(())
+}
+
+/// Writes a line for each of some things, or for the first of them.
+fn listed(
+    all: &[impl Display],
+    most: usize,
+    options: Options,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let most = if options.verbose { all.len() } else { most };
+    for one in all.iter().take(most) {
+        writeln!(out, "  {one}")?;
+    }
+    match all.len().saturating_sub(most) {
+        0 => Ok(()),
+        more => writeln!(out, "  and {more} more (-v)"),
+    }
 }
 
 /// Lists the cases that pass and of which the history has something to say, and those with another tier.
@@ -198,15 +205,11 @@ fn held_against(
         return Ok(());
     }
     let is_shown = |past: &&Past| options.verbose || is_break(past);
-    let shown: Vec<&Past> = baseline.past.iter().filter(is_shown).collect();
-    let most = if options.verbose { shown.len() } else { PAST };
-    for past in shown.iter().take(most) {
-        writeln!(out, "  {}: {past}", past.status)?;
-    }
-    if let Some(more) = shown.len().checked_sub(most).filter(|&n| n > 0) {
-        writeln!(out, "  and {more} more (-v)")?;
-    }
-    Ok(())
+    let shown = baseline.past.iter().filter(is_shown);
+    let shown: Vec<String> = shown
+        .map(|past| format!("{}: {past}", past.status))
+        .collect();
+    listed(&shown, PAST, options, out)
 }
 
 /// Tells whether it was worse than a note or a case that passed.
@@ -255,14 +258,11 @@ impl FindingWriter<'_> {
         if groups::is_lone(first) {
             return self.lone_types(group, rule);
         }
-        let place: Vec<&str> = std::iter::once(first.section.as_str())
-            .chain(first.path.iter().map(String::as_str))
-            .collect();
         let directions: Vec<String> = group.iter().map(|f| f.direction.to_string()).collect();
         writeln!(
             self.out,
             "  {FRAME}-->{FRAME:#} {}  {DIM}({}){DIM:#}",
-            place.join(" › "),
+            first.place(" › "),
             directions.join(", ")
         )?;
         if let Some(source) = &first.source {
@@ -347,8 +347,7 @@ impl FindingWriter<'_> {
             self.labelled("baseline", &text)?;
         }
         if let Some(memory) = &first.memory {
-            let text = format!("{}: {}", memory.label, memory.evidence);
-            self.labelled("history", &text)?;
+            self.labelled("history", &memory.to_string())?;
         }
         if let Some(rule) = rule {
             if self.explained.insert(first.rule) || self.options.verbose {
@@ -478,7 +477,7 @@ fn sentence(report: &Report, hints: bool) -> String {
         }
     }
     if let Some(name) = &report.policy.case {
-        let decides = report.cases.iter().find(|case| case.id == name.as_str());
+        let decides = report.case(name.as_str());
         let outcome = decides.map_or_else(|| "not run".to_owned(), |case| case.outcome.to_string());
         counts.insert(0, format!("{name}, which alone counts: {outcome}"));
     }
