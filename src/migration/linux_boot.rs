@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::migration::endpoint::commands::{Balloon, Cont, QueryStatus, Stop};
 use crate::migration::endpoint::root_devices::{PciFunctions, RootDevice};
 use crate::migration::endpoint::vm::{Endpoint, HeartbeatError, LaunchSpec, Role, Vm};
-use crate::migration::leg::save::{prepared, save_to, text};
+use crate::migration::leg::save::{NewMachine, prepared, save_to, text};
 use crate::migration::leg::set_up::set_up;
 use crate::migration::saved::{STREAM, SavedGuest};
 use crate::migration::timeouts::Timeouts;
@@ -96,11 +96,9 @@ pub(crate) async fn pci_functions(
         workload: None,
         ..launch.clone()
     };
-    let folder = prepared(&launch)?;
-    let started = Vm::start(endpoint, &launch, Role::First, folder.path(), 0).await;
-    let mut vm = started.map_err(text)?;
-    let found = vm.pci_functions().await.unwrap_or_default();
-    vm.monitored.process.kill().await;
+    let machine = NewMachine::start(endpoint, &launch).await?;
+    let found = machine.vm.pci_functions().await.unwrap_or_default();
+    machine.end().await;
     Ok(found)
 }
 
@@ -145,11 +143,8 @@ async fn boot_once(
     is_last: bool,
 ) -> Result<Option<Arc<SavedGuest>>, NotBooted> {
     let folder = prepared(launch)?;
-    guest.prepare_boot(functions, folder.path()).map_err(text)?;
-    let mut vm = Vm::start(endpoint, launch, Role::First, folder.path(), 0)
-        .await
-        .map_err(text)?;
-    let mut log = Workload::Linux(guest.clone()).log();
+    let started = start(endpoint, launch, guest, functions, folder.path());
+    let (mut vm, mut log) = started.await?;
     let saved = async {
         if !boot_in(&mut vm, &mut log, guest, functions, is_last).await? {
             return Ok(false);
@@ -178,6 +173,20 @@ async fn boot_once(
         Ok(false) => Ok(None),
         Err(why) => Err(why),
     }
+}
+
+/// Starts a build with a guest that is to boot.
+async fn start(
+    endpoint: &Endpoint,
+    launch: &LaunchSpec,
+    guest: &LinuxGuest,
+    functions: &[PciFunction],
+    folder: &Path,
+) -> Result<(Vm, SerialLog), String> {
+    guest.prepare_boot(functions, folder).map_err(text)?;
+    let started = Vm::start(endpoint, launch, Role::First, folder, 0).await;
+    let vm = started.map_err(text)?;
+    Ok((vm, Workload::Linux(guest.clone()).log()))
 }
 
 /// Boots a guest in a started machine, until it has used every device. Returns whether it stayed: not if it lacks a
@@ -212,11 +221,8 @@ pub(super) async fn boot_to_be_sent(
     folder: &Path,
 ) -> Result<(Vm, SerialLog), String> {
     let functions = guest.functions(&launch.device_args).unwrap_or_default();
-    guest.prepare_boot(&functions, folder).map_err(text)?;
-    let mut vm = Vm::start(endpoint, launch, Role::First, folder, 0)
-        .await
-        .map_err(text)?;
-    let mut log = Workload::Linux(guest.clone()).log();
+    let started = start(endpoint, launch, guest, &functions, folder);
+    let (mut vm, mut log) = started.await?;
     let booted = boot_in(&mut vm, &mut log, guest, &functions, true).await;
     let stopped = match booted {
         Ok(_) => vm
@@ -345,8 +351,7 @@ async fn save(
     limit: Duration,
 ) -> Result<(), String> {
     vm.execute(Stop {}).await.map_err(text)?;
-    let events = vm.read_console(log);
-    if let Some(bad) = events.into_iter().find(|event| !event.is_good()) {
+    if let Some(bad) = vm.read_console(log) {
         return Err(text(bad));
     }
     set_up(vm, LegSide::Source, &[]).await.map_err(text)?;

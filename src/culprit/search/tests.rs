@@ -157,14 +157,15 @@ proptest! {
     ) {
         let (culprits, refused) = (bad, stuck);
         let world = World { culprits, refused, suspect, likely_to_fail, is_told_apart, pair: None, hints: false, alike: BTreeSet::new() };
-        let begun = Search::there_and_back(&packs(items, size), FORWARD, BACKWARD);
+        let (mut search, trials) = Search::there_and_back(&packs(items, size), FORWARD, BACKWARD);
         // Who needs a culprit is one.
         let needs = (0..items).filter(|item| world.culprits.contains(item)).flat_map(|item| {
             let needed = world.culprits.iter().copied().filter(move |other| *other < item);
             needed.map(move |needed| (item, vec![needed]))
         });
         let needs: BTreeMap<Item, Vec<Item>> = needs.collect();
-        let (search, _) = world.finish((begun.0.with_needs(needs.clone()), begun.1), last);
+        search.needs = needs.clone();
+        let (search, _) = world.finish((search, trials), last);
         for item in 0..items {
             let there = search.verdict(FORWARD, item);
             prop_assert!(there.is_some());
@@ -244,8 +245,8 @@ fn what_is_likely_to_fail_on_the_way_back_goes_apart() {
 fn what_needs_a_device_that_fails_on_the_way_back_is_not_tried() {
     for (outcome, tried) in [(Answer::failed(()), false), (Answer::passed(()), true)] {
         let packs = [vec![0, 1], vec![2, 3]];
-        let (search, trials) = Search::there_and_back(&packs, FORWARD, BACKWARD);
-        let mut search = search.with_needs([(1, vec![2])].into());
+        let (mut search, trials) = Search::there_and_back(&packs, FORWARD, BACKWARD);
+        search.needs = [(1, vec![2])].into();
         let likely = |item: Item| Answer::Passed {
             evidence: (),
             likely_to_fail: BTreeSet::from([item]),
@@ -282,8 +283,8 @@ fn what_one_device_alone_has_lost_says_nothing_against_the_others() {
     let (_, runs) = world.search(&packs(40, 40), false);
     assert_eq!(runs, 2, "the pack, and the one");
     // Alone it does something else: another one was it, too.
-    let (search, trials) = Search::of_packs(&packs(4, 4), &[FORWARD]);
-    let mut search = search.with_likeness(|pack, alone| pack == alone);
+    let (mut search, trials) = Search::of_packs(&packs(4, 4), &[FORWARD]);
+    search.accounts_for = |pack, alone| pack == alone;
     let single = Answer::SingleCulprit {
         failure: "two are wrong",
         culprit: 1,
@@ -305,8 +306,8 @@ fn chance_blames_no_device_that_only_the_first_failure_pointed_at() {
         alike: BTreeSet::new(),
     };
     for again in [None, Some(2)] {
-        let (search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
-        let mut search = search.with_chance(|_| true);
+        let (mut search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
+        search.comes_and_goes = |_| true;
         let parts = search.record(&trials[0], failed(Some(1)));
         for part in &parts[..1] {
             assert!(search.record(part, Answer::passed("well")).is_empty());
@@ -328,8 +329,8 @@ fn chance_blames_no_device_that_only_the_first_failure_pointed_at() {
 
 #[test]
 fn what_a_load_left_with_garbage_is_tried_again_alone_and_not_the_others() {
-    let (search, trials) = Search::of_packs(&packs(4, 4), &[FORWARD]);
-    let mut search = search.with_chance(|failure| *failure == "garbage");
+    let (mut search, trials) = Search::of_packs(&packs(4, 4), &[FORWARD]);
+    search.comes_and_goes = |failure| *failure == "garbage";
     let single = Answer::SingleCulprit {
         failure: "garbage",
         culprit: 1,
@@ -532,8 +533,8 @@ fn suspected(
 ) -> (Search<&'static str>, Vec<Trial>) {
     let failed = |evidence| pointing(evidence, 1);
     let passed = || Answer::passed("well");
-    let (search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
-    let mut search = search.with_chance(by_chance);
+    let (mut search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
+    search.comes_and_goes = by_chance;
     let parts = search.record(&trials[0], failed("pack"));
     assert!(search.record(&parts[0], passed()).is_empty());
     let again = search.record(&parts[1], passed());

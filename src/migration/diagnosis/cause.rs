@@ -317,7 +317,7 @@ mod tests {
                 change,
                 ..testing::diff("enable")
             };
-            let error = LegError::of_state(&[diff]).expect("a difference");
+            let error = LegError::unless_arrived(&[diff]).expect_err("a difference");
             assert_eq!(placed(&error, "").rule, rule, "{change:?}");
         }
     }

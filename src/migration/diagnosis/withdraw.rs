@@ -1,5 +1,7 @@
 //! Findings that better evidence makes moot.
 
+use std::collections::BTreeSet;
+
 use crate::model::{Direction, Rule};
 use crate::report::{Case, Confirmation, Evidence, Finding};
 
@@ -34,37 +36,26 @@ fn withdraw_lengths(cases: &[Case], findings: &mut Vec<Finding>) {
     }
 }
 
-/// A section whose version a destination refuses.
-struct Refused {
-    vmsd: String,
-    direction: Direction,
+/// The vmsd name of a section whose version a destination refuses, and the direction.
+type Refused = (String, Direction);
+
+/// Returns the section that a case failed at for its version.
+fn refused_in(case: &Case) -> Option<Refused> {
+    let cause = case.cause.as_ref()?;
+    let vmsd = cause.section.as_ref()?.vmsd_name();
+    // The version of a part of it is another matter.
+    let is_whole = cause.field.as_deref().is_none_or(|field| field == vmsd);
+    let is_refused = is_whole && cause.rule.is_some_and(is_version);
+    is_refused.then(|| (vmsd.to_owned(), case.last_direction()))
 }
 
-impl Refused {
-    /// Returns the section that a case failed at for its version.
-    fn by_case(case: &Case) -> Option<Refused> {
-        let cause = case.cause.as_ref()?;
-        let section = cause.section.as_ref()?;
-        let vmsd = section.vmsd_name();
-        // The version of a part of it is another matter.
-        let is_whole = cause.field.as_deref().is_none_or(|field| field == vmsd);
-        (is_whole && cause.rule.is_some_and(is_version)).then(|| Refused {
-            vmsd: vmsd.to_owned(),
-            direction: case.last_direction(),
-        })
-    }
-
-    /// Returns the section whose version does not fit by the dumps.
-    fn by_dumps(finding: &Finding) -> Option<Refused> {
-        match &*finding.path {
-            [vmsd] if finding.evidence == Evidence::Dump && is_version(finding.rule) => {
-                Some(Refused {
-                    vmsd: vmsd.clone(),
-                    direction: finding.direction,
-                })
-            }
-            _ => None,
+/// Returns the section whose version does not fit by the dumps.
+fn refused_by_dumps(finding: &Finding) -> Option<Refused> {
+    match &*finding.path {
+        [vmsd] if finding.evidence == Evidence::Dump && is_version(finding.rule) => {
+            Some((vmsd.clone(), finding.direction))
         }
+        _ => None,
     }
 }
 
@@ -75,16 +66,17 @@ fn is_version(rule: Rule) -> bool {
 /// Withdraws what streams say of the inside of a section whose version a build refuses, of which no byte is read, unless a
 /// case has shown it all the same.
 fn withdraw_unread(cases: &[Case], findings: &mut Vec<Finding>) {
-    let by_cases = cases.iter().filter_map(Refused::by_case);
-    let by_dumps = findings.iter().filter_map(Refused::by_dumps);
-    let refused: Vec<Refused> = by_cases.chain(by_dumps).collect();
+    let by_dumps = findings.iter().filter_map(refused_by_dumps);
+    let refused: BTreeSet<Refused> = cases
+        .iter()
+        .filter_map(refused_in)
+        .chain(by_dumps)
+        .collect();
     findings.retain(|finding| {
         let [vmsd, _, ..] = &*finding.path else {
             return true;
         };
-        let is_unread = refused
-            .iter()
-            .any(|of| of.direction == finding.direction && of.vmsd == *vmsd);
+        let is_unread = refused.contains(&(vmsd.clone(), finding.direction));
         let is_shown = matches!(finding.confirmed_by, Some(Confirmation::Case(_)));
         !is_unread || finding.evidence != Evidence::Stream || is_shown
     });

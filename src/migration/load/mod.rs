@@ -20,9 +20,10 @@ use crate::migration::config::MigrationConfig;
 use crate::migration::diagnosis::explain::explain_refusal;
 use crate::migration::diagnosis::reproduce;
 use crate::migration::diagnosis::reproducer::Script;
-use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
+use crate::migration::endpoint::vm::LaunchSpec;
 use crate::migration::leg::save::save_new_machine_to;
 use crate::migration::result::RunResult;
+use crate::migration::run::RunSpec;
 use crate::model::{Direction, SectionName, short_name};
 use crate::qemu::{machine, private_dir};
 use crate::report::{Case, ChangedByLoad, Control, Outcome, Repeated, Split};
@@ -87,8 +88,13 @@ pub(crate) async fn load(
         let control = load_new_machine(config, &launch).await;
         case.control = Some(within(&control));
         case.repeated = Some(repeat(config, &launch, state, &run).await);
-        let route: [&Endpoint; 2] = [&config.old, &config.new];
-        explain_refusal(config, &mut run, &launch, &route, None).await;
+        let guest = RunSpec {
+            config,
+            launch: &launch,
+            route: &[&config.old, &config.new],
+            direction: Direction::Forward,
+        };
+        explain_refusal(guest, &mut run, None).await;
         if control.accounts_for(&run) {
             run.outcome = Outcome::Broken;
         }
@@ -111,7 +117,13 @@ pub(crate) async fn load(
         None => Vec::new(),
     };
     if run.failed() {
-        record_failure(config, &mut case, run.clone(), &launch, &[]);
+        let guest = RunSpec {
+            config,
+            launch: &launch,
+            route: &[],
+            direction: Direction::Forward,
+        };
+        record_failure(guest, &mut case, run.clone());
         case.reproduce = None;
         let folder = case.logs.as_ref().map(PathBuf::from);
         if let Some(folder) = folder.filter(|_| state.is_plain()) {

@@ -37,6 +37,11 @@ impl BareMachine {
             .collect()
     }
 
+    /// Returns the buses to plug a device into, where they are known.
+    pub(crate) fn known_buses(&self) -> Option<&Buses> {
+        self.buses.as_ref()?.as_ref().ok()
+    }
+
     /// Takes a run; the controls of a machine that does not migrate are run at once. One in which a build died is
     /// tried again, for what dies now and then would hide all devices.
     pub(crate) fn record(
@@ -48,7 +53,7 @@ impl BareMachine {
         let surveyed = run.attempt.buses.clone();
         let refused = || Err(run.refusal(&context.target.config.old));
         // A guest that does not work on one side says nothing of the other one.
-        if !matches!(self.buses, Some(Ok(_))) {
+        if self.known_buses().is_none() {
             self.buses = Some(surveyed.unwrap_or_else(refused));
         }
         let mut tasks = Vec::new();
