@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -62,22 +62,26 @@ impl DriveError {
 
 /// The socket on which a build that is being started will connect.
 #[derive(Debug)]
-pub(crate) struct Waiting(UnixListener);
+pub(crate) struct Waiting {
+    listener: UnixListener,
+    path: PathBuf,
+}
 
 impl Waiting {
     /// Listens on a path.
     ///
     /// # Errors
     /// No socket can be made there.
-    pub(crate) fn on(path: &Path) -> io::Result<Waiting> {
-        UnixListener::bind(path).map(Waiting)
+    pub(crate) fn on(path: PathBuf) -> io::Result<Waiting> {
+        let listener = UnixListener::bind(&path)?;
+        Ok(Waiting { listener, path })
     }
 
     /// Returns the options that have a build connect to it.
-    pub(crate) fn args(path: &Path) -> [String; 4] {
+    pub(crate) fn args(&self) -> [String; 4] {
         [
             "-qtest".to_owned(),
-            format!("unix:{}", option_value(&path.to_string_lossy())),
+            format!("unix:{}", option_value(&self.path.to_string_lossy())),
             // Every command would be printed as if it were an error.
             "-qtest-log".to_owned(),
             "none".to_owned(),
@@ -89,7 +93,7 @@ impl Waiting {
     /// # Errors
     /// It does not in time.
     pub(crate) async fn connected(self, deadline: Duration) -> Result<Qtest, DriveError> {
-        let accepted = tokio::time::timeout(deadline, self.0.accept()).await;
+        let accepted = tokio::time::timeout(deadline, self.listener.accept()).await;
         let Ok(accepted) = accepted else {
             return Err(DriveError::Deadline {
                 command: "the first connection".to_owned(),

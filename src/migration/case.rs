@@ -22,7 +22,6 @@ use crate::qemu::machine;
 use crate::report::{
     Case, Cause, Control, FailureKind, LeftOut, LegSide, Outcome, Repeated, WithoutCapability,
 };
-use crate::stream::Stream;
 use crate::workload;
 
 /// A case that was run, and what was sent in its first leg.
@@ -164,10 +163,7 @@ async fn run_as(
     let plugged = set.devices.iter();
     let plugged = plugged.filter(|device| composition.included.contains(&device.id));
     let observed = Observed {
-        sections: sent
-            .as_ref()
-            .and_then(Stream::vmdesc)
-            .map_or_else(Vec::new, |vmdesc| SentSection::all(vmdesc)),
+        sections: sent.as_ref().map(SentSection::all).unwrap_or_default(),
         direction: spec.direction,
         passed: case.outcome == Outcome::Pass,
         types: plugged.map(|d| d.driver(&config.arch).to_owned()).collect(),

@@ -7,7 +7,7 @@ use crate::migration::config::MigrationConfig;
 use crate::model::Direction;
 use crate::report::{Coverage, CoveredField, CoveredSection, CoveredSubsection, Reached};
 use crate::stream;
-use crate::stream::VmDesc;
+use crate::stream::Stream;
 use crate::vmstate::dump::{Dump, Vmsd};
 
 /// A section that a source really sent.
@@ -21,10 +21,11 @@ pub struct SentSection {
 }
 
 impl SentSection {
-    /// Collects the sections that a stream describes. Legacy sections (SaveVMHandlers) have no vmsd, and no
+    /// Collects the sections that a stream describes, if it does. Legacy sections (SaveVMHandlers) have no vmsd, and no
     /// dump knows them: they are left out.
-    pub fn all(vmdesc: &VmDesc) -> Vec<SentSection> {
-        let described = vmdesc.devices.iter().map(|device| &device.description);
+    pub(crate) fn all(stream: &Stream) -> Vec<SentSection> {
+        let devices = stream.vmdesc().into_iter().flat_map(|of| &of.devices);
+        let described = devices.map(|device| &device.description);
         described
             .filter_map(|description| {
                 let mut sent = SentSection {
@@ -306,7 +307,7 @@ mod tests {
     fn virt() -> ([Dump; 2], Vec<SentSection>) {
         let recorded = testing::fixture("7.2.22/aarch64-virt");
         let reading = stream::read(&*recorded, stream::Options::default(), ());
-        let sent = SentSection::all(reading.stream.vmdesc().unwrap());
+        let sent = SentSection::all(&reading.stream);
         (dumps("aarch64-virt"), sent)
     }
 

@@ -102,14 +102,14 @@ impl RunResult {
         state: StateChecks,
         evidence: Evidence,
     ) -> RunResult {
-        let diagnosis = diagnose(&error, &evidence.stderr, &evidence.reached);
-        let suspect = evidence.owner(diagnosis.cause.section.as_ref());
+        let (cause, printed) = diagnose(&error, &evidence.stderr, &evidence.reached);
+        let suspect = evidence.owner(cause.section.as_ref());
         let outcome = error.outcome();
         RunResult {
-            failed_at: FailedAt::of(&diagnosis.cause),
-            cause: Some(diagnosis.cause),
+            failed_at: FailedAt::of(&cause),
+            cause: Some(cause),
             error: Some(error),
-            printed: diagnosis.printed,
+            printed,
             legs,
             source_stderr: tail(&evidence.stderr.source),
             destination_stderr: tail(&evidence.stderr.destination),

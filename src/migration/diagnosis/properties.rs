@@ -27,8 +27,7 @@ pub(crate) type Senders = BTreeMap<String, BTreeSet<String>>;
 /// # Errors
 /// A build does not start, or breaks while it is asked.
 async fn ask(
-    old: &Endpoint,
-    new: &Endpoint,
+    config: &MigrationConfig,
     launch: &LaunchSpec,
     section: Option<(&str, &Senders)>,
 ) -> Result<Snapshots, StartError> {
@@ -43,13 +42,8 @@ async fn ask(
         let mut about: Vec<OsString> = Vec::new();
         if let Some((section, senders)) = section {
             about.push(section.into());
-            about.extend(
-                senders
-                    .get(section)
-                    .into_iter()
-                    .flatten()
-                    .map(OsString::from),
-            );
+            let types = senders.get(section).into_iter().flatten();
+            about.extend(types.map(OsString::from));
         }
         let relevant = |objects: &[Object]| match section {
             Some((section, senders)) => concerned(objects, section, senders),
@@ -60,7 +54,7 @@ async fn ask(
             .answer(launch, Subject::Properties, about, ask)
             .await
     };
-    let (old, new) = tokio::join!(snapshot(old), snapshot(new));
+    let (old, new) = tokio::join!(snapshot(&config.old), snapshot(&config.new));
     Ok(Snapshots {
         old: old?,
         new: new?,
@@ -151,8 +145,7 @@ pub(crate) fn suspect(case: &Case) -> Option<&Cause> {
 /// A build does not start any more.
 pub(crate) async fn explain(
     case: &mut Case,
-    old: &Endpoint,
-    new: &Endpoint,
+    config: &MigrationConfig,
     launch: &LaunchSpec,
     senders: &Senders,
     known: Option<&Snapshots>,
@@ -172,7 +165,7 @@ pub(crate) async fn explain(
             .clone()
             .only(|objects| concerned(objects, name, senders)),
         (Some(known), None) => known.clone(),
-        (None, about) => ask(old, new, launch, about).await?,
+        (None, about) => ask(config, launch, about).await?,
     };
     let snapshots = match &block {
         Some(block) => snapshots.owners_of(block),
@@ -313,8 +306,7 @@ pub(crate) async fn explain_all<'s>(
             continue;
         };
         let launch = config.launch(config.compose(&spec.set).args);
-        let (old, new) = (&config.old, &config.new);
-        let found = explain(case, old, new, &launch, senders, known(spec), lists);
+        let found = explain(case, config, &launch, senders, known(spec), lists);
         all.extend(found.await?);
     }
     Ok(all)

@@ -266,10 +266,8 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
     }
     attempt.buses = buses;
     let streams = [&attempt.state.first, &attempt.state.refused];
-    let vmdescs = streams.into_iter().flatten().filter_map(Stream::vmdesc);
-    let sent = vmdescs
-        .flat_map(|vmdesc| SentSection::all(vmdesc))
-        .collect();
+    let sent = streams.into_iter().flatten().flat_map(SentSection::all);
+    let sent = sent.collect();
     if task.is_explained() {
         explain_refusal(spec, &mut attempt, None).await;
     }
