@@ -89,11 +89,27 @@ mod tests {
     use super::*;
     use crate::report::{Cause, Outcome, testing};
 
-    fn finding(path: &[&str], direction: &str, evidence: &str) -> Finding {
+    /// A finding of a rule: its direction, its evidence and its path.
+    fn finding(rule: Rule, of: &str) -> Finding {
+        let [direction, evidence, path] = of.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{of}");
+        };
         testing::finding(json!({
-            "rule": "field-resized", "level": "warning", "direction": direction, "section": "cpu",
-            "path": path, "evidence": evidence,
+            "rule": rule.id(), "level": "warning", "direction": direction, "section": "cpu",
+            "path": path.split('/').collect::<Vec<_>>(), "evidence": evidence,
         }))
+    }
+
+    fn resized(all: &[&str]) -> Vec<Finding> {
+        let all = all.iter();
+        all.map(|of| finding(Rule::FieldResized, of)).collect()
+    }
+
+    /// Returns how many of the findings a case leaves.
+    fn left(all: &[&str], case: Case) -> usize {
+        let mut findings = resized(all);
+        withdraw_moot(&[case], &mut findings);
+        findings.len()
     }
 
     fn refused(field: Option<&str>, rule: Rule) -> Case {
@@ -111,88 +127,70 @@ mod tests {
 
     #[test]
     fn the_length_of_a_field_is_moot_where_its_devices_set_up_is_refused() {
-        let all = || {
-            vec![
-                finding(&["cpu", "opaque"], "forward", "stream"),
-                finding(&["cpu", "opaque"], "backward", "stream"),
-                finding(&["cpu", "another"], "forward", "stream"),
-                finding(&["cpu", "opaque"], "forward", "dump"),
-            ]
-        };
-        for (case, left) in [
-            (refused(Some("opaque"), Rule::PropertyDefaultChanged), 3),
-            (refused(Some("opaque"), Rule::FeatureDropped), 3),
-            (refused(Some("opaque"), Rule::FieldResized), 4),
-            (refused(None, Rule::PropertyDefaultChanged), 4),
+        let all = [
+            "forward stream cpu/opaque",
+            "backward stream cpu/opaque",
+            "forward stream cpu/another",
+            "forward dump cpu/opaque",
+        ];
+        for (field, rule, stay) in [
+            (Some("opaque"), Rule::PropertyDefaultChanged, 3),
+            (Some("opaque"), Rule::FeatureDropped, 3),
+            (Some("opaque"), Rule::FieldResized, 4),
+            (None, Rule::PropertyDefaultChanged, 4),
         ] {
-            let mut findings = all();
-            withdraw_moot(std::slice::from_ref(&case), &mut findings);
-            assert_eq!(findings.len(), left, "{:?}", case.cause);
+            assert_eq!(left(&all, refused(field, rule)), stay, "{field:?} {rule:?}");
         }
     }
 
     #[test]
     fn the_inside_of_a_section_that_is_not_read_says_nothing() {
-        let all = || {
-            vec![
-                finding(&["cpu", "env.mcounteren"], "forward", "stream"),
-                finding(&["cpu", "env.mcounteren"], "backward", "stream"),
-                finding(&["cpu"], "forward", "stream"),
-                finding(&["timer", "a"], "forward", "stream"),
-                finding(&["cpu", "env.gpr"], "forward", "dump"),
-            ]
-        };
-        for (case, left) in [
-            (refused(None, Rule::VersionTooOld), 4),
-            (refused(Some("cpu"), Rule::VersionTooNew), 4),
-            (refused(Some("cpu/slb"), Rule::VersionTooNew), 5),
-            (refused(None, Rule::FieldAdded), 5),
+        let all = [
+            "forward stream cpu/env.mcounteren",
+            "backward stream cpu/env.mcounteren",
+            "forward stream cpu",
+            "forward stream timer/a",
+            "forward dump cpu/env.gpr",
+        ];
+        for (field, rule, stay) in [
+            (None, Rule::VersionTooOld, 4),
+            (Some("cpu"), Rule::VersionTooNew, 4),
+            (Some("cpu/slb"), Rule::VersionTooNew, 5),
+            (None, Rule::FieldAdded, 5),
         ] {
-            let mut findings = all();
-            withdraw_moot(std::slice::from_ref(&case), &mut findings);
-            assert_eq!(findings.len(), left, "{:?}", case.cause);
+            assert_eq!(left(&all, refused(field, rule)), stay, "{field:?} {rule:?}");
         }
     }
 
     #[test]
     fn the_inside_of_a_section_that_cannot_be_read_by_the_dumps_says_nothing() {
         let of_stream = || {
-            vec![
-                finding(&["riscv_mtimer", "time_delta"], "forward", "stream"),
-                finding(&["riscv_mtimer", "time_delta"], "backward", "stream"),
-                finding(&["riscv_imsic", "eidelivery"], "forward", "stream"),
-                finding(&["riscv_mtimer", "timers"], "forward", "dump"),
-            ]
-        };
-        let version = |rule, path: &[&str], direction, evidence| Finding {
-            rule,
-            ..finding(path, direction, evidence)
+            resized(&[
+                "forward stream riscv_mtimer/time_delta",
+                "backward stream riscv_mtimer/time_delta",
+                "forward stream riscv_imsic/eidelivery",
+                "forward dump riscv_mtimer/timers",
+            ])
         };
         let (old, new) = (Rule::VersionTooOld, Rule::VersionTooNew);
-        for (by, left) in [
-            (version(old, &["riscv_mtimer"], "forward", "dump"), 3),
-            (version(new, &["riscv_mtimer"], "backward", "dump"), 3),
-            (version(old, &["riscv_imsic"], "forward", "dump"), 3),
-            (version(old, &["riscv_imsic"], "backward", "dump"), 4),
+        for (rule, of, left) in [
+            (old, "forward dump riscv_mtimer", 3),
+            (new, "backward dump riscv_mtimer", 3),
+            (old, "forward dump riscv_imsic", 3),
+            (old, "backward dump riscv_imsic", 4),
             // That of a part is read when all before it was.
-            (
-                version(new, &["riscv_mtimer", "part"], "forward", "dump"),
-                4,
-            ),
-            (
-                version(Rule::FieldAdded, &["riscv_mtimer"], "forward", "dump"),
-                4,
-            ),
+            (new, "forward dump riscv_mtimer/part", 4),
+            (Rule::FieldAdded, "forward dump riscv_mtimer", 4),
         ] {
             let mut findings = of_stream();
-            findings.push(by.clone());
+            findings.push(finding(rule, of));
             withdraw_moot(&[], &mut findings);
-            assert_eq!(findings.len(), left + 1, "{by:?}");
+            assert_eq!(findings.len(), left + 1, "{of}");
         }
         // A guest that failed there knows better.
         let mut shown = of_stream();
         shown[0].confirmed_by = Some(Confirmation::Case("id".to_owned()));
-        shown.push(version(old, &["riscv_mtimer"], "forward", "dump"));
+        shown.push(finding(old, "forward dump riscv_mtimer"));
         withdraw_moot(&[], &mut shown);
         assert_eq!(shown.len(), 5);
     }
