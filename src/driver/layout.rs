@@ -134,16 +134,13 @@ pub(crate) fn place(
     let mut accesses = Vec::new();
     for function in functions {
         for bar in &mut function.bars {
-            let free = match bar.kind {
-                BarKind::Ports => &mut windows.ports,
-                BarKind::Memory | BarKind::Memory64 => &mut windows.memory,
+            let (free, starts_at) = match bar.kind {
+                BarKind::Ports => (&mut windows.ports, 0),
+                BarKind::Memory | BarKind::Memory64 => (&mut windows.memory, windows.memory_at),
             };
             let taken = free.take(bar.size, bar.size);
             let value = taken.unwrap_or(0);
-            bar.at = match bar.kind {
-                BarKind::Ports => taken,
-                BarKind::Memory | BarKind::Memory64 => taken.map(|at| windows.memory_at + at),
-            };
+            bar.at = taken.map(|at| starts_at + at);
             let register = FIRST_BAR + 4 * bar.index;
             accesses.extend(config.write(function.at, register, Width::Long, value & 0xffff_ffff));
             if bar.kind == BarKind::Memory64 {

@@ -58,14 +58,9 @@ pub(crate) fn findings(
     known: &mut [Finding],
     survived: impl Fn(Direction) -> bool,
 ) -> Vec<Finding> {
-    let old = Side {
-        stream: old,
-        dump: dumps.map(|(old, _)| old),
-    };
-    let new = Side {
-        stream: new,
-        dump: dumps.map(|(_, new)| new),
-    };
+    let side = |stream, dump| Side { stream, dump };
+    let (old_dump, new_dump) = dumps.unzip();
+    let (old, new) = (side(old, old_dump), side(new, new_dump));
     let mut found = streams::compare(old, new, directions, renames);
     found.retain(|finding| {
         let mut same = known.iter_mut().filter(|known| is_known(known, finding));

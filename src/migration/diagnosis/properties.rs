@@ -11,7 +11,7 @@ use crate::migration::diagnosis::property_diff::{
     Compared, Difference, How, Snapshots, compare, findings,
 };
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, RoleArgs, Vm};
-use crate::model::{Direction, Rule};
+use crate::model::{Direction, Rule, SectionName};
 use crate::qemu::properties::{Kind, Object, Snapshot};
 use crate::qemu::{StartError, Subject, private_dir};
 use crate::report::{Case, Cause, Confirmation, Finding, Level, Outcome};
@@ -151,14 +151,11 @@ pub(crate) async fn explain(
     known: Option<&Snapshots>,
     lists: &KnownIssues,
 ) -> Result<Vec<Finding>, StartError> {
-    let Some(cause) = suspect(case) else {
+    let cause = suspect(case).cloned().unwrap_or_default();
+    let Some(name) = cause.section.as_ref().map(SectionName::vmsd_name) else {
         return Ok(Vec::new());
     };
-    let Some(section) = cause.section.clone() else {
-        return Ok(Vec::new());
-    };
-    let name = section.vmsd_name();
-    let block = cause.field.clone().filter(|_| name == RAM);
+    let block = cause.field.as_ref().filter(|_| name == RAM);
     let about = block.is_none().then_some((name, senders));
     let snapshots = match (known, about) {
         (Some(known), Some((name, senders))) => known
@@ -167,7 +164,7 @@ pub(crate) async fn explain(
         (Some(known), None) => known.clone(),
         (None, about) => ask(config, launch, about).await?,
     };
-    let snapshots = match &block {
+    let snapshots = match block {
         Some(block) => snapshots.owners_of(block),
         None => snapshots,
     };

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::devices::DeviceSet;
-use crate::migration::calibration::OwnChanges;
 use crate::migration::case::AGAIN;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::endpoint::buses::Buses;
@@ -137,12 +136,6 @@ fn most_deaths(outcome: Outcome) -> usize {
 fn task(route: Route, purpose: Purpose) -> Task {
     Task {
         purpose,
-        guest: Guest {
-            route,
-            set: DeviceSet::union(BARE, []),
-            section_override: None,
-            tolerated: Arc::default(),
-            known: OwnChanges::new(),
-        },
+        guest: Guest::new(route, DeviceSet::union(BARE, [])),
     }
 }

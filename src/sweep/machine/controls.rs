@@ -195,13 +195,7 @@ impl<'t> Controls<'t> {
 
     fn tasks(&self, trials: Vec<Trial>) -> Vec<Task> {
         let task = |trial: Trial| Task {
-            guest: Guest {
-                route: trial.route,
-                set: self.across.devices.union(&trial.items),
-                section_override: None,
-                tolerated: Arc::default(),
-                known: OwnChanges::new(),
-            },
+            guest: Guest::new(trial.route, self.across.devices.union(&trial.items)),
             purpose: Purpose::Control(trial),
         };
         trials.into_iter().map(task).collect()

@@ -97,6 +97,18 @@ pub(crate) enum Purpose {
 }
 
 impl Guest {
+    /// Makes a guest of which nothing is known.
+    pub(crate) fn new(route: Route, set: DeviceSet) -> Guest {
+        Guest {
+            route,
+            set,
+            section_override: None,
+            tolerated: Arc::default(),
+            known: OwnChanges::new(),
+        }
+    }
+
+    /// Returns all changes that are tolerated.
     fn all_tolerated(&self) -> Arc<LoadChanges> {
         if self.known.is_empty() {
             return Arc::clone(&self.tolerated);
@@ -233,8 +245,9 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
     if let Purpose::Refill(_, among) = &task.purpose {
         let found = garbage_of_load(spec, among).await;
         let run = found.map(|attempt| Run {
+            attempt,
             elapsed_ms: milliseconds(begun),
-            ..Run::of(attempt)
+            ..Run::default()
         });
         return TaskResult::Corrected(run.map(Arc::new));
     }

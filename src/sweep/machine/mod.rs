@@ -202,7 +202,11 @@ impl<'t> MachineSweep<'t> {
         let route = task.guest.route;
         match (&mut self.phase, task.purpose) {
             (Phase::BareMachine(bare), Purpose::BareMachine) => {
-                self.evidence.add_bare(route, &moved);
+                if let Some(direction) = route.direction() {
+                    let (run, stream) = (&moved.run, moved.stream.as_ref());
+                    self.evidence
+                        .add(direction, &[], 0, BTreeSet::new(), run, stream);
+                }
                 bare.record(context, route, &moved.run)
             }
             (Phase::Across(across), Purpose::Search { trial, .. }) => {
