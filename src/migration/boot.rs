@@ -47,11 +47,6 @@ fn plainly(plain: &Option<Duration>) -> String {
 }
 
 impl PlainBoots {
-    fn known(&self, label: &str) -> Option<PlainBoot> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(label).copied()
-    }
-
     /// Measures how long the machine of a launch needs in a build, unless that is known.
     async fn measure(
         &self,
@@ -60,12 +55,12 @@ impl PlainBoots {
         limit: Duration,
     ) -> PlainBoot {
         let label = endpoint.build.label();
-        if let Some(known) = self.known(label) {
+        let boots = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&known) = boots().get(label) {
             return known;
         }
         let plain = plain_boot(endpoint, launch, limit).await;
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(label.to_owned(), plain);
+        boots().insert(label.to_owned(), plain);
         plain
     }
 }

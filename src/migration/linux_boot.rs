@@ -77,8 +77,8 @@ pub(super) async fn boot(
             Ok(None) => left -= 1,
             // Emulated processors now and then wait for each other for ever before the kernel says anything, or find a
             // map of memory that another one has replaced (`iotlb_to_section` in system/physmem.c).
-            Err(NotBooted::Emulator(_)) if !has_given_up => has_given_up = true,
-            Err(NotBooted::Emulator(why) | NotBooted::Failed(why)) => return Err(why),
+            Err(error) if error.is_of_emulator && !has_given_up => has_given_up = true,
+            Err(error) => return Err(error.why),
         }
     }
     Err("it asks for one driver after the other".to_owned())
@@ -102,33 +102,37 @@ pub(crate) async fn pci_functions(
     Ok(found)
 }
 
-/// A guest that did not boot, in words.
+/// A guest that did not boot.
 #[derive(Debug)]
-enum NotBooted {
+struct NotBooted {
+    /// The reason, in words.
+    why: String,
     /// QEMU stopped doing anything, or ended.
-    Emulator(String),
-    Failed(String),
+    is_of_emulator: bool,
 }
 
 impl From<String> for NotBooted {
     fn from(why: String) -> NotBooted {
-        NotBooted::Failed(why)
+        NotBooted {
+            why,
+            is_of_emulator: false,
+        }
     }
 }
 
 impl NotBooted {
-    fn with_words_of(self, vm: &Vm) -> NotBooted {
-        let stderr = vm.monitored.process.stderr();
-        let more = |why: String| format!("{why} {stderr}").trim_end().to_owned();
-        match self {
-            NotBooted::Emulator(why) => NotBooted::Emulator(more(why)),
-            NotBooted::Failed(why) => NotBooted::Failed(more(why)),
+    fn of_emulator(why: String) -> NotBooted {
+        NotBooted {
+            why,
+            is_of_emulator: true,
         }
     }
 
-    fn into_words(self) -> String {
-        match self {
-            NotBooted::Emulator(why) | NotBooted::Failed(why) => why,
+    fn with_words_of(self, vm: &Vm) -> NotBooted {
+        let printed = vm.monitored.process.stderr();
+        NotBooted {
+            why: format!("{} {printed}", self.why).trim_end().to_owned(),
+            ..self
         }
     }
 }
@@ -233,7 +237,7 @@ pub(super) async fn boot_to_be_sent(
     };
     match stopped {
         Ok(_) => Ok((vm, log)),
-        Err(why) => Err(why.with_words_of(&vm).into_words()),
+        Err(error) => Err(error.with_words_of(&vm).why),
     }
 }
 
@@ -303,7 +307,9 @@ async fn wait_for(
     loop {
         match vm.wait_until(log, &reached, LOOK).await {
             Err(HeartbeatError::Deadline(_)) => {}
-            Err(error @ HeartbeatError::Ended) => return Err(NotBooted::Emulator(text(error))),
+            Err(error @ HeartbeatError::Ended) => {
+                return Err(NotBooted::of_emulator(text(error)));
+            }
             Err(error) => return Err(text(error).into()),
             Ok(()) => return Ok(()),
         }
@@ -311,7 +317,7 @@ async fn wait_for(
         if let Ok(reply) = vm.execute(QueryStatus {}).await
             && reply.status != RUNNING
         {
-            return Err(NotBooted::Failed(format!(
+            return Err(NotBooted::from(format!(
                 "its machine is in the state {:?}; {}",
                 reply.status,
                 log.last_lines()
@@ -321,7 +327,7 @@ async fn wait_for(
         let worked = used.unwrap_or(WORK);
         let most = if log.is_silent() { SILENT_WORK } else { WORK };
         if worked >= most {
-            return Err(NotBooted::Failed(format!(
+            return Err(NotBooted::from(format!(
                 "after {} s of the processors it has not got so far; {}",
                 worked.as_secs(),
                 log.last_lines()
@@ -331,7 +337,7 @@ async fn wait_for(
         if since.elapsed() >= idle {
             let lately = worked.saturating_sub(used_before.unwrap_or_default());
             if lately < idle / IDLE_PART {
-                return Err(NotBooted::Emulator(format!(
+                return Err(NotBooted::of_emulator(format!(
                     "it has done nothing for {} s; {}",
                     since.elapsed().as_secs(),
                     log.last_lines()

@@ -93,6 +93,15 @@ fn log2(n: usize) -> usize {
     n.next_power_of_two().trailing_zeros() as usize
 }
 
+/// Takes a pass of each trial; returns what is to be tried next.
+fn pass_all<E: Clone>(search: &mut Search<E>, trials: &[Trial], evidence: E) -> Vec<Trial> {
+    let next = trials.iter().flat_map(|trial| {
+        let passed = Answer::passed(evidence.clone());
+        search.record(trial, passed)
+    });
+    next.collect()
+}
+
 /// A failure that points at one item.
 fn pointing<E>(evidence: E, suspect: Item) -> Answer<E> {
     Answer::Failed {
@@ -309,9 +318,7 @@ fn chance_blames_no_device_that_only_the_first_failure_pointed_at() {
         let (mut search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
         search.comes_and_goes = |_| true;
         let parts = search.record(&trials[0], failed(Some(1)));
-        for part in &parts[..1] {
-            assert!(search.record(part, Answer::passed("well")).is_empty());
-        }
+        assert!(pass_all(&mut search, &parts[..1], "well").is_empty());
         let whole = search.record(&parts[1], Answer::passed("well"));
         let mut next = search.record(&whole[0], failed(again));
         for _ in 0..SUSPECTED {
@@ -388,12 +395,9 @@ fn a_death_that_points_at_one_item_is_put_down_to_it_though_it_does_not_come_aga
     let parts = search.record(&trials[0], pointing("died in 3", 3));
     let items: Vec<&[Item]> = parts.iter().map(|trial| trial.items.as_slice()).collect();
     assert_eq!(items, [&[3][..], &[0, 1, 2, 4]]);
-    let mut next = Vec::new();
-    for part in &parts {
-        next.extend(search.record(part, Answer::passed("well")));
-    }
+    let next = pass_all(&mut search, &parts, "well");
     assert_eq!(next.len(), 1, "the pack again");
-    assert!(search.record(&next[0], Answer::passed("well")).is_empty());
+    assert!(pass_all(&mut search, &next, "well").is_empty());
     assert!(search.groups().is_empty(), "no neighbour is blamed");
     for item in 0..5 {
         let expected = match item {
@@ -408,13 +412,9 @@ fn a_death_that_points_at_one_item_is_put_down_to_it_though_it_does_not_come_aga
 fn a_failure_that_does_not_happen_again_is_no_culprit_and_not_hidden() {
     let (mut search, trials) = Search::of_packs(&[vec![0, 1]], &[FORWARD]);
     let halves = search.record(&trials[0], Answer::failed("once"));
-    let mut next = Vec::new();
-    for half in &halves {
-        next.extend(search.record(half, Answer::passed("well")));
-    }
+    let next = pass_all(&mut search, &halves, "well");
     assert_eq!(next.len(), 1, "the pack again");
-    let well = Answer::passed("well");
-    assert!(search.record(&next[0], well).is_empty());
+    assert!(pass_all(&mut search, &next, "well").is_empty());
     let groups = search.groups();
     assert!(groups[0].passed_again);
     assert_eq!(groups[0].evidence, "once");

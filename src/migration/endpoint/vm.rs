@@ -173,9 +173,7 @@ impl LaunchSpec {
             ..self
         }
     }
-}
 
-impl LaunchSpec {
     /// Memory of a machine unless it needs more, in MiB. Small, since all of it is compared.
     const MEMORY_MIB: u32 = 32;
     /// Memory of a machine in the table that never runs, in MiB. A board that is not in the table has as much as it has by

@@ -79,8 +79,12 @@ impl<'t> AcrossSearch<'t> {
         context: Context<'t>,
         bare: BareMachine,
         evidence: &Evidence,
-        failed_before: FailedBefore,
+        mut failed_before: FailedBefore,
     ) -> (Self, Vec<Task>) {
+        // Where no device can be tried, the machine itself is looked at, whatever it did before.
+        if bare.known_buses().is_none() {
+            failed_before.clear();
+        }
         let Context { target, options } = context;
         let devices = Devices::of(context, bare.known_buses());
         let routes = options.directions.iter().copied().map(Route::Across);

@@ -32,7 +32,7 @@ pub(crate) use evidence::Evidence;
 pub(crate) use guest::{Task, TaskResult, endpoints, perform};
 pub(crate) use run::Run;
 
-use guest::{Moved, Purpose};
+use guest::Purpose;
 
 /// The number of devices in one guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,32 +164,10 @@ impl<'t> MachineSweep<'t> {
     pub(super) fn record(&mut self, task: Task, result: TaskResult) -> Vec<Job<Task>> {
         let started = *self.cost.started.get_or_insert_with(Instant::now);
         self.open -= 1;
-        let mut tasks = match result {
-            TaskResult::Moved(moved) => {
-                self.cost.guests += moved.calibration;
-                self.record_move(task, moved)
-            }
-            TaskResult::Override(found) => {
-                let direction = task.guest.route.direction();
-                if let (Phase::BareMachine(bare), Some(direction), Some(found)) =
-                    (&mut self.phase, direction, found)
-                {
-                    bare.overrides.insert(direction, found);
-                }
-                Vec::new()
-            }
-            TaskResult::Corrected(run) => {
-                if let (
-                    Phase::Controls(controls),
-                    Purpose::Explain { item, .. } | Purpose::Refill(item, _),
-                    Some(run),
-                ) = (&mut self.phase, &task.purpose, run)
-                {
-                    controls.correct(*item, task.guest.route, run);
-                }
-                Vec::new()
-            }
-        };
+        if let TaskResult::Moved(moved) = &result {
+            self.cost.guests += moved.calibration;
+        }
+        let mut tasks = self.take(task, result);
         if tasks.is_empty() && self.open == 0 {
             tasks = self.advance();
         }
@@ -197,41 +175,45 @@ impl<'t> MachineSweep<'t> {
         self.jobs(tasks)
     }
 
-    fn record_move(&mut self, task: Task, moved: Moved) -> Vec<Task> {
-        let context = self.context;
+    /// Takes the result of a task in its phase; returns what that calls for.
+    fn take(&mut self, task: Task, result: TaskResult) -> Vec<Task> {
+        use TaskResult::{Corrected, Moved, Override};
         let route = task.guest.route;
-        match (&mut self.phase, task.purpose) {
-            (Phase::BareMachine(bare), Purpose::BareMachine) => {
+        let evidence = &mut self.evidence;
+        match (&mut self.phase, task.purpose, result) {
+            (Phase::BareMachine(bare), Purpose::BareMachine, Moved(moved)) => {
+                let (run, stream) = (&moved.run, moved.stream.as_ref());
                 if let Some(direction) = route.direction() {
-                    let (run, stream) = (&moved.run, moved.stream.as_ref());
-                    self.evidence
-                        .add(direction, &[], 0, BTreeSet::new(), run, stream);
+                    evidence.add(direction, &[], 0, BTreeSet::new(), run, stream);
                 }
-                bare.record(context, route, &moved.run)
+                return bare.record(self.context, route, run);
             }
-            (Phase::Across(across), Purpose::Search { trial, .. }) => {
-                across.record(&trial, moved, &mut self.evidence)
+            (Phase::BareMachine(bare), _, Override(Some(found))) => {
+                let found = route.direction().map(|direction| (direction, found));
+                bare.overrides.extend(found);
             }
-            (Phase::Controls(controls), Purpose::Control(trial)) => {
-                controls.record(&trial, moved.run)
+            (Phase::Across(across), Purpose::Search { trial, .. }, Moved(moved)) => {
+                return across.record(&trial, moved, evidence);
             }
-            (Phase::Controls(controls), Purpose::Calibrate { item, .. }) => {
-                controls.record_calibrated(item, route, moved, &mut self.evidence)
+            (Phase::Controls(controls), purpose, Corrected(Some(run))) => {
+                if let Purpose::Explain { item, .. } | Purpose::Refill(item, _) = purpose {
+                    controls.correct(item, route, run);
+                }
             }
-            (Phase::Controls(controls), Purpose::ControlGroup(at)) => {
-                controls.record_group(at, route, moved.run);
-                Vec::new()
-            }
-            (Phase::Controls(controls), Purpose::ControlAgain(item)) => {
-                controls.record_again(item, route, moved.run);
-                Vec::new()
-            }
-            (Phase::Controls(controls), Purpose::Repeat(item)) => {
-                controls.record_repeat(item, route, moved.run)
-            }
+            (Phase::Controls(controls), purpose, Moved(moved)) => match purpose {
+                Purpose::Control(trial) => return controls.record(&trial, moved.run),
+                Purpose::Calibrate { item, .. } => {
+                    return controls.record_calibrated(item, route, moved, evidence);
+                }
+                Purpose::Repeat(item) => return controls.record_repeat(item, route, moved.run),
+                Purpose::ControlGroup(at) => controls.record_group(at, route, moved.run),
+                Purpose::ControlAgain(item) => controls.record_again(item, route, moved.run),
+                _ => {}
+            },
             // Every task is of the phase that asked for it, and ends before the next one begins.
-            _ => Vec::new(),
+            _ => {}
         }
+        Vec::new()
     }
 
     /// Goes to the next phase that has something to do, or to the end.
@@ -248,11 +230,7 @@ impl<'t> MachineSweep<'t> {
     fn next_phase(&mut self) -> (Phase<'t>, Vec<Task>) {
         match std::mem::take(&mut self.phase) {
             Phase::BareMachine(bare) => {
-                // Where no device can be tried, the machine itself is looked at, whatever it did before.
                 let failed_before = std::mem::take(&mut self.failed_before);
-                let failed_before = bare
-                    .known_buses()
-                    .map_or_else(FailedBefore::new, |_| failed_before);
                 let (across, tasks) =
                     AcrossSearch::begin(self.context, bare, &self.evidence, failed_before);
                 (Phase::Across(Box::new(across)), tasks)
