@@ -53,21 +53,25 @@ impl UnavailableMachine {
 /// Returns the case of what is not tried with drivers at work, since it fails without. One sentence for all of them,
 /// which is shown once.
 pub(crate) fn failed_before(target: &SweepTarget, subject: &str, id: CaseId) -> Case {
-    let CaseId { direction, .. } = id;
-    let nothing = Composition::default();
     let state = target.state().suffix();
     let why = format!("it fails without a driver at work; the case without `{state}` says why");
     Case {
         cause: message(why),
-        ..case::untried(&target.config, id.to_string(), subject, &nothing, direction)
+        ..untried(target, &id, subject, &Composition::default())
     }
+}
+
+/// Makes a case of which nothing is known yet.
+fn untried(target: &SweepTarget, id: &CaseId, subject: &str, composition: &Composition) -> Case {
+    let (config, direction) = (&target.config, id.direction);
+    case::untried(config, id.to_string(), subject, composition, direction)
 }
 
 /// Returns the case of the machine alone.
 pub(crate) fn bare_case(target: &SweepTarget, bare: &BareMachine, direction: Direction) -> Case {
-    let id = target.bare_family().case(direction).to_string();
+    let id = target.bare_family().case(direction);
     let nothing = Composition::default();
-    let mut case = case::untried(&target.config, id, BARE, &nothing, direction);
+    let mut case = untried(target, &id, BARE, &nothing);
     let across = Route::Across(direction);
     let Some(run) = bare.verdict(across) else {
         return case;
@@ -112,11 +116,11 @@ pub(crate) fn device_case(
     let set = across.devices.union(&across.company(route, item));
     let composition = target.config.compose(&set);
     let driver = candidate.driver.as_str();
-    let id = target.device_family(driver).case(direction).to_string();
-    let mut case = case::untried(&target.config, id, driver, &composition, direction);
+    let id = target.device_family(driver).case(direction);
+    let mut case = untried(target, &id, driver, &composition);
     let Some(verdict) = across.search.verdict(route, item) else {
         if across.has_failed_before(direction, driver) {
-            return failed_before(target, driver, target.device_family(driver).case(direction));
+            return failed_before(target, driver, id);
         }
         case.cause = message(format!(
             "the machine does not migrate {direction} without any device; see {}",
@@ -238,8 +242,7 @@ pub(crate) fn group_case(
     let composition = target.config.compose(&set);
     let (shard, number) = (options.shard, at + 1);
     let family = target.family(Subject::Group { shard, number });
-    let id = family.case(direction).to_string();
-    let mut case = case::untried(&target.config, id, TOGETHER, &composition, direction);
+    let mut case = untried(target, &family.case(direction), TOGETHER, &composition);
     let control = |route| controls.of_group(at, route);
     conclude(target, &mut case, &group.evidence, &composition, control);
     case.repeated = Some(Repeated {

@@ -26,7 +26,7 @@ use crate::migration::result::RunResult;
 use crate::migration::run::RunSpec;
 use crate::model::{Direction, SectionName, short_name};
 use crate::qemu::{machine, private_dir};
-use crate::report::{Case, ChangedByLoad, Control, Outcome, Repeated, Split};
+use crate::report::{Case, Control, Outcome, Repeated, Split};
 use crate::stream::{Place, Stream};
 
 pub(crate) use attempt::BadState;
@@ -75,7 +75,10 @@ pub(crate) async fn load(
                 let mut tolerated = LoadChanges::default();
                 tolerated.extend(own.iter().cloned());
                 launch.tolerated = Arc::new(tolerated);
-                case.changed_by_load = changed(config, between.intersection(&own));
+                let label = config.new.build.label();
+                let seen = between.intersection(&own).cloned();
+                let seen = seen.map(|change| (change, [label.to_owned()].into()));
+                case.changed_by_load = summary(&seen.collect());
                 run = attempt(config, &launch, state, None).await;
             }
             Err(control) => {
@@ -207,15 +210,6 @@ async fn repeat(
         repeated.failed += usize::from(again.failed());
     }
     repeated
-}
-
-fn changed<'c>(
-    config: &MigrationConfig,
-    changes: impl Iterator<Item = &'c LoadChange>,
-) -> Vec<ChangedByLoad> {
-    let labels = BTreeSet::from([config.new.build.label().to_owned()]);
-    let own = changes.map(|change| (change.clone(), labels.clone()));
-    summary(&own.collect())
 }
 
 impl StateFile {

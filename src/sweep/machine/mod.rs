@@ -195,11 +195,11 @@ impl<'t> MachineSweep<'t> {
             (Phase::Across(across), Purpose::Search { trial, .. }, Moved(moved)) => {
                 return across.record(&trial, moved, evidence);
             }
-            (Phase::Controls(controls), purpose, Corrected(Some(run))) => {
-                if let Purpose::Explain { item, .. } | Purpose::Refill(item, _) = purpose {
-                    controls.correct(item, route, run);
-                }
-            }
+            (
+                Phase::Controls(controls),
+                Purpose::Explain { item, .. } | Purpose::Refill(item, _),
+                Corrected(Some(run)),
+            ) => controls.correct(item, route, run),
             (Phase::Controls(controls), purpose, Moved(moved)) => match purpose {
                 Purpose::Control(trial) => return controls.record(&trial, moved.run),
                 Purpose::Calibrate { item, .. } => {
