@@ -303,17 +303,14 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
     let state = &mut attempt.state;
     state.refused.take_if(|_| !task.is_of_one());
     let (first, arrived) = (state.first.take(), state.arrived.take());
-    let goes_back = matches!(
-        task.purpose,
-        Purpose::Search {
-            goes_back: true,
-            ..
-        }
-    );
-    let likely_refused = match (&first, &arrived) {
-        (Some(first), Some(arrived)) if goes_back => {
-            likely_refused(target, spec.direction.reversed(), first, arrived)
-        }
+    let likely_refused = match (&task.purpose, &first, &arrived) {
+        (
+            Purpose::Search {
+                goes_back: true, ..
+            },
+            Some(first),
+            Some(arrived),
+        ) => likely_refused(target, spec.direction.reversed(), first, arrived),
         _ => BTreeSet::new(),
     };
     let mut changed_by_load = guest.known.clone();
