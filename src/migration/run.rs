@@ -480,7 +480,7 @@ impl MigrationRun<'_> {
         let (state, new_machines) = (&mut self.state, &mut self.new_machines);
         compare_state(config, state, arrival, launch, new_machines).await;
         // A run ends with the first leg in which something is lost.
-        LegError::unless_arrived(&self.state.diffs)
+        LegError::if_lost(&self.state.diffs)
     }
 
     fn record(&mut self, direction: Direction, outcome: Outcome, stats: Stats) {

@@ -307,7 +307,7 @@ mod tests {
                 change,
                 ..testing::diff("enable")
             };
-            let error = LegError::unless_arrived(&[diff]).expect_err("a difference");
+            let error = LegError::if_lost(&[diff]).expect_err("a difference");
             assert_eq!(placed(&error, "").rule, rule, "{change:?}");
         }
     }

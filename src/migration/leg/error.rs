@@ -263,7 +263,7 @@ impl LegError {
     ///
     /// # Errors
     /// There are some that did not.
-    pub(crate) fn unless_arrived(diffs: &[StateDiff]) -> Result<(), LegError> {
+    pub(crate) fn if_lost(diffs: &[StateDiff]) -> Result<(), LegError> {
         let Some(first) = diffs.first() else {
             return Ok(());
         };

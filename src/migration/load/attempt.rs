@@ -278,7 +278,7 @@ async fn compare(
         }
         (Err(why), _) | (_, Err(why)) => checks.not_compared(format!("memory: {why}")),
     }
-    LegError::unless_arrived(&checks.diffs)
+    LegError::if_lost(&checks.diffs)
 }
 
 impl StateFile {
