@@ -102,9 +102,8 @@ fn of_board(
     if !section.is_some_and(|section| is_of_board(section.vmsd_name())) {
         return Ok(Vec::new());
     }
-    let (old, new, senders) = (&config.old, &config.new, Senders::new());
-    let launch = launch_of(config);
-    let explain = properties::explain(case, old, new, &launch, &senders, None, lists);
+    let (launch, senders) = (launch_of(config), Senders::new());
+    let explain = properties::explain(case, config, &launch, &senders, None, lists);
     let explained = block_on(explain).map_err(|error| error.to_string())?;
     explained.map_err(|error| error.to_string())
 }

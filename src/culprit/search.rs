@@ -22,12 +22,14 @@ pub(crate) struct Search<E> {
     /// Failures of packs that point at one device.
     pointed_at: BTreeMap<(Route, Item), E>,
     way_back: Option<WayBack>,
-    /// The items that each one cannot be without.
-    needs: BTreeMap<Item, Vec<Item>>,
-    /// Tells whether the failure of one item alone accounts for that of a pack.
-    accounts_for: fn(&E, &E) -> bool,
-    /// Tells whether what is in memory decided over a failure.
-    comes_and_goes: fn(&E) -> bool,
+    /// The items that each one cannot be without: one whose need fails is known to fail without being tried.
+    pub needs: BTreeMap<Item, Vec<Item>>,
+    /// Tells whether what one item does alone accounts for the failure of a pack, given in the order pack and item, that
+    /// was put down to it.
+    pub accounts_for: fn(&E, &E) -> bool,
+    /// Tells whether what is in memory decided over a failure: a build died, or was left with garbage. Every neighbour
+    /// changes what is there, so that it says little of the company that a device needs to fail.
+    pub comes_and_goes: fn(&E) -> bool,
     fails_without_any: bool,
 }
 
@@ -138,54 +140,19 @@ impl<E: Clone> Search<E> {
         needs: BTreeMap<Item, Vec<Item>>,
         route: Route,
     ) -> (Self, Vec<Trial>) {
-        let mut search = Search::by(Method::Narrowing).with_needs(needs);
-        let mut trial = search.add_root(route, items);
-        if let Some(root) = search.nodes.first_mut() {
-            root.stage = Stage::Empty;
-        }
-        trial.items = Vec::new();
+        let mut search = Search::by(Method::Narrowing);
+        search.needs = needs;
+        let Trial { node, .. } = search.add_root(route, items);
+        search.nodes[node].stage = Stage::Empty;
+        let trial = search.trial(node, Vec::new());
         (search, vec![trial])
     }
 
-    /// Sets which of the devices need which others. A device whose need fails is known to fail
-    /// without being tried.
-    #[must_use]
-    pub(crate) fn with_needs(mut self, needs: BTreeMap<Item, Vec<Item>>) -> Self {
-        self.needs = needs;
-        self
-    }
-
-    /// Sets which items are expected to fail on the way back, whatever their result before.
-    #[must_use]
-    pub(crate) fn with_predicted_back(mut self, predicted: BTreeSet<Item>) -> Self {
-        if let Some(way_back) = &mut self.way_back {
-            way_back.predicted = predicted;
-        }
-        self
-    }
-
-    /// Adds items that are expected to fail on the way back.
+    /// Adds items that are expected to fail on the way back, whatever their result before.
     pub(crate) fn predict_back(&mut self, items: &BTreeSet<Item>) {
         if let Some(way_back) = &mut self.way_back {
             way_back.predicted.extend(items);
         }
-    }
-
-    /// Sets the check that decides whether what one item does alone accounts for the failure of a
-    /// pack, given in the order pack and item, that was put down to it.
-    #[must_use]
-    pub(crate) fn with_likeness(mut self, accounts_for: fn(&E, &E) -> bool) -> Self {
-        self.accounts_for = accounts_for;
-        self
-    }
-
-    /// Sets the check that tells whether what is in memory decided over a failure: a build died, or was left with
-    /// garbage. Every neighbour changes what is there, so that it says little of the company that a device needs to
-    /// fail.
-    #[must_use]
-    pub(crate) fn with_chance(mut self, comes_and_goes: fn(&E) -> bool) -> Self {
-        self.comes_and_goes = comes_and_goes;
-        self
     }
 
     /// Tells whether what passes on this route has to go back.
@@ -208,8 +175,9 @@ impl<E: Clone> Search<E> {
         self.verdicts.get(&(route, item))
     }
 
-    /// Puts a later result in the place of that of a device which no other one needs.
-    pub(crate) fn correct(&mut self, route: Route, item: Item, verdict: Verdict<E>) {
+    /// Sets the result for one device on one route. A later one takes the place of that of a device which no other one
+    /// needs.
+    pub(crate) fn decide(&mut self, route: Route, item: Item, verdict: Verdict<E>) {
         self.verdicts.insert((route, item), verdict);
     }
 
@@ -224,6 +192,15 @@ impl<E: Clone> Search<E> {
     /// nothing is known of any. Only a search that narrows down asks.
     pub(crate) fn fails_without_any(&self) -> bool {
         self.fails_without_any
+    }
+
+    /// Returns a trial of these items for a node.
+    fn trial(&self, node: usize, items: Vec<Item>) -> Trial {
+        Trial {
+            route: self.nodes[node].route,
+            items,
+            node,
+        }
     }
 
     fn add_root(&mut self, route: Route, items: Vec<Item>) -> Trial {
@@ -252,7 +229,7 @@ impl<E: Clone> Search<E> {
             has_single_culprit: false,
             stage: Stage::Whole,
         });
-        Trial { route, items, node }
+        self.trial(node, items)
     }
 
     /// Takes the answer to a trial; returns what to try next.
@@ -363,8 +340,7 @@ impl<E: Clone> Search<E> {
 
     fn clear(&mut self, route: Route, items: &[Item], evidence: &E) {
         for &item in items {
-            let verdict = Verdict::Passed(evidence.clone());
-            self.verdicts.insert((route, item), verdict);
+            self.decide(route, item, Verdict::Passed(evidence.clone()));
         }
     }
 
@@ -376,8 +352,7 @@ impl<E: Clone> Search<E> {
         let pack = pack.filter(|pack| pack.has_single_culprit);
         let failure = pack.and_then(|pack| pack.failure.as_ref());
         let explains = failure.is_none_or(|failure| (self.accounts_for)(failure, &evidence));
-        self.verdicts
-            .insert((route, item), Verdict::Culprit(evidence));
+        self.decide(route, item, Verdict::Culprit(evidence));
         // It may still go back, together with the others of its pack that did not arrive.
         let root = self.root_of(at);
         if let Some(way_back) = &mut self.way_back {
@@ -400,13 +375,11 @@ impl<E: Clone> Search<E> {
     /// An item with which a build does not start.
     fn leave_out(&mut self, at: usize, item: Item, evidence: E) -> Vec<Trial> {
         let route = self.nodes[at].route;
-        self.verdicts
-            .insert((route, item), Verdict::Refused(evidence.clone()));
+        self.decide(route, item, Verdict::Refused(evidence.clone()));
         let mut next = self.close(at, false);
         // In either direction both builds were to start with it.
         if let Some(back) = self.way_back_from(route) {
-            let refused = Verdict::Refused(evidence);
-            self.verdicts.insert((back, item), refused);
+            self.decide(back, item, Verdict::Refused(evidence));
             next.extend(self.resume(back, &[item]));
         }
         next.extend(self.resume(route, &[item]));
@@ -440,11 +413,7 @@ impl<E: Clone> Search<E> {
         let node = &self.nodes[at];
         let route = node.route;
         match (progress, self.method) {
-            (Progress::Try(items), _) => vec![Trial {
-                route,
-                items,
-                node: at,
-            }],
+            (Progress::Try(items), _) => vec![self.trial(at, items)],
             (Progress::Found(group), Method::Halving) => {
                 self.blame(at, group);
                 self.close(at, true)
@@ -467,10 +436,7 @@ impl<E: Clone> Search<E> {
             return;
         };
         match group.as_slice() {
-            &[item] => {
-                let verdict = Verdict::Culprit(evidence);
-                self.verdicts.insert((route, item), verdict);
-            }
+            &[item] => self.decide(route, item, Verdict::Culprit(evidence)),
             _ => self.groups.push(Group {
                 route,
                 items: group,
@@ -487,10 +453,7 @@ impl<E: Clone> Search<E> {
         for &item in items.iter().filter(|item| !group.contains(item)) {
             let needed = self.needs.get(&item).into_iter().flatten();
             match needed.copied().find(|needed| group.contains(needed)) {
-                Some(culprit) => {
-                    let verdict = Verdict::NeedsCulprit(culprit);
-                    self.verdicts.insert((route, item), verdict);
-                }
+                Some(culprit) => self.decide(route, item, Verdict::NeedsCulprit(culprit)),
                 None => rest.push(item),
             }
         }

@@ -54,6 +54,14 @@ impl Width {
     }
 }
 
+/// Reads a number as the protocol writes it.
+pub(crate) fn number(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
 /// The address space of an access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Space {
@@ -90,12 +98,11 @@ pub(crate) struct Access {
 
 impl Access {
     pub(crate) fn read(space: Space, at: u64, width: Width) -> Access {
-        let value = None;
         Access {
             space,
             at,
             width,
-            value,
+            value: None,
         }
     }
 

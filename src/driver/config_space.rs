@@ -13,6 +13,16 @@ pub(crate) struct Address {
 }
 
 impl Address {
+    /// Returns the place of the first function in a slot.
+    pub(crate) fn of_slot(bus: u8, slot: u8) -> Address {
+        let function = 0;
+        Address {
+            bus,
+            slot,
+            function,
+        }
+    }
+
     /// Returns the number by which hardware selects it.
     fn number(self) -> u64 {
         u64::from(self.bus) << 8 | u64::from(self.slot) << 3 | u64::from(self.function)
@@ -53,7 +63,14 @@ impl Config {
         self.access(of, register, width, Some(value))
     }
 
-    fn access(self, of: Address, register: u8, width: Width, value: Option<u64>) -> Vec<Access> {
+    /// Returns the accesses that read a register, or write a value to it.
+    pub(crate) fn access(
+        self,
+        of: Address,
+        register: u8,
+        width: Width,
+        value: Option<u64>,
+    ) -> Vec<Access> {
         let register = u64::from(register);
         match self {
             Config::Ports => {

@@ -6,13 +6,11 @@ use crate::driver::access::{Access, Space, Width};
 use crate::driver::config_space::Config;
 use crate::driver::interrupts;
 use crate::driver::layout::{BarKind, Free, Function, PAGE, Windows, place};
-use crate::driver::pci;
-use crate::driver::pci::{BusNumbers, Capability, VENDOR};
+use crate::driver::pci::{self, BusNumbers, Capability, VENDOR};
 use crate::driver::qtest::{ByteOrder, DriveError, Qtest};
-use crate::driver::script::{Absent, Things};
+use crate::driver::script::Things;
 use crate::driver::states::states;
-use crate::driver::virtio;
-use crate::driver::virtio::{Driven, Registers};
+use crate::driver::virtio::{self, Driven, Registers};
 use crate::model::{VirtioKind, feature_name};
 use crate::qemu::machine::{Map, MmioMap, PciMap};
 use crate::report::{DrivenReport, VirtioReport};
@@ -59,10 +57,10 @@ pub(crate) async fn drive(
 async fn bring_into(
     qtest: &mut Qtest,
     state: &str,
-    accesses: Result<Vec<Access>, Absent>,
+    accesses: Option<Vec<Access>>,
     report: &mut DrivenReport,
 ) -> Result<(), DriveError> {
-    let Ok(accesses) = accesses else {
+    let Some(accesses) = accesses else {
         return Ok(());
     };
     // What was begun has time to end before a read is answered.
@@ -232,13 +230,12 @@ async fn drive_mmio(
             qtest.expect(ByteOrder::Little).await?;
             read = qtest.perform(&heads).await?;
         }
-        let registers = match read[..] {
+        let (registers, kind) = match read[..] {
             // No device is behind a transport whose kind is 0.
             [MMIO_MAGIC, 1, kind] if kind != 0 => (Registers::LegacyMmio { at }, kind),
             [MMIO_MAGIC, 2, kind] if kind != 0 => (Registers::Mmio { at }, kind),
             _ => continue,
         };
-        let (registers, kind) = registers;
         let name = format!("{at:#x}");
         let driven = virtio::drive(qtest, registers, 0, ram).await;
         let driven = driven.map_err(|error| error.at(&name))?;

@@ -134,16 +134,13 @@ pub(crate) fn place(
     let mut accesses = Vec::new();
     for function in functions {
         for bar in &mut function.bars {
-            let free = match bar.kind {
-                BarKind::Ports => &mut windows.ports,
-                BarKind::Memory | BarKind::Memory64 => &mut windows.memory,
+            let (free, starts_at) = match bar.kind {
+                BarKind::Ports => (&mut windows.ports, 0),
+                BarKind::Memory | BarKind::Memory64 => (&mut windows.memory, windows.memory_at),
             };
             let taken = free.take(bar.size, bar.size);
             let value = taken.unwrap_or(0);
-            bar.at = match bar.kind {
-                BarKind::Ports => taken,
-                BarKind::Memory | BarKind::Memory64 => taken.map(|at| windows.memory_at + at),
-            };
+            bar.at = taken.map(|at| starts_at + at);
             let register = FIRST_BAR + 4 * bar.index;
             accesses.extend(config.write(function.at, register, Width::Long, value & 0xffff_ffff));
             if bar.kind == BarKind::Memory64 {
@@ -194,14 +191,6 @@ fn window(
 mod tests {
     use super::*;
 
-    fn at(bus: u8, slot: u8) -> Address {
-        Address {
-            bus,
-            slot,
-            function: 0,
-        }
-    }
-
     fn function(at: Address, bars: &[(BarKind, u64)]) -> Function {
         let bar = |(&(kind, size), index): (&(BarKind, u64), u8)| Bar {
             index,
@@ -247,16 +236,22 @@ mod tests {
     #[test]
     fn every_part_has_a_place_of_its_own_and_a_bridge_passes_its_own_on() {
         let mut functions = [
-            function(at(0, 1), &[(BarKind::Memory, 16), (BarKind::Ports, 8)]),
+            function(
+                Address::of_slot(0, 1),
+                &[(BarKind::Memory, 16), (BarKind::Ports, 8)],
+            ),
             Function {
                 behind: Some(Bus {
                     last: 1,
-                    functions: vec![function(at(1, 0), &[(BarKind::Memory64, 0x4000)])],
+                    functions: vec![function(
+                        Address::of_slot(1, 0),
+                        &[(BarKind::Memory64, 0x4000)],
+                    )],
                 }),
-                ..function(at(0, 2), &[(BarKind::Memory, 4096)])
+                ..function(Address::of_slot(0, 2), &[(BarKind::Memory, 4096)])
             },
-            function(at(0, 3), &[(BarKind::Memory, 0x1000)]),
-            function(at(0, 4), &[(BarKind::Memory, 1 << 30)]),
+            function(Address::of_slot(0, 3), &[(BarKind::Memory, 0x1000)]),
+            function(Address::of_slot(0, 4), &[(BarKind::Memory, 1 << 30)]),
         ];
         let accesses = place(&mut functions, &mut windows(), Config::Ecam(0));
         let places: Vec<_> = functions.iter().map(|f| f.bars[0].at).collect();

@@ -34,11 +34,7 @@ pub(crate) async fn config(
                 .collect()
         }
     };
-    let root = Address {
-        bus: 0,
-        slot: 0,
-        function: 0,
-    };
+    let root = Address::of_slot(0, 0);
     for way in ways {
         let found = qtest.perform(&way.read(root, 0, Width::Long)).await?;
         if found.iter().any(|&id| is_there(id)) {
@@ -119,11 +115,7 @@ pub(crate) async fn scan(
 
 /// Returns the places on a bus at which there is a function.
 async fn present(qtest: &mut Qtest, config: Config, bus: u8) -> Result<Vec<Address>, DriveError> {
-    let first = |slot| Address {
-        bus,
-        slot,
-        function: 0,
-    };
+    let first = |slot| Address::of_slot(bus, slot);
     let mut accesses = Vec::new();
     for slot in 0..SLOTS {
         accesses.extend(config.read(first(slot), 0x00, Width::Long));

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -10,7 +10,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tracing::trace;
 
-use crate::driver::access::{Access, Space};
+use crate::driver::access::{Access, Space, number};
 use crate::qemu::option_value;
 use crate::qemu::qmp::QmpError;
 
@@ -62,22 +62,26 @@ impl DriveError {
 
 /// The socket on which a build that is being started will connect.
 #[derive(Debug)]
-pub(crate) struct Waiting(UnixListener);
+pub(crate) struct Waiting {
+    listener: UnixListener,
+    path: PathBuf,
+}
 
 impl Waiting {
     /// Listens on a path.
     ///
     /// # Errors
     /// No socket can be made there.
-    pub(crate) fn on(path: &Path) -> io::Result<Waiting> {
-        UnixListener::bind(path).map(Waiting)
+    pub(crate) fn on(path: PathBuf) -> io::Result<Waiting> {
+        let listener = UnixListener::bind(&path)?;
+        Ok(Waiting { listener, path })
     }
 
     /// Returns the options that have a build connect to it.
-    pub(crate) fn args(path: &Path) -> [String; 4] {
+    pub(crate) fn args(&self) -> [String; 4] {
         [
             "-qtest".to_owned(),
-            format!("unix:{}", option_value(&path.to_string_lossy())),
+            format!("unix:{}", option_value(&self.path.to_string_lossy())),
             // Every command would be printed as if it were an error.
             "-qtest-log".to_owned(),
             "none".to_owned(),
@@ -89,7 +93,7 @@ impl Waiting {
     /// # Errors
     /// It does not in time.
     pub(crate) async fn connected(self, deadline: Duration) -> Result<Qtest, DriveError> {
-        let accepted = tokio::time::timeout(deadline, self.0.accept()).await;
+        let accepted = tokio::time::timeout(deadline, self.listener.accept()).await;
         let Ok(accepted) = accepted else {
             return Err(DriveError::Deadline {
                 command: "the first connection".to_owned(),
@@ -151,27 +155,17 @@ impl Qtest {
     }
 
     async fn ask_for_order(&mut self) -> Result<bool, DriveError> {
-        let Qtest {
-            lines,
-            commands,
-            deadline,
-            ..
-        } = self;
-        let asked = async {
-            let line = format!("{ENDIANNESS}\n");
-            commands.write_all(line.as_bytes()).await?;
-            next_line(lines, &ENDIANNESS).await
-        };
-        let answer = tokio::time::timeout(*deadline, asked).await;
-        let answer = answer.map_err(|_| DriveError::Deadline {
-            command: ENDIANNESS.to_owned(),
-            after: *deadline,
-        })??;
-        match &*answer {
-            "OK big" => Ok(true),
-            "OK little" => Ok(false),
-            _ => Err(refused(&ENDIANNESS, &answer)),
-        }
+        let mut is_big = None;
+        self.exchange(&[ENDIANNESS], |_, words| {
+            is_big = match words {
+                ["big"] => Some(true),
+                ["little"] => Some(false),
+                _ => None,
+            };
+            is_big.is_some()
+        })
+        .await?;
+        Ok(is_big == Some(true))
     }
 
     /// Returns a value in the other byte order, if the device of an access has it.
@@ -188,17 +182,38 @@ impl Qtest {
     /// # Errors
     /// The build ends, does not answer in time, or refuses one.
     pub(crate) async fn perform(&mut self, accesses: &[Access]) -> Result<Vec<u64>, DriveError> {
-        let mut text = String::new();
         let ordered = accesses.iter().map(|access| Access {
             value: access.value.map(|value| self.in_order(access, value)),
             ..*access
         });
         let ordered: Vec<Access> = ordered.collect();
-        let accesses = &*ordered;
-        for access in accesses {
-            trace!(%access, "qtest");
-            text.push_str(&access.to_string());
-            text.push('\n');
+        let mut values = Vec::new();
+        let take = |access: &Access, words: &[&str]| match (words, access.value) {
+            (_, Some(_)) => true,
+            ([value], None) => {
+                let read = number(value);
+                values.extend(read);
+                read.is_some()
+            }
+            _ => false,
+        };
+        self.exchange(&ordered, take).await?;
+        let reads = ordered.iter().filter(|access| access.value.is_none());
+        let values = reads.zip(values);
+        Ok(values.map(|(of, value)| self.in_order(of, value)).collect())
+    }
+
+    /// Has the build execute commands, which are sent together, and passes on each with the words of its answer behind
+    /// the `OK`. `take` says whether these are such.
+    async fn exchange<C: Display>(
+        &mut self,
+        all: &[C],
+        mut take: impl FnMut(&C, &[&str]) -> bool,
+    ) -> Result<(), DriveError> {
+        let mut text = String::new();
+        for command in all {
+            trace!(%command, "qtest");
+            text.push_str(&format!("{command}\n"));
         }
         let Qtest {
             lines,
@@ -206,40 +221,30 @@ impl Qtest {
             deadline,
             ..
         } = self;
-        let mut values = Vec::new();
-        let mut done = 0;
+        let mut left = all;
         let written = async { Ok(commands.write_all(text.as_bytes()).await?) };
         let answered = async {
-            while let Some(access) = accesses.get(done) {
-                let answer = next_line(lines, access).await?;
+            while let [command, rest @ ..] = left {
+                let answer = next_line(lines, command).await?;
                 let words: Vec<&str> = answer.split_ascii_whitespace().collect();
-                match (words.as_slice(), access.value) {
-                    (["OK", ..], Some(_)) => {}
-                    (["OK", value], None) => match number(value) {
-                        Some(value) => values.push(value),
-                        None => return Err(refused(access, &answer)),
-                    },
+                match words.as_slice() {
                     // An interrupt that nobody asked for.
-                    (["IRQ", ..], _) => continue,
-                    _ => return Err(refused(access, &answer)),
+                    ["IRQ", ..] => continue,
+                    ["OK", words @ ..] if take(command, words) => left = rest,
+                    _ => {
+                        let command = command.to_string();
+                        return Err(DriveError::Answer { command, answer });
+                    }
                 }
-                done += 1;
             }
             Ok(())
         };
         // A build that answers is not read from by us while we only write: both at once.
         let both = async { tokio::try_join!(written, answered) };
         match tokio::time::timeout(*deadline, both).await {
-            Ok(Ok(_)) => {
-                let reads = accesses.iter().filter(|access| access.value.is_none());
-                let values = reads.zip(values);
-                Ok(values.map(|(of, value)| self.in_order(of, value)).collect())
-            }
-            Ok(Err(error)) => Err(error),
+            Ok(done) => done.map(drop),
             Err(_) => Err(DriveError::Deadline {
-                command: accesses
-                    .get(done)
-                    .map_or_else(String::new, Access::to_string),
+                command: left.first().map_or_else(String::new, C::to_string),
                 after: *deadline,
             }),
         }
@@ -270,20 +275,6 @@ async fn next_line(
         if end.is_some() || line.len() > LONGEST {
             return Ok(String::from_utf8_lossy(&line).trim_end().to_owned());
         }
-    }
-}
-
-fn refused(access: &impl Display, answer: &str) -> DriveError {
-    DriveError::Answer {
-        command: access.to_string(),
-        answer: answer.to_owned(),
-    }
-}
-
-fn number(text: &str) -> Option<u64> {
-    match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).ok(),
-        None => text.parse().ok(),
     }
 }
 

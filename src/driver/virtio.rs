@@ -40,7 +40,6 @@ pub(crate) struct Driven {
     pub features: u128,
     /// The device does not take these features together: it has no queues then.
     pub refused: bool,
-    pub queues: usize,
 }
 
 /// The parts of a queue.
@@ -214,17 +213,13 @@ pub(crate) async fn drive(
         };
         let kept = qtest.perform(&[written, read]).await?;
         if kept.first().is_none_or(|kept| kept & FEATURES_OK == 0) {
-            return Ok(Driven {
-                features,
-                refused: true,
-                queues: 0,
-            });
+            let refused = true;
+            return Ok(Driven { features, refused });
         }
     }
     if let Some(access) = registers.config_vector().filter(|_| vectors > 0) {
         qtest.perform(&[access]).await?;
     }
-    let mut queues = 0;
     for queue in 0..MOST_QUEUES {
         let read = qtest.perform(&registers.queue_size(queue)).await?;
         let size = read.first().copied().unwrap_or(0);
@@ -239,16 +234,11 @@ pub(crate) async fn drive(
         let vector = (queue + 1 < u64::from(vectors)).then_some(queue + 1);
         let set_up = registers.set_up_queue(size, ring, vector);
         qtest.perform(&set_up).await?;
-        queues += 1;
     }
-    qtest
-        .perform(&[registers.status(status | DRIVER_OK)])
-        .await?;
-    Ok(Driven {
-        features,
-        refused: false,
-        queues,
-    })
+    let ready = registers.status(status | DRIVER_OK);
+    qtest.perform(&[ready]).await?;
+    let refused = false;
+    Ok(Driven { features, refused })
 }
 
 /// Accepts every feature that a device offers.
@@ -258,20 +248,17 @@ async fn accept(qtest: &mut Qtest, registers: Registers) -> Result<u128, DriveEr
         value: Some(value),
         ..place
     };
+    // Legacy devices on PCI have one word, and nothing to choose it by.
+    let chosen = |choice: Access, word: u64, then: Access| match registers {
+        Registers::Legacy { .. } => vec![then],
+        _ => vec![write(choice, word), then],
+    };
     let legacy = registers.is_legacy();
     let mut features = 0;
     for word in 0..registers.words() {
-        let chosen = match registers {
-            Registers::Legacy { .. } => Vec::new(),
-            _ => vec![write(choose_offered, word)],
-        };
-        let accesses: Vec<Access> = chosen.into_iter().chain([offered]).collect();
-        let mut value = qtest
-            .perform(&accesses)
-            .await?
-            .first()
-            .copied()
-            .unwrap_or(0);
+        let accesses = chosen(choose_offered, word, offered);
+        let read = qtest.perform(&accesses).await?;
+        let mut value = read.first().copied().unwrap_or(0);
         if legacy {
             value &= !BAD_FEATURE;
         }
@@ -280,11 +267,7 @@ async fn accept(qtest: &mut Qtest, registers: Registers) -> Result<u128, DriveEr
         if value == 0 && word > 1 {
             continue;
         }
-        let chosen = match registers {
-            Registers::Legacy { .. } => Vec::new(),
-            _ => vec![write(choose_accepted, word)],
-        };
-        let accesses: Vec<Access> = chosen.into_iter().chain([write(accepted, value)]).collect();
+        let accesses = chosen(choose_accepted, word, write(accepted, value));
         qtest.perform(&accesses).await?;
     }
     Ok(features)

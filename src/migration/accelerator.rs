@@ -8,7 +8,7 @@ use crate::migration::channel::transport::Transport;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::{Endpoint, RoleArgs};
 use crate::migration::result::RunResult;
-use crate::migration::run;
+use crate::migration::run::RunSpec;
 use crate::model::{Accelerator, AcceleratorPreference, Direction};
 use crate::qemu::block_on;
 use crate::report::{AcceleratorUsed, Outcome, PassedOver};
@@ -129,10 +129,14 @@ async fn within(plain: &MigrationConfig, build: Endpoint) -> Result<(), PassedOv
     };
     let build = &build;
     let launch = config.launch(Vec::new());
-    let (route, direction) = ([build, build], Direction::Forward);
-    let ran = run::run(config, &route, &launch, direction, &|_| {}).await;
+    let spec = RunSpec {
+        config,
+        launch: &launch,
+        route: &[build, build],
+        direction: Direction::Forward,
+    };
     // A load may change what it likes, as long as it does so each time.
-    let judged = calibrate(config, ran, launch, &route, direction, None, &|_| {}).await;
+    let judged = calibrate(spec, spec.run().await, None, &|_| {}).await;
     let RunResult { outcome, cause, .. } = judged.run;
     if outcome == Outcome::Pass {
         return Ok(());

@@ -60,7 +60,8 @@ pub(crate) fn run(
     jobs: usize,
     on_event: impl Fn(Subject, Event) + Sync,
 ) -> Result<Vec<Ran>, RunFailure> {
-    let mut done: Vec<Vec<(usize, Ran)>> = cases.iter().map(|_| Vec::new()).collect();
+    // By the number of the case in the list, and the place among its parts, whichever was through first.
+    let mut done: BTreeMap<(usize, usize), Ran> = BTreeMap::new();
     let count = AtomicUsize::new(0);
     // The numbers follow the order of the list, as far as the cases begin one after the other.
     let first = cases.iter().cloned().enumerate();
@@ -108,26 +109,23 @@ pub(crate) fn run(
             },
         });
         let more = more.collect();
-        if let Some(cases) = done.get_mut(at) {
-            cases.push((place, ran));
-        }
+        done.insert((at, place), ran);
         more
     })?;
-    for cases in &mut done {
-        // Whichever culprit was through first.
-        cases.sort_by_key(|&(place, _)| place);
-        if let [(_, whole), parts @ ..] = cases.as_mut_slice() {
+    let mut done: Vec<((usize, usize), Ran)> = done.into_iter().collect();
+    for cases in done.chunk_by_mut(|((one, _), _), ((other, _), _)| one == other) {
+        if let [(_, whole), parts @ ..] = cases {
             for (_, part) in parts.iter_mut() {
                 part.case.part_of = Some(whole.case.id.clone());
             }
             represent(whole, parts);
         }
     }
-    Ok(done.into_iter().flatten().map(|(_, ran)| ran).collect())
+    Ok(done.into_iter().map(|(_, ran)| ran).collect())
 }
 
 /// Names the case that stands for each one that fails of the same cause; the controls are that one's.
-fn represent(whole: &Ran, parts: &mut [(usize, Ran)]) {
+fn represent<P>(whole: &Ran, parts: &mut [(P, Ran)]) {
     let device = |ran: &Ran| ran.case.devices.last().cloned();
     let firsts: BTreeMap<String, Case> = parts
         .iter()

@@ -21,15 +21,10 @@ const FACTOR: u32 = 10;
 /// The time that the machine of a run needs until its guest works, without any device, by the labels of the
 /// builds. It is measured where a guest takes long, and once.
 #[derive(Debug, Clone, Default)]
-pub struct PlainBoots(Arc<Mutex<HashMap<String, Plain>>>);
+pub struct PlainBoots(Arc<Mutex<HashMap<String, PlainBoot>>>);
 
-/// The time until the guest of a machine without devices works.
-#[derive(Debug, Clone, Copy)]
-enum Plain {
-    After(Duration),
-    /// The guest does not work on this machine either.
-    Never,
-}
+/// The time until the guest of a machine without devices works, if it does.
+type PlainBoot = Option<Duration>;
 
 /// A guest did not start to work.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -52,21 +47,20 @@ fn plainly(plain: &Option<Duration>) -> String {
 }
 
 impl PlainBoots {
-    fn known(&self, label: &str) -> Option<Plain> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(label).copied()
-    }
-
     /// Measures how long the machine of a launch needs in a build, unless that is known.
-    async fn measure(&self, endpoint: &Endpoint, launch: &LaunchSpec, limit: Duration) -> Plain {
+    async fn measure(
+        &self,
+        endpoint: &Endpoint,
+        launch: &LaunchSpec,
+        limit: Duration,
+    ) -> PlainBoot {
         let label = endpoint.build.label();
-        if let Some(known) = self.known(label) {
+        let boots = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&known) = boots().get(label) {
             return known;
         }
-        let found = plain_boot(endpoint, launch, limit).await;
-        let plain = found.map_or(Plain::Never, Plain::After);
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(label.to_owned(), plain);
+        let plain = plain_boot(endpoint, launch, limit).await;
+        boots().insert(label.to_owned(), plain);
         plain
     }
 }
@@ -104,7 +98,7 @@ async fn first_heartbeat(
     vm: &mut Vm,
     log: &mut SerialLog,
     limit: Duration,
-    measure: impl AsyncFnOnce(Duration) -> Plain,
+    measure: impl AsyncFnOnce(Duration) -> PlainBoot,
 ) -> Result<(), BootError> {
     let started = Instant::now();
     let spoke = |heard| match heard {
@@ -125,10 +119,7 @@ async fn first_heartbeat(
             true => return Ok(()),
             false => None,
         },
-        plain = measure(left(limit)) => match plain {
-            Plain::After(plain) => Some(plain),
-            Plain::Never => None,
-        },
+        plain = measure(left(limit)) => plain,
     };
     let deadline = plain.map_or(LEAST, |plain| LEAST.max(plain * FACTOR));
     let rest = left(deadline.min(limit));
@@ -140,7 +131,7 @@ async fn first_heartbeat(
 }
 
 /// Returns the time until the guest of a machine without devices works, if it does.
-async fn plain_boot(endpoint: &Endpoint, launch: &LaunchSpec, limit: Duration) -> Option<Duration> {
+async fn plain_boot(endpoint: &Endpoint, launch: &LaunchSpec, limit: Duration) -> PlainBoot {
     let launch = LaunchSpec {
         device_args: Vec::new(),
         ..launch.clone()

@@ -21,11 +21,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::migration::checks::changes::{LoadChange, LoadChanges};
-use crate::migration::config::{MigrationConfig, Step, Watcher};
+use crate::migration::config::{Step, Watcher};
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::result::RunResult;
-use crate::migration::run;
-use crate::model::Direction;
+use crate::migration::run::RunSpec;
 use crate::qemu::MallocFill;
 use crate::report::{Cause, Change, ChangedByLoad, FailureKind, Outcome, Phase, StateDiff};
 
@@ -49,20 +48,17 @@ pub(crate) struct Calibrated {
     pub guests: usize,
 }
 
-/// Calibrates a run along a route. A run that passed, or failed for another reason than values that
+/// Calibrates the run of a guest. A run that passed, or failed for another reason than values that
 /// differ, stays as it is. Where its controls were run already, what each build changed in them is given.
 pub(crate) async fn calibrate(
-    config: &MigrationConfig,
+    spec: RunSpec<'_>,
     run: RunResult,
-    launch: LaunchSpec,
-    route: &[&Endpoint],
-    direction: Direction,
     mut controls: Option<OwnChanges>,
     watcher: Watcher<'_>,
 ) -> Calibrated {
     let mut calibrated = Calibrated {
         run,
-        launch,
+        launch: spec.launch.clone(),
         known: OwnChanges::new(),
         guests: 0,
     };
@@ -76,7 +72,7 @@ pub(crate) async fn calibrate(
             Some(within) => within,
             None => {
                 watcher(Step::Control);
-                calibrated.changes_within(config, direction).await
+                calibrated.changes_within(spec).await
             }
         };
         lost_pages.add(&between, &within);
@@ -101,7 +97,11 @@ pub(crate) async fn calibrate(
             tolerated: Arc::new(tolerated),
             ..calibrated.launch.clone()
         };
-        let again = run::run(config, route, &launch, direction, &|_| {}).await;
+        let spec = RunSpec {
+            launch: &launch,
+            ..spec
+        };
+        let again = spec.run().await;
         calibrated.guests += 1;
         let mut unsteady = Unsteady::default();
         if launch.workload.is_none() {
@@ -109,7 +109,7 @@ pub(crate) async fn calibrate(
         }
         let is_filled = unsteady.is_empty() && has_fields(&known);
         if is_filled {
-            let [once, twice] = with_filled_memory(config, &launch, route, direction).await;
+            let [once, twice] = with_filled_memory(spec).await;
             calibrated.guests += MallocFill::BOTH.len();
             unsteady = Unsteady::between(&once.state.diffs, &twice.state.diffs);
         }
@@ -145,16 +145,12 @@ pub(crate) async fn calibrate(
 
 impl Calibrated {
     /// Moves the guest from each build to itself; returns what that changes.
-    async fn changes_within(
-        &mut self,
-        config: &MigrationConfig,
-        direction: Direction,
-    ) -> OwnChanges {
-        let legs = self.run.legs.len().max(1);
+    async fn changes_within(&mut self, spec: RunSpec<'_>) -> OwnChanges {
+        let launch = &self.launch;
+        let spec = RunSpec { launch, ..spec };
         let mut within = OwnChanges::new();
-        for endpoint in distinct(&config.old, &config.new) {
-            let route = vec![endpoint; legs + 1];
-            let control = run::run(config, &route, &self.launch, direction, &|_| {}).await;
+        for endpoint in distinct(&spec.config.old, &spec.config.new) {
+            let control = spec.within(endpoint, &self.run).await;
             self.guests += 1;
             add_own(&mut within, endpoint, &control);
         }
@@ -184,20 +180,16 @@ fn has_fields(changes: &BTreeSet<LoadChange>) -> bool {
 
 /// Moves the same machine twice, each time with other contents of uninitialised memory. No guest runs in it: what
 /// that does by itself is no garbage.
-async fn with_filled_memory(
-    config: &MigrationConfig,
-    launch: &LaunchSpec,
-    route: &[&Endpoint],
-    direction: Direction,
-) -> [RunResult; 2] {
+async fn with_filled_memory(spec: RunSpec<'_>) -> [RunResult; 2] {
     let move_with = async |fill: MallocFill| {
         let launch = LaunchSpec {
             workload: None,
             tolerated: Arc::default(),
             fill: Some(fill),
-            ..launch.clone()
+            ..spec.launch.clone()
         };
-        run::run(config, route, &launch, direction, &|_| {}).await
+        let launch = &launch;
+        RunSpec { launch, ..spec }.run().await
     };
     let [one, other] = MallocFill::BOTH;
     let (once, twice) = tokio::join!(move_with(one), move_with(other));
@@ -207,13 +199,10 @@ async fn with_filled_memory(
 /// Moves the same machine with two contents of uninitialised memory; returns the run as a defect of its build where
 /// they show in one of these changes.
 pub(crate) async fn garbage_of_load(
-    config: &MigrationConfig,
-    launch: &LaunchSpec,
-    route: &[&Endpoint],
-    direction: Direction,
+    spec: RunSpec<'_>,
     among: &BTreeSet<LoadChange>,
 ) -> Option<RunResult> {
-    let [mut once, twice] = with_filled_memory(config, launch, route, direction).await;
+    let [mut once, twice] = with_filled_memory(spec).await;
     once.state.first = None;
     once.state.arrived = None;
     let mut unsteady = Unsteady::between(&once.state.diffs, &twice.state.diffs);
@@ -284,14 +273,13 @@ impl LostPages {
         }
         let block = left.iter().find_map(LoadChange::block)?;
         let within: BTreeSet<&String> = of_builds.into_iter().flatten().collect();
-        let within: Vec<String> = within.iter().map(|of| format!("{of} to itself")).collect();
         Some(Cause {
             phase: Some(Phase::MemoryCheck),
             kind: Some(FailureKind::MemoryDiffers),
             field: Some(block.to_owned()),
             message: format!(
-                "a load leaves other pages of {block} changed each time, from {} too",
-                within.join(" and ")
+                "a load leaves other pages of {block} changed each time{}",
+                in_controls(within)
             ),
             ..Cause::default()
         })
@@ -375,12 +363,7 @@ impl Unsteady {
 /// Makes the cause of a field that a load leaves with garbage.
 fn garbage(one: &StateDiff, other: &StateDiff, labels: Option<&BTreeSet<String>>) -> Cause {
     let held = |diff: &StateDiff| diff.held.clone().unwrap_or_else(|| "nothing".to_owned());
-    let within = labels.into_iter().flatten();
-    let within: Vec<String> = within.map(|label| format!("{label} to itself")).collect();
-    let within = match within.as_slice() {
-        [] => String::new(),
-        within => format!(", from {} too", within.join(" and ")),
-    };
+    let within = in_controls(labels.into_iter().flatten());
     Cause {
         phase: Some(Phase::StateCheck),
         kind: Some(FailureKind::StateDiffers),
@@ -396,6 +379,16 @@ fn garbage(one: &StateDiff, other: &StateDiff, labels: Option<&BTreeSet<String>>
             held(other),
         ),
         ..Cause::default()
+    }
+}
+
+/// Formats the end of a sentence about what these builds do to themselves as well.
+fn in_controls<'l>(labels: impl IntoIterator<Item = &'l String>) -> String {
+    let labels = labels.into_iter();
+    let within: Vec<String> = labels.map(|label| format!("{label} to itself")).collect();
+    match within.as_slice() {
+        [] => String::new(),
+        within => format!(", from {} too", within.join(" and ")),
     }
 }
 

@@ -16,13 +16,12 @@ use crate::migration::diagnosis::{culprits, reproduce};
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::result::RunResult;
-use crate::migration::run;
+use crate::migration::run::RunSpec;
 use crate::model::{Direction, short_name};
 use crate::qemu::machine;
 use crate::report::{
     Case, Cause, Control, FailureKind, LeftOut, LegSide, Outcome, Repeated, WithoutCapability,
 };
-use crate::stream::Stream;
 use crate::workload;
 
 /// A case that was run, and what was sent in its first leg.
@@ -70,25 +69,16 @@ pub(crate) async fn run_from(
     watcher: Watcher<'_>,
 ) -> Ran {
     let begun = Instant::now();
-    let named = Named {
-        id: id(config, spec),
-        not_running: None,
-    };
-    let mut ran = run_as(config, spec, named, first, watcher).await;
+    let mut ran = run_as(id(config, spec), config, spec, first, watcher).await;
     ran.case.elapsed_ms = milliseconds(begun);
     ran
 }
 
-/// The name of a case, and the reason why its guest does not run, where it was to.
-struct Named {
-    id: String,
-    not_running: Option<String>,
-}
-
+/// Runs a case of this name.
 async fn run_as(
+    id: String,
     config: &MigrationConfig,
     spec: &CaseSpec,
-    Named { id, not_running }: Named,
     first: Option<RunResult>,
     watcher: Watcher<'_>,
 ) -> Ran {
@@ -96,7 +86,6 @@ async fn run_as(
     let composition = config.compose(&set);
     let mut case = untried(config, id, &spec.set.name, &composition, spec.direction);
     case.left_out.extend(taken);
-    case.not_running = not_running;
     if let Some(message) = obstacle(config, spec, &composition) {
         case.cause = Some(Cause {
             kind: Some(FailureKind::CannotBeSetUp),
@@ -110,11 +99,15 @@ async fn run_as(
             alone: BTreeMap::new(),
         };
     }
-    let launch = config.launch(composition.args);
-    let route = config.route(spec.direction);
+    let guest = RunSpec {
+        config,
+        launch: &config.launch(composition.args),
+        route: &config.route(spec.direction),
+        direction: spec.direction,
+    };
     let run = match first {
         Some(run) => run,
-        None => run::run(config, &route, &launch, spec.direction, watcher).await,
+        None => guest.watched(watcher).await,
     };
     if let Some(why) = run.silent_guest {
         // A machine whose guest does not work can still be moved.
@@ -123,44 +116,37 @@ async fn run_as(
             driving: None,
             ..config.clone()
         };
-        let named = Named {
-            id: case.id,
-            not_running: Some(why),
-        };
-        let mut ran = Box::pin(run_as(&paused, spec, named, None, watcher)).await;
+        let mut ran = Box::pin(run_as(case.id, &paused, spec, None, watcher)).await;
+        ran.case.not_running = Some(why);
         // The guest of a case of its own may well work.
         ran.alone.clear();
         return ran;
     }
-    let calibrated = calibrate(config, run, launch, &route, spec.direction, None, watcher).await;
-    let (mut result, launch) = (calibrated.run, calibrated.launch);
+    let calibrated = calibrate(guest, run, None, watcher).await;
+    let mut result = calibrated.run;
+    let guest = RunSpec {
+        launch: &calibrated.launch,
+        ..guest
+    };
     case.changed_by_load = summary(&calibrated.known);
     let sent = result.state.first.take();
-    let repeated = repeat(
-        config,
-        &mut result,
-        &route,
-        &launch,
-        spec.direction,
-        watcher,
-    )
-    .await;
+    let repeated = repeat(guest, &mut result, watcher).await;
     let (mut alike, mut alone) = (BTreeMap::new(), BTreeMap::new());
     if result.failed() && spec.part == Part::Alike {
         case.outcome = result.outcome;
-        record_failure(config, &mut case, result, &launch, &route);
+        record_failure(guest, &mut case, result);
     } else if result.failed() {
-        explain_refusal(config, &mut result, &launch, &route, None).await;
-        control_and_retry(config, &mut case, &mut result, repeated, &launch, watcher).await;
-        case.without_capability =
-            without_each_capability(config, case.repeated, &route, &launch, spec.direction).await;
+        explain_refusal(guest, &mut result, None).await;
+        control_and_retry(guest, &mut case, &mut result, repeated, watcher).await;
+        case.without_capability = without_each_capability(guest, case.repeated).await;
         if spec.part == Part::Whole && composition.included.len() > 1 {
             watcher(Step::Blame);
             // As far as it came, on its route.
-            let route = &route[..(result.legs.len().max(1) + 1).min(route.len())];
-            let (devices, direction) = (&composition.included, spec.direction);
-            let found = culprits::find(config, &set, devices, route, direction, &result);
+            let legs = result.legs.len().max(1);
+            let route = guest.route.get(..=legs).unwrap_or(guest.route);
+            let guest = RunSpec { route, ..guest };
             // The splitting of a set is a large future, and rarely needed.
+            let found = culprits::find(guest, &set, &composition.included, &result);
             let found = Box::pin(found).await;
             case.split = Some(found.split);
             alike = found.alike;
@@ -168,7 +154,7 @@ async fn run_as(
             alone = found.alone;
             alone.retain(|_, _| config.loops.is_none());
         }
-        record_failure(config, &mut case, result, &launch, &route);
+        record_failure(guest, &mut case, result);
     } else {
         case.outcome = result.outcome;
         case.repeated = Some(repeated).filter(|repeated| repeated.of > 1);
@@ -177,10 +163,7 @@ async fn run_as(
     let plugged = set.devices.iter();
     let plugged = plugged.filter(|device| composition.included.contains(&device.id));
     let observed = Observed {
-        sections: sent
-            .as_ref()
-            .and_then(Stream::vmdesc)
-            .map_or_else(Vec::new, |vmdesc| SentSection::all(vmdesc)),
+        sections: sent.as_ref().map(SentSection::all).unwrap_or_default(),
         direction: spec.direction,
         passed: case.outcome == Outcome::Pass,
         types: plugged.map(|d| d.driver(&config.arch).to_owned()).collect(),
@@ -195,23 +178,16 @@ async fn run_as(
 
 /// Repeats a case that passed as often as requested: that shows intermittent failures. The worst
 /// run is left in `result`.
-async fn repeat(
-    config: &MigrationConfig,
-    result: &mut RunResult,
-    route: &[&Endpoint],
-    launch: &LaunchSpec,
-    direction: Direction,
-    watcher: Watcher<'_>,
-) -> Repeated {
+async fn repeat(guest: RunSpec<'_>, result: &mut RunResult, watcher: Watcher<'_>) -> Repeated {
     let mut repeated = Repeated {
         failed: usize::from(result.failed()),
         of: 1,
     };
     if result.outcome == Outcome::Pass {
-        let of = config.repeat;
+        let of = guest.config.repeat;
         for time in 1..=of {
             watcher(Step::Again { time, of });
-            let again = run::run(config, route, launch, direction, &|_| {}).await;
+            let again = guest.run().await;
             repeated.of += 1;
             repeated.failed += usize::from(again.failed());
             if again.failed() && severity(again.outcome) > severity(result.outcome) {
@@ -293,19 +269,19 @@ pub(crate) fn untried(
 
 /// Writes into the case what is known of a run that failed: logs are kept, and the line that does it by
 /// hand names them. The outcome is the caller's to set.
-pub(crate) fn record_failure(
-    config: &MigrationConfig,
-    case: &mut Case,
-    result: RunResult,
-    launch: &LaunchSpec,
-    route: &[&Endpoint],
-) {
+pub(crate) fn record_failure(guest: RunSpec<'_>, case: &mut Case, result: RunResult) {
+    let RunSpec {
+        config,
+        launch,
+        route,
+        ..
+    } = guest;
     let kept = keep_logs(&config.logs, case, &result, launch);
     case.logs_lost = kept.as_ref().err().map(ToString::to_string);
     let folder = kept.ok();
     case.logs = folder.as_ref().map(|folder| folder.display().to_string());
     let folder = folder.unwrap_or_else(|| config.logs.clone());
-    let gone = &route[..(result.legs.len() + 1).min(route.len())];
+    let gone = route.get(..=result.legs.len()).unwrap_or(route);
     case.reproduce = Some(reproduce::line(gone, launch, &folder, &config.capabilities));
     if case.logs.is_some() && !gone.is_empty() {
         let how = (&*folder, &*config.capabilities);
@@ -332,17 +308,17 @@ pub(crate) fn record(case: &mut Case, result: RunResult) {
 /// Checks after a failure whether a build fails with itself, and whether the case fails every time.
 /// The files of a control that failed are added to those of the run.
 async fn control_and_retry(
-    config: &MigrationConfig,
+    guest: RunSpec<'_>,
     case: &mut Case,
     result: &mut RunResult,
     mut repeated: Repeated,
-    launch: &LaunchSpec,
     watcher: Watcher<'_>,
 ) {
-    let direction = case.direction;
+    let RunSpec {
+        config, direction, ..
+    } = guest;
     watcher(Step::Control);
-    let control =
-        |name, endpoint| Box::pin(control(name, endpoint, config, result, launch, direction));
+    let control = |name, endpoint| Box::pin(control(name, endpoint, guest, result));
     let (old, new) = tokio::join!(
         control("old_to_old", &config.old),
         control("new_to_new", &config.new)
@@ -360,7 +336,6 @@ async fn control_and_retry(
         return;
     }
     case.outcome = result.outcome;
-    let route = config.route(direction);
     // What fails now and then needs a rate as much where the first run is the one that failed.
     let of = match repeated.of {
         0 | 1 => config.retries.max(config.repeat),
@@ -369,7 +344,7 @@ async fn control_and_retry(
     };
     let again = |time| {
         watcher(Step::Again { time, of });
-        Box::pin(run::run(config, &route, launch, direction, &|_| {}))
+        Box::pin(guest.run())
     };
     let mut count = |run: RunResult| {
         repeated.of += 1;
@@ -391,9 +366,7 @@ async fn control_and_retry(
     case.repeated = Some(repeated);
     // Its one control may have been spared what comes now and then.
     let is_intermittent = repeated.failed < repeated.of;
-    if result.outcome == Outcome::Crash
-        && dies_by_itself(config, result, launch, direction, is_intermittent).await
-    {
+    if result.outcome == Outcome::Crash && dies_by_itself(guest, result, is_intermittent).await {
         case.outcome = Outcome::Broken;
         if let Some(control) = &mut case.control {
             let (old, new) = (&mut control.old_to_old, &mut control.new_to_new);
@@ -402,7 +375,7 @@ async fn control_and_retry(
     }
     if is_intermittent
         && let Some(changes) = result.only_changes()
-        && let Some(garbage) = garbage_of_load(config, launch, &route, direction, &changes).await
+        && let Some(garbage) = garbage_of_load(guest, &changes).await
     {
         case.outcome = Outcome::Broken;
         result.cause = garbage.cause;
@@ -411,17 +384,11 @@ async fn control_and_retry(
 
 /// Tells whether the build that died of what the other one sent dies of what it sends itself, though it did not in its
 /// control.
-async fn dies_by_itself(
-    config: &MigrationConfig,
-    result: &RunResult,
-    launch: &LaunchSpec,
-    direction: Direction,
-    is_intermittent: bool,
-) -> bool {
-    let endpoint = blamed(result, direction, &config.old, &config.new);
-    let route = vec![endpoint; result.legs.len().max(1) + 1];
+async fn dies_by_itself(guest: RunSpec<'_>, result: &RunResult, is_intermittent: bool) -> bool {
+    let MigrationConfig { old, new, .. } = guest.config;
+    let endpoint = blamed(result, guest.direction, old, new);
     for _ in 0..controls_of_death(is_intermittent) {
-        let control = Box::pin(run::run(config, &route, launch, direction, &|_| {})).await;
+        let control = Box::pin(guest.within(endpoint, result)).await;
         if control.outcome == Outcome::Crash {
             return true;
         }
@@ -432,12 +399,10 @@ async fn dies_by_itself(
 /// Runs a case that failed without each of its capabilities in turn, as often as it was run with all of them: whoever
 /// cannot mend a build can do without a capability.
 async fn without_each_capability(
-    config: &MigrationConfig,
+    guest: RunSpec<'_>,
     repeated: Option<Repeated>,
-    route: &[&Endpoint],
-    launch: &LaunchSpec,
-    direction: Direction,
 ) -> Vec<WithoutCapability> {
+    let config = guest.config;
     let most = repeated.map_or(1, |repeated| repeated.of);
     let mut found = Vec::new();
     for left_out in &config.capabilities {
@@ -453,7 +418,8 @@ async fn without_each_capability(
             of: 0,
         };
         while without.failed == 0 && without.of < most {
-            let run = Box::pin(run::run(&config, route, launch, direction, &|_| {})).await;
+            let config = &config;
+            let run = Box::pin(RunSpec { config, ..guest }.run()).await;
             without.of += 1;
             without.failed += usize::from(run.outcome != Outcome::Pass);
         }
@@ -491,19 +457,16 @@ pub(crate) fn blamed<R>(result: &RunResult, first: Direction, old: R, new: R) ->
 async fn control(
     name: &str,
     endpoint: &Endpoint,
-    config: &MigrationConfig,
+    guest: RunSpec<'_>,
     result: &RunResult,
-    launch: &LaunchSpec,
-    direction: Direction,
 ) -> (RunResult, Vec<(String, String)>) {
-    let route = vec![endpoint; result.legs.len().max(1) + 1];
     let mut files = Vec::new();
-    let mut same = run::run(config, &route, launch, direction, &|_| {}).await;
+    let mut same = guest.within(endpoint, result).await;
     keep_control(name, &mut same, &mut files);
     // What a build does to itself once in a while does not explain why this leg fails: a failure
     // other than that of the leg has to come twice.
     if same.accounts_for(result) && !same.fails_like(result) {
-        same = run::run(config, &route, launch, direction, &|_| {}).await;
+        same = guest.within(endpoint, result).await;
         keep_control(&format!("{name}-again"), &mut same, &mut files);
     }
     (same, files)

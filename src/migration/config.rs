@@ -205,13 +205,7 @@ impl MigrationConfig {
         let (from, to) = first.source_destination(&self.old, &self.new);
         match self.loops {
             None => vec![from, to],
-            Some(loops) => {
-                let mut route = vec![from];
-                for _ in 0..loops {
-                    route.extend([to, from]);
-                }
-                route
-            }
+            Some(loops) => [vec![from], [to, from].repeat(loops)].concat(),
         }
     }
 }

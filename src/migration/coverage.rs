@@ -7,7 +7,7 @@ use crate::migration::config::MigrationConfig;
 use crate::model::Direction;
 use crate::report::{Coverage, CoveredField, CoveredSection, CoveredSubsection, Reached};
 use crate::stream;
-use crate::stream::VmDesc;
+use crate::stream::Stream;
 use crate::vmstate::dump::{Dump, Vmsd};
 
 /// A section that a source really sent.
@@ -21,10 +21,11 @@ pub struct SentSection {
 }
 
 impl SentSection {
-    /// Collects the sections that a stream describes. Legacy sections (SaveVMHandlers) have no vmsd, and no
+    /// Collects the sections that a stream describes, if it does. Legacy sections (SaveVMHandlers) have no vmsd, and no
     /// dump knows them: they are left out.
-    pub fn all(vmdesc: &VmDesc) -> Vec<SentSection> {
-        let described = vmdesc.devices.iter().map(|device| &device.description);
+    pub(crate) fn all(stream: &Stream) -> Vec<SentSection> {
+        let devices = stream.vmdesc().into_iter().flat_map(|of| &of.devices);
+        let described = devices.map(|device| &device.description);
         described
             .filter_map(|description| {
                 let mut sent = SentSection {
@@ -133,10 +134,9 @@ pub(crate) fn cover(
             // A reason is given for what a user would expect.
             possible: (reach.possible.contains(type_name) || reason.is_some())
                 && !is_unmigratable(dumps, type_name),
-            reached: if reason.is_some() {
-                Reached::NotCreated
-            } else {
-                Reached::Compared
+            reached: match reason {
+                Some(_) => Reached::NotCreated,
+                None => Reached::Compared,
             },
             reason,
             subsections: Vec::new(),
@@ -277,11 +277,9 @@ pub(crate) fn join<'c>(shards: impl IntoIterator<Item = &'c Coverage>) -> Option
             }
         }
         for field in covered.conditional_fields.iter().filter(|f| f.sent) {
-            let mut same = known.conditional_fields.iter_mut();
-            let is_it = |known: &&mut CoveredField| {
-                (&known.vmsd, &known.field) == (&field.vmsd, &field.field)
-            };
-            if let Some(known) = same.find(is_it) {
+            let same = known.conditional_fields.iter_mut();
+            let name = (&field.vmsd, &field.field);
+            for known in same.filter(|known| (&known.vmsd, &known.field) == name) {
                 known.sent = true;
             }
         }
@@ -291,28 +289,26 @@ pub(crate) fn join<'c>(shards: impl IntoIterator<Item = &'c Coverage>) -> Option
 
 #[cfg(test)]
 mod tests {
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
 
     use super::*;
+    use crate::stream::testing;
     use crate::vmstate::read::read_dump;
 
-    fn fixture(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("fixtures")
-            .join(name)
+    /// The dumps of 7.2 and 10.0 of a machine.
+    fn dumps(machine: &str) -> [Dump; 2] {
+        ["7.2.22", "10.0.13"].map(|version| {
+            let file = format!("fixtures/dumps/{version}/{machine}.json.zst");
+            read_dump(&Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+        })
     }
 
-    /// The dumps of 7.2 and 10.0, and what 7.2's virt machine really sent.
+    /// The dumps of the virt machine, and what 7.2 really sent of it.
     fn virt() -> ([Dump; 2], Vec<SentSection>) {
-        let dump = |version: &str| {
-            let file = fixture(&format!("dumps/{version}/aarch64-virt.json.zst"));
-            read_dump(&file).unwrap()
-        };
-        let recorded = fixture("streams/7.2.22/aarch64-virt.stream.zst");
-        let input = stream::open(&recorded).unwrap();
-        let reading = stream::read(input, stream::Options::default(), ());
-        let sent = SentSection::all(reading.stream.vmdesc().unwrap());
-        ([dump("7.2.22"), dump("10.0.13")], sent)
+        let recorded = testing::fixture("7.2.22/aarch64-virt");
+        let reading = stream::read(&*recorded, stream::Options::default(), ());
+        let sent = SentSection::all(&reading.stream);
+        (dumps("aarch64-virt"), sent)
     }
 
     fn standing<'c>(coverage: &'c Coverage, section: &str) -> &'c CoveredSection {
@@ -364,11 +360,7 @@ mod tests {
 
     #[test]
     fn of_types_with_one_name_the_plugged_one_is_covered() {
-        let dump = |version: &str| {
-            let file = fixture(&format!("dumps/{version}/x86_64-q35.json.zst"));
-            read_dump(&file).unwrap()
-        };
-        let (old, new) = (dump("7.2.22"), dump("10.0.13"));
+        let [old, new] = dumps("x86_64-q35");
         let case = |types: &[&str], passed| Observed {
             sections: vec![SentSection {
                 vmsd_name: "pciespscsi".to_owned(),

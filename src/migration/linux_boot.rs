@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::migration::endpoint::commands::{Balloon, Cont, QueryStatus, Stop};
 use crate::migration::endpoint::root_devices::{PciFunctions, RootDevice};
 use crate::migration::endpoint::vm::{Endpoint, HeartbeatError, LaunchSpec, Role, Vm};
-use crate::migration::leg::save::{prepared, save_to, text};
+use crate::migration::leg::save::{NewMachine, prepared, save_to, text};
 use crate::migration::leg::set_up::set_up;
 use crate::migration::saved::{STREAM, SavedGuest};
 use crate::migration::timeouts::Timeouts;
@@ -77,8 +77,8 @@ pub(super) async fn boot(
             Ok(None) => left -= 1,
             // Emulated processors now and then wait for each other for ever before the kernel says anything, or find a
             // map of memory that another one has replaced (`iotlb_to_section` in system/physmem.c).
-            Err(NotBooted::Emulator(_)) if !has_given_up => has_given_up = true,
-            Err(NotBooted::Emulator(why) | NotBooted::Failed(why)) => return Err(why),
+            Err(error) if error.is_of_emulator && !has_given_up => has_given_up = true,
+            Err(error) => return Err(error.why),
         }
     }
     Err("it asks for one driver after the other".to_owned())
@@ -96,41 +96,43 @@ pub(crate) async fn pci_functions(
         workload: None,
         ..launch.clone()
     };
-    let folder = prepared(&launch)?;
-    let started = Vm::start(endpoint, &launch, Role::First, folder.path(), 0).await;
-    let mut vm = started.map_err(text)?;
-    let found = vm.pci_functions().await.unwrap_or_default();
-    vm.monitored.process.kill().await;
+    let machine = NewMachine::start(endpoint, &launch).await?;
+    let found = machine.vm.pci_functions().await.unwrap_or_default();
+    machine.end().await;
     Ok(found)
 }
 
-/// A guest that did not boot, in words.
+/// A guest that did not boot.
 #[derive(Debug)]
-enum NotBooted {
+struct NotBooted {
+    /// The reason, in words.
+    why: String,
     /// QEMU stopped doing anything, or ended.
-    Emulator(String),
-    Failed(String),
+    is_of_emulator: bool,
 }
 
 impl From<String> for NotBooted {
     fn from(why: String) -> NotBooted {
-        NotBooted::Failed(why)
+        NotBooted {
+            why,
+            is_of_emulator: false,
+        }
     }
 }
 
 impl NotBooted {
-    fn with_words_of(self, vm: &Vm) -> NotBooted {
-        let stderr = vm.monitored.process.stderr();
-        let more = |why: String| format!("{why} {stderr}").trim_end().to_owned();
-        match self {
-            NotBooted::Emulator(why) => NotBooted::Emulator(more(why)),
-            NotBooted::Failed(why) => NotBooted::Failed(more(why)),
+    fn of_emulator(why: String) -> NotBooted {
+        NotBooted {
+            why,
+            is_of_emulator: true,
         }
     }
 
-    fn into_words(self) -> String {
-        match self {
-            NotBooted::Emulator(why) | NotBooted::Failed(why) => why,
+    fn with_words_of(self, vm: &Vm) -> NotBooted {
+        let printed = vm.monitored.process.stderr();
+        NotBooted {
+            why: format!("{} {printed}", self.why).trim_end().to_owned(),
+            ..self
         }
     }
 }
@@ -145,11 +147,8 @@ async fn boot_once(
     is_last: bool,
 ) -> Result<Option<Arc<SavedGuest>>, NotBooted> {
     let folder = prepared(launch)?;
-    guest.prepare_boot(functions, folder.path()).map_err(text)?;
-    let mut vm = Vm::start(endpoint, launch, Role::First, folder.path(), 0)
-        .await
-        .map_err(text)?;
-    let mut log = SerialLog::of_linux();
+    let started = start(endpoint, launch, guest, functions, folder.path());
+    let (mut vm, mut log) = started.await?;
     let saved = async {
         if !boot_in(&mut vm, &mut log, guest, functions, is_last).await? {
             return Ok(false);
@@ -178,6 +177,20 @@ async fn boot_once(
         Ok(false) => Ok(None),
         Err(why) => Err(why),
     }
+}
+
+/// Starts a build with a guest that is to boot.
+async fn start(
+    endpoint: &Endpoint,
+    launch: &LaunchSpec,
+    guest: &LinuxGuest,
+    functions: &[PciFunction],
+    folder: &Path,
+) -> Result<(Vm, SerialLog), String> {
+    guest.prepare_boot(functions, folder).map_err(text)?;
+    let started = Vm::start(endpoint, launch, Role::First, folder, 0).await;
+    let vm = started.map_err(text)?;
+    Ok((vm, SerialLog::of_linux()))
 }
 
 /// Boots a guest in a started machine, until it has used every device. Returns whether it stayed: not if it lacks a
@@ -212,11 +225,8 @@ pub(super) async fn boot_to_be_sent(
     folder: &Path,
 ) -> Result<(Vm, SerialLog), String> {
     let functions = guest.functions(&launch.device_args).unwrap_or_default();
-    guest.prepare_boot(&functions, folder).map_err(text)?;
-    let mut vm = Vm::start(endpoint, launch, Role::First, folder, 0)
-        .await
-        .map_err(text)?;
-    let mut log = SerialLog::of_linux();
+    let started = start(endpoint, launch, guest, &functions, folder);
+    let (mut vm, mut log) = started.await?;
     let booted = boot_in(&mut vm, &mut log, guest, &functions, true).await;
     let stopped = match booted {
         Ok(_) => vm
@@ -227,7 +237,7 @@ pub(super) async fn boot_to_be_sent(
     };
     match stopped {
         Ok(_) => Ok((vm, log)),
-        Err(why) => Err(why.with_words_of(&vm).into_words()),
+        Err(error) => Err(error.with_words_of(&vm).why),
     }
 }
 
@@ -297,7 +307,9 @@ async fn wait_for(
     loop {
         match vm.wait_until(log, &reached, LOOK).await {
             Err(HeartbeatError::Deadline(_)) => {}
-            Err(error @ HeartbeatError::Ended) => return Err(NotBooted::Emulator(text(error))),
+            Err(error @ HeartbeatError::Ended) => {
+                return Err(NotBooted::of_emulator(text(error)));
+            }
             Err(error) => return Err(text(error).into()),
             Ok(()) => return Ok(()),
         }
@@ -305,7 +317,7 @@ async fn wait_for(
         if let Ok(reply) = vm.execute(QueryStatus {}).await
             && reply.status != RUNNING
         {
-            return Err(NotBooted::Failed(format!(
+            return Err(NotBooted::from(format!(
                 "its machine is in the state {:?}; {}",
                 reply.status,
                 log.last_lines()
@@ -315,7 +327,7 @@ async fn wait_for(
         let worked = used.unwrap_or(WORK);
         let most = if log.is_silent() { SILENT_WORK } else { WORK };
         if worked >= most {
-            return Err(NotBooted::Failed(format!(
+            return Err(NotBooted::from(format!(
                 "after {} s of the processors it has not got so far; {}",
                 worked.as_secs(),
                 log.last_lines()
@@ -325,7 +337,7 @@ async fn wait_for(
         if since.elapsed() >= idle {
             let lately = worked.saturating_sub(used_before.unwrap_or_default());
             if lately < idle / IDLE_PART {
-                return Err(NotBooted::Emulator(format!(
+                return Err(NotBooted::of_emulator(format!(
                     "it has done nothing for {} s; {}",
                     since.elapsed().as_secs(),
                     log.last_lines()
@@ -345,8 +357,7 @@ async fn save(
     limit: Duration,
 ) -> Result<(), String> {
     vm.execute(Stop {}).await.map_err(text)?;
-    let events = vm.read_console(log);
-    if let Some(bad) = events.into_iter().find(|event| !event.is_good()) {
+    if let Some(bad) = vm.read_console(log) {
         return Err(text(bad));
     }
     set_up(vm, LegSide::Source, &[]).await.map_err(text)?;

@@ -1,6 +1,7 @@
 //! Many jobs at once on threads of their own.
 
-use std::collections::BinaryHeap;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
@@ -26,39 +27,6 @@ pub(crate) struct Job<J> {
     pub job: J,
 }
 
-/// A job in the queue: by weight, and in the order of arrival where that is the same.
-struct Queued<J> {
-    weight: usize,
-    number: usize,
-    job: J,
-}
-
-impl<J> Queued<J> {
-    fn rank(&self) -> (usize, std::cmp::Reverse<usize>) {
-        (self.weight, std::cmp::Reverse(self.number))
-    }
-}
-
-impl<J> PartialEq for Queued<J> {
-    fn eq(&self, other: &Self) -> bool {
-        self.rank() == other.rank()
-    }
-}
-
-impl<J> Eq for Queued<J> {}
-
-impl<J> PartialOrd for Queued<J> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<J> Ord for Queued<J> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.rank().cmp(&other.rank())
-    }
-}
-
 /// The jobs that wait, by weight, for workers that wait for them.
 struct Queue<J> {
     waiting: Mutex<Waiting<J>>,
@@ -66,7 +34,8 @@ struct Queue<J> {
 }
 
 struct Waiting<J> {
-    jobs: BinaryHeap<Queued<J>>,
+    /// By weight, and in the order of arrival where that is the same.
+    jobs: BTreeMap<(Reverse<usize>, usize), J>,
     /// Jobs that were added so far.
     added: usize,
     /// No more will come.
@@ -77,7 +46,7 @@ impl<J> Queue<J> {
     fn new() -> Queue<J> {
         Queue {
             waiting: Mutex::new(Waiting {
-                jobs: BinaryHeap::new(),
+                jobs: BTreeMap::new(),
                 added: 0,
                 closed: false,
             }),
@@ -93,12 +62,8 @@ impl<J> Queue<J> {
         let mut waiting = self.lock();
         for Job { weight, job } in jobs {
             waiting.added += 1;
-            let number = waiting.added;
-            waiting.jobs.push(Queued {
-                weight,
-                number,
-                job,
-            });
+            let place = (Reverse(weight), waiting.added);
+            waiting.jobs.insert(place, job);
         }
         self.ready.notify_all();
     }
@@ -107,8 +72,8 @@ impl<J> Queue<J> {
     fn next(&self) -> Option<J> {
         let mut waiting = self.lock();
         loop {
-            if let Some(queued) = waiting.jobs.pop() {
-                return Some(queued.job);
+            if let Some((_, job)) = waiting.jobs.pop_first() {
+                return Some(job);
             }
             if waiting.closed {
                 return None;
@@ -139,9 +104,9 @@ pub(crate) fn run<J: Send, R: Send>(
             let span = debug_span!("worker", worker);
             let (queue, work) = (&queue, &work);
             let sender = sender.clone();
+            let no_thread = sender.clone();
             // A runtime of its own each: a QEMU is killed when the thread that started it ends, so
             // that thread has to last as long as the job.
-            let no_thread = sender.clone();
             let thread = thread::Builder::new().stack_size(STACK);
             let spawned = thread.spawn_scoped(scope, move || {
                 if let Err(error) = do_jobs(queue, work, &sender, &span) {

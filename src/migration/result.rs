@@ -102,14 +102,14 @@ impl RunResult {
         state: StateChecks,
         evidence: Evidence,
     ) -> RunResult {
-        let diagnosis = diagnose(&error, &evidence.stderr, &evidence.reached);
-        let suspect = evidence.owner(diagnosis.cause.section.as_ref());
+        let (cause, printed) = diagnose(&error, &evidence.stderr, &evidence.reached);
+        let suspect = evidence.owner(cause.section.as_ref());
         let outcome = error.outcome();
         RunResult {
-            failed_at: FailedAt::of(&diagnosis.cause),
-            cause: Some(diagnosis.cause),
+            failed_at: FailedAt::of(&cause),
+            cause: Some(cause),
             error: Some(error),
-            printed: diagnosis.printed,
+            printed,
             legs,
             source_stderr: tail(&evidence.stderr.source),
             destination_stderr: tail(&evidence.stderr.destination),
@@ -117,7 +117,8 @@ impl RunResult {
             state,
             suspect,
             devices: evidence.devices,
-            ..RunResult::empty(outcome)
+            outcome,
+            ..RunResult::default()
         }
     }
 
@@ -132,7 +133,8 @@ impl RunResult {
             legs,
             destination_stderr: tail(&stderr),
             files: vec![("destination.stderr".to_owned(), stderr)],
-            ..RunResult::empty(error.outcome())
+            outcome: error.outcome(),
+            ..RunResult::default()
         }
     }
 
@@ -166,7 +168,8 @@ impl RunResult {
             cause,
             refusals,
             silent_guest: silent,
-            ..RunResult::empty(outcome)
+            outcome,
+            ..RunResult::default()
         }
     }
 
@@ -178,7 +181,8 @@ impl RunResult {
                 message: on_one_line(message),
                 ..Cause::default()
             }),
-            ..RunResult::empty(Outcome::Skip)
+            outcome: Outcome::Skip,
+            ..RunResult::default()
         }
     }
 
@@ -187,13 +191,7 @@ impl RunResult {
         RunResult {
             legs,
             state,
-            ..RunResult::empty(Outcome::Pass)
-        }
-    }
-
-    fn empty(outcome: Outcome) -> RunResult {
-        RunResult {
-            outcome,
+            outcome: Outcome::Pass,
             ..RunResult::default()
         }
     }

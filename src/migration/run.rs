@@ -9,6 +9,7 @@ use tracing::{Instrument, debug, debug_span};
 use crate::migration::boot::{BootError, boot};
 use crate::migration::channel::proxy::Captured;
 use crate::migration::checks::padding::{Arrival, NewMachines, compare_state};
+use crate::migration::checks::pages::PageDifference;
 use crate::migration::checks::state::StateChecks;
 use crate::migration::config::{MigrationConfig, Step, Watcher};
 use crate::migration::diagnosis::evidence;
@@ -25,74 +26,78 @@ use crate::migration::linux_boot::boot_to_be_sent;
 use crate::migration::result::{RunResult, Surveyed};
 use crate::migration::saved::LoadError;
 use crate::model::Direction;
-use crate::qemu::private_dir;
 use crate::qemu::properties::Asked;
 use crate::report::{DrivenReport, Leg, LegSide, LinuxReport, Outcome, Phase};
 use crate::stream::Stream;
 use crate::workload::{SerialLog, Workload};
 
-/// Sends one guest along a route.
-pub(crate) async fn run(
-    config: &MigrationConfig,
-    route: &[&Endpoint],
-    launch: &LaunchSpec,
-    first: Direction,
-    watcher: Watcher<'_>,
-) -> RunResult {
-    let folder = match private_dir() {
-        Ok(folder) => folder,
-        Err(error) => return RunResult::skip(&format!("no folder to run in: {error}")),
-    };
-    if let Err(error) = launch.prepare(folder.path()) {
-        return RunResult::skip(&format!("cannot write the guest: {error}"));
-    }
-    let Some(from) = route.first() else {
-        return RunResult::skip("the route has no build");
-    };
-    let mut run = MigrationRun {
-        plan: Plan {
-            config,
-            launch,
-            route,
-            folder: folder.path(),
-        },
-        log: match &launch.workload {
-            Some(workload) => workload.log(),
-            None => SerialLog::new(),
-        },
-        legs: Vec::new(),
-        state: StateChecks::default(),
-        new_machines: NewMachines::default(),
-        not_compared: None,
-        linux: None,
-        driven: None,
-        buses: None,
-        features: None,
-    };
-    let labels: Vec<&str> = route.iter().map(|end| end.build.label()).collect();
-    let span = debug_span!(
-        "guest",
-        machine = config.machine,
-        route = labels.join(" to ")
-    );
-    let result = run.drive(from, first, watcher).instrument(span).await;
-    RunResult {
-        buses: run.buses,
-        linux: run.linux,
-        driven: run.driven,
-        features: run.features,
-        ..result
-    }
+/// A guest, and the way that it takes.
+#[derive(Clone, Copy)]
+pub(crate) struct RunSpec<'r> {
+    pub config: &'r MigrationConfig,
+    pub launch: &'r LaunchSpec,
+    /// The source of each leg, and the last destination.
+    pub route: &'r [&'r Endpoint],
+    /// Direction of the first leg.
+    pub direction: Direction,
 }
 
-/// The configuration of a run.
-#[derive(Clone, Copy)]
-struct Plan<'r> {
-    config: &'r MigrationConfig,
-    launch: &'r LaunchSpec,
-    /// The source of each leg, and the last destination.
-    route: &'r [&'r Endpoint],
-    folder: &'r Path,
+impl RunSpec<'_> {
+    /// Sends the guest along its route, unwatched.
+    pub(crate) async fn run(self) -> RunResult {
+        self.watched(&|_| {}).await
+    }
+
+    /// Sends the guest along its route.
+    pub(crate) async fn watched(self, watcher: Watcher<'_>) -> RunResult {
+        let folder = match self.launch.folder() {
+            Ok(folder) => folder,
+            Err(why) => return RunResult::skip(&why.to_string()),
+        };
+        let Some(from) = self.route.first() else {
+            return RunResult::skip("the route has no build");
+        };
+        let mut run = MigrationRun {
+            spec: self,
+            folder: folder.path(),
+            log: match &self.launch.workload {
+                Some(workload) => workload.log(),
+                None => SerialLog::new(),
+            },
+            legs: Vec::new(),
+            state: StateChecks::default(),
+            new_machines: NewMachines::default(),
+            not_compared: None,
+            linux: None,
+            driven: None,
+            buses: None,
+            features: None,
+        };
+        let labels: Vec<&str> = self.route.iter().map(|end| end.build.label()).collect();
+        let span = debug_span!(
+            "guest",
+            machine = self.config.machine,
+            route = labels.join(" to ")
+        );
+        let result = run.drive(from, watcher).instrument(span).await;
+        RunResult {
+            buses: run.buses,
+            linux: run.linux,
+            driven: run.driven,
+            features: run.features,
+            ..result
+        }
+    }
+
+    /// Sends the guest from a build to itself, as many legs as a run had.
+    pub(crate) async fn within(self, endpoint: &Endpoint, between: &RunResult) -> RunResult {
+        let route = vec![endpoint; between.legs.len().max(1) + 1];
+        let spec = RunSpec {
+            route: &route,
+            ..self
+        };
+        spec.run().await
+    }
 }
 
 /// A started build, and whether it could be set up for a migration.
@@ -101,10 +106,11 @@ struct Started {
     ready: Result<(), LegError>,
 }
 
-impl Plan<'_> {
+impl RunSpec<'_> {
     /// Starts the first build; its guest works then, if there is one, or has worked and is stopped.
     async fn start_source(
         self,
+        folder: &Path,
         from: &Endpoint,
         log: &mut SerialLog,
         (report, driven): (&mut Option<LinuxReport>, &mut Option<DrivenReport>),
@@ -116,7 +122,7 @@ impl Plan<'_> {
             Some(_) => Role::Destination,
             None => Role::First,
         };
-        let mut vm = Vm::start(from, self.launch, role, self.folder, 0)
+        let mut vm = Vm::start(from, self.launch, role, folder, 0)
             .await
             .map_err(|error| {
                 let kind = LegErrorKind::DoesNotStart(Arc::new(error));
@@ -151,7 +157,7 @@ impl Plan<'_> {
                     debug!(why, "the build does not load the guest that it saved");
                     vm.monitored.process.kill().await;
                     vm.remove_files();
-                    let booted = boot_to_be_sent(from, self.launch, guest, self.folder).await;
+                    let booted = boot_to_be_sent(from, self.launch, guest, folder).await;
                     (vm, *log) = booted.map_err(|why| no_workload(why, String::new()))?;
                     saved
                 }
@@ -186,10 +192,14 @@ impl Plan<'_> {
     }
 
     /// Starts the destination of a leg. `None` behind the last one.
-    async fn start_destination(self, leg: usize) -> Option<Result<Started, LegError>> {
+    async fn start_destination(
+        self,
+        folder: &Path,
+        leg: usize,
+    ) -> Option<Result<Started, LegError>> {
         let &to = self.route.get(leg + 1)?;
         let side = LegSide::Destination;
-        let started = Vm::start(to, self.launch, Role::Destination, self.folder, leg + 1).await;
+        let started = Vm::start(to, self.launch, Role::Destination, folder, leg + 1).await;
         let mut vm = match started {
             Ok(vm) => vm,
             Err(error) => {
@@ -221,7 +231,8 @@ impl Plan<'_> {
 
 /// A guest on its route.
 struct MigrationRun<'r> {
-    plan: Plan<'r>,
+    spec: RunSpec<'r>,
+    folder: &'r Path,
     log: SerialLog,
     /// The legs that are over.
     legs: Vec<Leg>,
@@ -258,18 +269,14 @@ impl FailedLeg {
 
 impl MigrationRun<'_> {
     /// Drives the guest along the route until its end, or until a leg fails.
-    async fn drive(
-        &mut self,
-        from: &Endpoint,
-        first: Direction,
-        watcher: Watcher<'_>,
-    ) -> RunResult {
-        let plan = self.plan;
+    async fn drive(&mut self, from: &Endpoint, watcher: Watcher<'_>) -> RunResult {
+        let (spec, folder) = (self.spec, self.folder);
+        let reports = (&mut self.linux, &mut self.driven);
         // A destination starts while the guest before it is still starting: that halves a short
         // case.
         let (source, mut next) = tokio::join!(
-            plan.start_source(from, &mut self.log, (&mut self.linux, &mut self.driven)),
-            plan.start_destination(0)
+            spec.start_source(folder, from, &mut self.log, reports),
+            spec.start_destination(folder, 0)
         );
         let mut source = match source {
             Ok(source) => source,
@@ -280,14 +287,14 @@ impl MigrationRun<'_> {
                 return RunResult::not_started(std::iter::once(error).chain(also).collect());
             }
         };
-        if let (true, Some(Ok(destination))) = (plan.launch.survey, &next) {
+        if let (true, Some(Ok(destination))) = (spec.launch.survey, &next) {
             self.buses = Some(survey(&source.vm, &destination.vm).await);
         }
-        if let (true, Some(Ok(destination))) = (plan.launch.features, &next) {
-            self.features = features(&source.vm, &destination.vm, first).await;
+        if let (true, Some(Ok(destination))) = (spec.launch.features, &next) {
+            self.features = features(&source.vm, &destination.vm, spec.direction).await;
         }
-        let mut direction = first;
-        let of = plan.legs();
+        let mut direction = spec.direction;
+        let of = spec.legs();
         for index in 0..of {
             debug!(leg = index, %direction, "the leg begins");
             watcher(Step::Leg { index, of });
@@ -327,15 +334,15 @@ impl MigrationRun<'_> {
         (source, destination): (&mut Vm, &mut Vm),
         ready: Result<(), LegError>,
     ) -> Result<(Stats, Option<Result<Started, LegError>>), FailedLeg> {
-        let plan = self.plan;
+        let (spec, folder) = (self.spec, self.folder);
         let index = self.legs.len();
         let result = match ready {
             Ok(()) => {
-                let state_check = match plan.launch.workload {
-                    None if !plan.is_last(index) => StateCheck::InNextLeg,
+                let state_check = match spec.launch.workload {
+                    None if !spec.is_last(index) => StateCheck::InNextLeg,
                     _ => StateCheck::Now,
                 };
-                let (config, launch, log) = (plan.config, plan.launch, &mut self.log);
+                let (config, launch, log) = (spec.config, spec.launch, &mut self.log);
                 leg::result::run(config, source, destination, launch, log, state_check).await
             }
             Err(error) => LegResult::failed(error, Captured::nothing("there was no migration")),
@@ -346,11 +353,11 @@ impl MigrationRun<'_> {
         }
         let go_on = async {
             let stats = self.check(direction, result).await?;
-            let stay = match plan.is_last(index) {
+            let stay = match spec.is_last(index) {
                 true => Stay::ToTheEnd,
                 false => Stay::UntilTheNextLeg,
             };
-            let heartbeat = plan.config.timeouts.heartbeat;
+            let heartbeat = spec.config.timeouts.heartbeat;
             let mut end = resume(destination, &mut self.log, heartbeat, stay).await;
             if end.is_ok() && stay == Stay::ToTheEnd {
                 // A destination that dies as soon as it has to do something has not come through.
@@ -362,7 +369,7 @@ impl MigrationRun<'_> {
             }
         };
         // The source has done its work: it leaves while what arrived is compared.
-        let next = plan.start_destination(index + 1);
+        let next = spec.start_destination(folder, index + 1);
         let (stats, left, next) = tokio::join!(go_on, quit(source, LegSide::Source), next);
         match (stats, left) {
             (Ok(stats), Ok(())) => Ok((stats, next)),
@@ -392,7 +399,7 @@ impl MigrationRun<'_> {
         if let (Some(before), Some(leg)) = (self.not_compared.take(), index.checked_sub(1)) {
             if outcome.is_ok()
                 && let Some(error) =
-                    memory_sent_on(leg, &before, &sent, &self.plan.launch.tolerated)
+                    memory_sent_on(leg, &before, &sent, &self.spec.launch.tolerated)
             {
                 return Err(FailedLeg::new(leg, error));
             }
@@ -410,7 +417,8 @@ impl MigrationRun<'_> {
             }
         };
         let compared = self.check_arrived(index, direction, sent, arrived).await;
-        let blocks = memory.as_ref().map(|pages| pages.blocks.clone());
+        let blocks = memory.iter().flat_map(PageDifference::blocks);
+        let blocks = blocks.map(str::to_owned).collect();
         let error = match (memory, compared) {
             (Some(pages), _) => memory_differs(pages),
             (None, Err(error)) => error,
@@ -420,7 +428,7 @@ impl MigrationRun<'_> {
             error,
             leg: index,
             stats,
-            damaged_blocks: Some(blocks.unwrap_or_default()),
+            damaged_blocks: Some(blocks),
         })
     }
 
@@ -455,12 +463,12 @@ impl MigrationRun<'_> {
         sent: &Stream,
         arrived: &Stream,
     ) -> Result<(), LegError> {
-        let Plan {
+        let RunSpec {
             config,
             launch,
             route,
             ..
-        } = self.plan;
+        } = self.spec;
         let arrival = Arrival {
             leg,
             direction,
@@ -472,7 +480,7 @@ impl MigrationRun<'_> {
         let (state, new_machines) = (&mut self.state, &mut self.new_machines);
         compare_state(config, state, arrival, launch, new_machines).await;
         // A run ends with the first leg in which something is lost.
-        LegError::of_state(&self.state.diffs).map_or(Ok(()), Err)
+        LegError::if_lost(&self.state.diffs)
     }
 
     fn record(&mut self, direction: Direction, outcome: Outcome, stats: Stats) {
@@ -503,7 +511,7 @@ impl MigrationRun<'_> {
             Some(leg) => leg.outcome = outcome,
             None => self.record(direction, outcome, failed.stats),
         }
-        let evidence = evidence::collect(source, destination).await;
+        let evidence = evidence::collect(Some(source), destination).await;
         let (legs, state) = (mem::take(&mut self.legs), mem::take(&mut self.state));
         let damaged = failed.damaged_blocks;
         let damaged = damaged.and_then(|blocks| state.damaged(blocks));

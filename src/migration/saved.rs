@@ -54,10 +54,7 @@ impl SavedGuests {
         timeouts: &Timeouts,
     ) -> Result<Arc<SavedGuest>, LoadError> {
         let booted = self.booted(endpoint, launch);
-        let boot = || async {
-            let booting = boot(endpoint, launch, guest, timeouts);
-            booting.await
-        };
+        let boot = || boot(endpoint, launch, guest, timeouts);
         let saved = booted.get_or_init(boot).await.as_ref();
         let saved = saved.map_err(|why| LoadError::DoesNotBoot(why.clone()))?;
         let refused = |why: &dyn fmt::Display| LoadError::Refused {

@@ -7,13 +7,11 @@ use crate::compare::streams;
 use crate::migration::diagnosis::layouts;
 use crate::migration::diagnosis::link::{adopt_causes, link, link_common, link_features};
 use crate::migration::diagnosis::properties;
-use crate::migration::diagnosis::properties::Senders;
+use crate::migration::diagnosis::properties::{ProbeError, Senders};
 use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::migration::diagnosis::survey::features;
 use crate::migration::diagnosis::withdraw::withdraw_moot;
-use crate::model::Direction;
-use crate::model::Rule;
-use crate::model::SectionName;
+use crate::model::{Direction, Rule, SectionName};
 use crate::qemu::block_on;
 use crate::report::{Described, Finding};
 use crate::rules::judge::{LevelOverrides, judge};
@@ -145,7 +143,7 @@ impl<'l> Assessment<'l> {
         &mut self,
         target: &SweepTarget,
         result: &mut MachineResult,
-    ) -> Result<(), properties::ProbeError> {
+    ) -> Result<(), ProbeError> {
         self.settle();
         let mut asked = self.compare_features(target, result);
         for case in &mut result.cases {
@@ -157,21 +155,13 @@ impl<'l> Assessment<'l> {
             {
                 let config = &target.config;
                 let launch = config.launch(config.compose(set).args);
-                let (old, new) = (&config.old, &config.new);
                 let lists = self.scope.lists;
-                let explained = block_on(properties::explain(
-                    case,
-                    old,
-                    new,
-                    &launch,
-                    &self.senders,
-                    None,
-                    lists,
-                ));
-                match explained {
-                    Ok(Ok(more)) => self.absorb(more),
-                    Ok(Err(error)) => asked = Err(error.into()),
-                    Err(error) => asked = Err(error.into()),
+                let explain =
+                    properties::explain(case, config, &launch, &self.senders, None, lists);
+                let explained = block_on(explain).map_err(ProbeError::from);
+                match explained.and_then(|found| found.map_err(ProbeError::from)) {
+                    Ok(more) => self.absorb(more),
+                    Err(error) => asked = Err(error),
                 }
             }
             if let Some(predicted) = link_common(case, &mut self.findings) {
@@ -191,7 +181,7 @@ impl<'l> Assessment<'l> {
         &mut self,
         target: &SweepTarget,
         result: &MachineResult,
-    ) -> Result<(), properties::ProbeError> {
+    ) -> Result<(), ProbeError> {
         let (config, lists) = (&target.config, self.scope.lists);
         let compared = |snapshots: &Snapshots| {
             let machine = &*config.machine;

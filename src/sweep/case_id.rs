@@ -20,10 +20,11 @@ pub(crate) fn is_of_group(case: &CaseName) -> bool {
 /// shard: both directions are in one, for a device that starts in neither has no case at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CaseFamily {
-    machine: String,
-    subject: Subject,
-    transport: Transport,
-    state: State,
+    /// The machine as ids call it.
+    pub machine: String,
+    pub subject: Subject,
+    pub transport: Transport,
+    pub state: State,
 }
 
 /// The state of the devices when the machine is sent.
@@ -51,55 +52,16 @@ impl State {
 
 /// The subject of a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Subject {
+pub(crate) enum Subject {
     /// The machine alone.
     Bare,
     /// A device type.
     Device(String),
-    /// Devices that fail only together. Each shard counts its own.
-    Group { shard: Option<u32>, number: usize },
+    /// Devices that fail only together. Each shard counts its own, from 1.
+    Group { shard: Option<Shard>, number: usize },
 }
 
 impl CaseFamily {
-    /// Names the cases of a machine without devices; `machine` is what ids call it.
-    pub(crate) fn bare(machine: &str, transport: Transport) -> Self {
-        CaseFamily::new(machine, Subject::Bare, transport)
-    }
-
-    /// Names the cases of a device type.
-    pub(crate) fn device(machine: &str, driver: &str, transport: Transport) -> Self {
-        CaseFamily::new(machine, Subject::Device(driver.to_owned()), transport)
-    }
-
-    /// Names the case of the devices that fail together, counted from 1.
-    pub(crate) fn group(
-        machine: &str,
-        shard: Option<Shard>,
-        number: usize,
-        transport: Transport,
-    ) -> Self {
-        let shard = shard.map(Shard::index);
-        CaseFamily::new(machine, Subject::Group { shard, number }, transport)
-    }
-
-    fn new(machine: &str, subject: Subject, transport: Transport) -> Self {
-        CaseFamily {
-            machine: machine.to_owned(),
-            subject,
-            transport,
-            state: State::default(),
-        }
-    }
-
-    /// Names the cases of the same with devices in this state.
-    pub(crate) fn in_state(self, state: State) -> Self {
-        CaseFamily { state, ..self }
-    }
-
-    pub(crate) fn transport(&self) -> Transport {
-        self.transport
-    }
-
     /// Tells whether these cases are in a part of the run, or in the whole.
     pub(crate) fn is_in(&self, shard: Option<Shard>) -> bool {
         shard.is_none_or(|shard| shard.includes(&self.to_string()))
@@ -135,7 +97,7 @@ impl fmt::Display for Subject {
             Subject::Group {
                 shard: Some(shard),
                 number,
-            } => write!(f, "{TOGETHER}-{shard}-{number}"),
+            } => write!(f, "{TOGETHER}-{}-{number}", shard.index()),
             Subject::Group {
                 shard: None,
                 number,
@@ -162,15 +124,30 @@ impl fmt::Display for CaseId {
 mod tests {
     use super::*;
 
+    fn family(machine: &str, subject: Subject) -> CaseFamily {
+        CaseFamily {
+            machine: machine.to_owned(),
+            subject,
+            transport: Transport::Unix,
+            state: State::Reset,
+        }
+    }
+
+    fn device(machine: &str, driver: &str) -> CaseFamily {
+        family(machine, Subject::Device(driver.to_owned()))
+    }
+
+    fn group(shard: Option<Shard>) -> CaseFamily {
+        family("q35", Subject::Group { shard, number: 1 })
+    }
+
     #[test]
     fn an_id_names_machine_subject_transport_and_direction() {
-        let shard: Shard = "2/3".parse().expect("a shard");
-        let unix = Transport::Unix;
         let ids = [
-            CaseFamily::bare("q35", unix),
-            CaseFamily::device("m68k/virt", "virtio-rng-device", unix),
-            CaseFamily::group("q35", None, 1, unix),
-            CaseFamily::group("q35", Some(shard), 1, unix),
+            family("q35", Subject::Bare),
+            device("m68k/virt", "virtio-rng-device"),
+            group(None),
+            group(Some("2/3".parse().expect("a shard"))),
         ]
         .map(|family| family.case(Direction::Forward).to_string());
         let wanted = [
@@ -184,9 +161,12 @@ mod tests {
 
     #[test]
     fn a_state_is_named_last_and_changes_no_shard() {
-        let family = CaseFamily::device("q35", "nvme", Transport::Unix);
+        let family = device("q35", "nvme");
         for (state, last) in [(State::Driven, "driven"), (State::Linux, "linux")] {
-            let at_work = family.clone().in_state(state);
+            let at_work = CaseFamily {
+                state,
+                ..family.clone()
+            };
             let id = at_work.case(Direction::Backward).to_string();
             assert_eq!(id, format!("q35/nvme/unix/backward/{last}"));
             let name: CaseName = id.parse().expect("the name of a case");
@@ -203,7 +183,7 @@ mod tests {
     fn both_directions_are_in_one_shard() {
         let shards = ["1/3", "2/3", "3/3"].map(|shard| shard.parse().expect("a shard"));
         for driver in ["e1000", "am53c974", "nvme", "virtio-net-pci"] {
-            let family = CaseFamily::device("q35", driver, Transport::Unix);
+            let family = device("q35", driver);
             let owners = shards.iter().filter(|shard| family.is_in(Some(**shard)));
             assert_eq!(owners.count(), 1, "{driver}");
             assert!(family.is_in(None));

@@ -7,15 +7,15 @@ use crate::devices::Composition;
 use crate::migration::case;
 use crate::migration::channel::transport::Transport;
 use crate::migration::config::MigrationConfig;
+use crate::migration::run::RunSpec;
 use crate::model::{Direction, Route, SectionName};
 use crate::qemu::quote;
 use crate::report::{
     Case, Cause, ChangedByLoad, Control, LinuxReport, Outcome, Repeated, TOGETHER,
 };
-use crate::sweep::case_id::{BARE, CaseFamily, CaseId, State};
-use crate::sweep::catalogue::Catalogue;
+use crate::sweep::case_id::{BARE, CaseFamily, CaseId, State, Subject};
 use crate::sweep::machine::{
-    AcrossSearch, Attribution, BareMachine, Context, Controls, Run, endpoints,
+    AcrossSearch, BareMachine, Context, Controls, Devices, Run, endpoints,
 };
 use crate::sweep::selection::UnavailableMachine;
 use crate::sweep::target::{SweepTarget, with_architecture};
@@ -31,13 +31,18 @@ impl UnavailableMachine {
     /// Names the machine's case.
     pub(crate) fn case_id(&self, transport: Transport, direction: Direction) -> CaseId {
         // The whole name: another machine of the family may be in the run.
-        let name = with_architecture(&self.architecture, &self.machine);
-        CaseFamily::bare(&name, transport).case(direction)
+        let family = CaseFamily {
+            machine: with_architecture(&self.architecture, &self.machine),
+            subject: Subject::Bare,
+            transport,
+            state: State::Reset,
+        };
+        family.case(direction)
     }
 
     /// Returns the case of this name.
     pub(crate) fn case(&self, id: &CaseId) -> Case {
-        let transport = id.family.transport();
+        let transport = id.family.transport;
         Case {
             cause: message(self.reason.clone()),
             ..Case::untried(id.to_string(), &self.machine, BARE, transport, id.direction)
@@ -48,21 +53,25 @@ impl UnavailableMachine {
 /// Returns the case of what is not tried with drivers at work, since it fails without. One sentence for all of them,
 /// which is shown once.
 pub(crate) fn failed_before(target: &SweepTarget, subject: &str, id: CaseId) -> Case {
-    let CaseId { direction, .. } = id;
-    let nothing = Composition::default();
     let state = target.state().suffix();
     let why = format!("it fails without a driver at work; the case without `{state}` says why");
     Case {
         cause: message(why),
-        ..case::untried(&target.config, id.to_string(), subject, &nothing, direction)
+        ..untried(target, &id, subject, &Composition::default())
     }
+}
+
+/// Makes a case of which nothing is known yet.
+fn untried(target: &SweepTarget, id: &CaseId, subject: &str, composition: &Composition) -> Case {
+    let (config, direction) = (&target.config, id.direction);
+    case::untried(config, id.to_string(), subject, composition, direction)
 }
 
 /// Returns the case of the machine alone.
 pub(crate) fn bare_case(target: &SweepTarget, bare: &BareMachine, direction: Direction) -> Case {
-    let id = target.bare_family().case(direction).to_string();
+    let id = target.bare_family().case(direction);
     let nothing = Composition::default();
-    let mut case = case::untried(&target.config, id, BARE, &nothing, direction);
+    let mut case = untried(target, &id, BARE, &nothing);
     let across = Route::Across(direction);
     let Some(run) = bare.verdict(across) else {
         return case;
@@ -85,7 +94,7 @@ pub(crate) fn bare_case(target: &SweepTarget, bare: &BareMachine, direction: Dir
 
 /// Returns a case that is not run.
 pub(crate) fn excluded_case(target: &SweepTarget, id: &CaseId, driver: &str) -> Case {
-    let transport = id.family.transport();
+    let transport = id.family.transport;
     let machine = &target.config.machine;
     Case {
         devices: vec![driver.to_owned()],
@@ -96,26 +105,22 @@ pub(crate) fn excluded_case(target: &SweepTarget, id: &CaseId, driver: &str) -> 
 /// Returns the case of a device type in one direction. Before there are controls, a failure is as it came, without its
 /// logs.
 pub(crate) fn device_case(
-    context: Context<'_>,
-    across: &AcrossSearch,
-    controls: Option<&Controls>,
+    across: &AcrossSearch<'_>,
+    controls: Option<&Controls<'_>>,
     item: Item,
     direction: Direction,
 ) -> Case {
-    let target = context.target;
+    let target = across.devices.context.target;
     let candidate = &across.devices.catalogue.candidates[item];
     let route = Route::Across(direction);
     let set = across.devices.union(&across.company(route, item));
     let composition = target.config.compose(&set);
     let driver = candidate.driver.as_str();
-    let id = target.device_family(driver).case(direction).to_string();
-    let mut case = case::untried(&target.config, id, driver, &composition, direction);
+    let id = target.device_family(driver).case(direction);
+    let mut case = untried(target, &id, driver, &composition);
     let Some(verdict) = across.search.verdict(route, item) else {
-        if across
-            .failed_before
-            .contains_key(&(direction, driver.to_owned()))
-        {
-            return failed_before(target, driver, target.device_family(driver).case(direction));
+        if across.has_failed_before(direction, driver) {
+            return failed_before(target, driver, id);
         }
         case.cause = message(format!(
             "the machine does not migrate {direction} without any device; see {}",
@@ -126,7 +131,7 @@ pub(crate) fn device_case(
     if let Some(sections) = across.bare.overrides.get(&direction) {
         case.grafted = sections.names().to_vec();
     }
-    if let Some(needed) = across.needed_culprit(context, route, item) {
+    if let Some(needed) = across.needed_culprit(route, item) {
         case.cause = message(format!(
             "needs {needed}, which does not migrate {direction}; see {}",
             target.device_family(needed).case(direction)
@@ -138,8 +143,7 @@ pub(crate) fn device_case(
         Verdict::Passed(run) => {
             case.outcome = Outcome::Pass;
             case.legs.clone_from(&run.attempt.legs);
-            let catalogue = &across.devices.catalogue;
-            let is_mine = |changed: &&ChangedByLoad| owns(context, catalogue, item, changed);
+            let is_mine = |changed: &&ChangedByLoad| owns(&across.devices, item, changed);
             let changed = run.changed_by_load.iter().filter(is_mine);
             case.changed_by_load = changed.cloned().collect();
             // A pass without a comparison of the state must not look like one with it.
@@ -161,16 +165,15 @@ pub(crate) fn device_case(
             let stands_for = representative.unwrap_or(item);
             let control = |route| controls.of_item(route, stands_for);
             conclude(target, &mut case, run, &composition, control);
-            let catalogue = &across.devices.catalogue;
             case.changed_by_load
-                .retain(|changed| owns(context, catalogue, item, changed));
+                .retain(|changed| owns(&across.devices, item, changed));
             let others = run.shared_by.len().saturating_sub(1);
             if let (1.., Some(cause)) = (others, &mut case.cause) {
                 let beside = format!("; seen beside {others} other devices: alone it passes");
                 cause.message.push_str(&beside);
             }
             case.same_as = representative.map(|item| {
-                let driver = &across.devices.catalogue.candidates[item].driver;
+                let driver = across.devices.driver(item);
                 target.device_family(driver).case(direction).to_string()
             });
             let others = controls.other_runs(route, item);
@@ -192,19 +195,15 @@ pub(crate) fn device_case(
 
 /// Tells whether a change in a guest with many devices may be in one of them: a change that belongs
 /// to no known device may be in any.
-fn owns(context: Context<'_>, catalogue: &Catalogue, item: Item, changed: &ChangedByLoad) -> bool {
-    let attribution = Attribution {
-        target: context.target,
-        catalogue,
-    };
+fn owns(devices: &Devices<'_>, item: Item, changed: &ChangedByLoad) -> bool {
     let names = [&changed.section, &changed.block];
     let names: Vec<SectionName> = names
         .into_iter()
         .flatten()
         .map(|name| SectionName::new(name))
         .collect();
-    let may_be = attribution.may_send(&names);
-    may_be(item) || !(0..catalogue.candidates.len()).any(&may_be)
+    let may_be = devices.may_send(&names);
+    may_be(item) || !(0..devices.catalogue.candidates.len()).any(&may_be)
 }
 
 /// Has a sweep reproduce a case that QEMU alone does not: the destination gets sections from its own build, or a driver
@@ -233,20 +232,17 @@ fn by_sweep(target: &SweepTarget, case: &mut Case, chosen: &str) {
 
 /// Returns the case of devices that fail only together, by their place in the search's list.
 pub(crate) fn group_case(
-    context: Context<'_>,
-    controls: &Controls,
+    controls: &Controls<'_>,
     at: usize,
     group: &Group<Arc<Run>>,
 ) -> Option<Case> {
-    let Context { target, options } = context;
+    let Context { target, options } = controls.across.devices.context;
     let direction = group.route.direction()?;
     let set = controls.across.devices.union(&group.items);
     let composition = target.config.compose(&set);
-    let transport = target.config.transport;
-    let family = CaseFamily::group(&target.label, options.shard, at + 1, transport);
-    let family = family.in_state(target.state());
-    let id = family.case(direction).to_string();
-    let mut case = case::untried(&target.config, id, TOGETHER, &composition, direction);
+    let (shard, number) = (options.shard, at + 1);
+    let family = target.family(Subject::Group { shard, number });
+    let mut case = untried(target, &family.case(direction), TOGETHER, &composition);
     let control = |route| controls.of_group(at, route);
     conclude(target, &mut case, &group.evidence, &composition, control);
     case.repeated = Some(Repeated {
@@ -293,13 +289,11 @@ fn conclude<'r>(
             new_to_new: new.attempt.outcome,
         });
     }
-    let launch = target.config.launch(composition.args.clone());
-    let endpoints = endpoints(target, Route::Across(case.direction));
-    case::record_failure(
-        &target.config,
-        case,
-        run.attempt.clone(),
-        &launch,
-        &endpoints,
-    );
+    let guest = RunSpec {
+        config: &target.config,
+        launch: &target.config.launch(composition.args.clone()),
+        route: &endpoints(target, Route::Across(case.direction)),
+        direction: case.direction,
+    };
+    case::record_failure(guest, case, run.attempt.clone());
 }

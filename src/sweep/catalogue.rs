@@ -84,13 +84,8 @@ impl Catalogue {
         only: &Only,
     ) -> Catalogue {
         let mut catalogue = Catalogue::default();
-        let nothing = Drivers::default();
-        let drivers = |endpoint: &Endpoint| endpoint.drivers.clone();
-        let (old, new) = (drivers(&config.old), drivers(&config.new));
-        let (old, new) = (
-            old.as_ref().unwrap_or(&nothing),
-            new.as_ref().unwrap_or(&nothing),
-        );
+        let drivers = |endpoint: &Endpoint| endpoint.drivers.clone().unwrap_or_default();
+        let (old, new) = (&drivers(&config.old), &drivers(&config.new));
         let names: BTreeSet<&str> = old.names().chain(new.names()).collect();
         for (number, driver) in names.into_iter().enumerate() {
             if !only.covers(driver) {

@@ -9,8 +9,8 @@ use crate::model::Route;
 use crate::report::{Case, Grafted, LeftOut, Swept};
 use crate::sweep::case_id::{BARE, CaseId, State};
 use crate::sweep::cases::{bare_case, device_case, excluded_case, failed_before, group_case};
-use crate::sweep::catalogue::{Catalogue, How};
-use crate::sweep::machine::{Before, Context, Controls, Cost, Evidence, Finished};
+use crate::sweep::catalogue::How;
+use crate::sweep::machine::{AcrossSearch, Before, Context, Controls, Cost, Evidence};
 
 /// A machine's part of the report.
 #[derive(Debug, Clone)]
@@ -33,95 +33,26 @@ pub(crate) struct MachineResult {
     pub no_linux: Option<String>,
 }
 
-/// The cases of a machine, and the counts that come with them.
-#[derive(Debug, Default)]
-struct Collected {
-    cases: Vec<Case>,
-    failed: BTreeMap<String, DeviceSet>,
-    exercised: usize,
-    fall_back: Vec<String>,
-    left_out: Vec<LeftOut>,
-    not_asked: Vec<DeviceSet>,
-}
-
-impl Collected {
-    fn add(&mut self, case: Case, set: &DeviceSet) {
-        if case.gates() {
-            self.failed.insert(case.id.clone(), set.clone());
-        }
-        self.cases.push(case);
-    }
-}
-
 impl MachineResult {
-    pub(crate) fn of(
-        context: Context<'_>,
-        finished: &Finished,
-        evidence: &Evidence,
-        cost: &Cost,
-    ) -> Self {
-        let Context { target, options } = context;
-        let nothing = Catalogue::default();
-        let catalogue = match finished {
-            Finished::BareMachine(_) => &nothing,
-            Finished::Devices(controls) => &controls.across.devices.catalogue,
-        };
-        let mut collected = Collected {
-            left_out: catalogue.left_out.clone(),
-            ..Collected::default()
-        };
-        let bare = target.bare_family();
-        if bare.is_in(options.shard) {
-            for &direction in &options.directions {
-                let case = match finished.failed_before(direction, BARE) {
-                    true => failed_before(target, BARE, bare.case(direction)),
-                    false => bare_case(target, finished.bare(), direction),
-                };
-                collected.add(case, &DeviceSet::union(BARE, []));
-            }
-        }
-        let planned = match finished {
-            // The machine itself is all there is.
-            Finished::BareMachine(_) => {
-                let directions = options.directions.iter();
-                directions.map(|&direction| bare.case(direction)).collect()
-            }
-            Finished::Devices(controls) => {
-                collected.add_devices(context, controls, &evidence.asked);
-                collected.add_groups(context, controls);
-                controls.across.devices.planned.clone()
-            }
-        };
-        let Collected {
-            cases,
-            failed,
-            exercised,
-            fall_back,
-            mut left_out,
-            not_asked,
-        } = collected;
-        left_out.sort_by(|a, b| a.device.cmp(&b.device));
-        let candidates = catalogue.candidates.iter();
-        let overrides = finished.bare().overrides.iter();
-        MachineResult {
-            planned,
+    /// Makes it of the last phase of a machine's sweep.
+    pub(crate) fn of(controls: &Controls<'_>, evidence: &Evidence, cost: &Cost) -> Self {
+        let AcrossSearch { bare, devices, .. } = &controls.across;
+        let Context { target, options } = devices.context;
+        let catalogue = &devices.catalogue;
+        let overrides = bare.overrides.iter();
+        let mut result = MachineResult {
+            planned: devices.planned.clone(),
             observed: evidence.observed.clone(),
-            reach: Reach {
-                possible: candidates.map(|c| c.driver.clone()).collect(),
-                not_created: left_out
-                    .iter()
-                    .map(|left| (left.device.clone(), left.reason.clone()))
-                    .collect(),
-            },
+            reach: Reach::default(),
             swept: Swept {
                 architecture: target.config.arch.clone(),
                 machine: target.config.machine.clone(),
                 shared: catalogue.shared(),
                 cpu_models: catalogue.cpu_models,
-                exercised,
-                by_fall_back: fall_back.len(),
-                fall_back,
-                left_out,
+                exercised: 0,
+                by_fall_back: 0,
+                fall_back: Vec::new(),
+                left_out: catalogue.left_out.clone(),
                 grafted: overrides
                     .map(|(&direction, sections)| Grafted {
                         direction,
@@ -133,18 +64,42 @@ impl MachineResult {
                 guests: cost.guests,
                 elapsed_ms: cost.elapsed_ms,
             },
-            cases,
-            failed,
-            not_asked,
+            cases: Vec::new(),
+            failed: BTreeMap::new(),
+            not_asked: Vec::new(),
             no_linux: match target.state() {
-                State::Linux => finished.bare().refusal(&target.config.old),
+                State::Linux => bare.refusal(&target.config.old),
                 State::Reset | State::Driven => None,
             },
+        };
+        let family = target.bare_family();
+        if family.is_in(options.shard) {
+            for &direction in &options.directions {
+                let case = match controls.across.has_failed_before(direction, BARE) {
+                    true => failed_before(target, BARE, family.case(direction)),
+                    false => bare_case(target, bare, direction),
+                };
+                result.add(case, &DeviceSet::union(BARE, []));
+            }
         }
+        result.add_devices(controls, &evidence.asked);
+        result.add_groups(controls);
+        let swept = &mut result.swept;
+        swept.by_fall_back = swept.fall_back.len();
+        swept.left_out.sort_by(|a, b| a.device.cmp(&b.device));
+        let not_created = swept.left_out.iter();
+        let not_created = not_created.map(|left| (left.device.clone(), left.reason.clone()));
+        result.reach = Reach {
+            possible: catalogue
+                .candidates
+                .iter()
+                .map(|c| c.driver.clone())
+                .collect(),
+            not_created: not_created.collect(),
+        };
+        result
     }
-}
 
-impl MachineResult {
     /// Adds what was found with drivers at work. The counts of device types stay: they are the same ones.
     pub(crate) fn add_second(&mut self, second: MachineResult) {
         self.cases.extend(second.cases);
@@ -155,72 +110,79 @@ impl MachineResult {
         self.swept.elapsed_ms += second.swept.elapsed_ms;
         self.no_linux = self.no_linux.take().or(second.no_linux);
     }
-}
 
-impl Collected {
-    fn add_devices(&mut self, context: Context<'_>, controls: &Controls, asked: &BTreeSet<Item>) {
-        let devices = &controls.across.devices;
+    fn add(&mut self, case: Case, set: &DeviceSet) {
+        if case.gates() {
+            self.failed.insert(case.id.clone(), set.clone());
+        }
+        self.cases.push(case);
+    }
+
+    fn leave_out(&mut self, driver: &str, reason: impl Into<String>) {
+        self.swept.left_out.push(LeftOut {
+            device: driver.to_owned(),
+            reason: reason.into(),
+        });
+    }
+
+    fn add_devices(&mut self, controls: &Controls<'_>, asked: &BTreeSet<Item>) {
+        let across = &controls.across;
+        let devices = &across.devices;
+        let Context { target, options } = devices.context;
         for &item in &devices.excluded {
-            let driver = &devices.catalogue.candidates[item].driver;
-            self.left_out.push(LeftOut {
-                device: driver.clone(),
-                reason: "all its cases are excluded".to_owned(),
-            });
-            for &direction in &context.options.directions {
-                let family = context.target.device_family(driver);
-                let case = excluded_case(context.target, &family.case(direction), driver);
-                self.cases.push(case);
+            let driver = devices.driver(item);
+            self.leave_out(driver, "all its cases are excluded");
+            for &direction in &options.directions {
+                let id = target.device_family(driver).case(direction);
+                self.cases.push(excluded_case(target, &id, driver));
             }
         }
         let mut not_asked = Vec::new();
         for &item in &devices.own {
             let candidate = &devices.catalogue.candidates[item];
-            match fate(context, controls, item) {
+            match fate(across, item) {
                 // As it is after reset it has no case. Where Linux does not work with it, that is said of each.
-                Fate::Refused(reason) if context.target.state() == State::Reset => {
-                    self.left_out.push(LeftOut {
-                        device: candidate.driver.clone(),
-                        reason,
-                    });
+                Fate::Refused(reason) if target.state() == State::Reset => {
+                    self.leave_out(&candidate.driver, reason);
                     continue;
                 }
                 Fate::Exercised => {
-                    self.exercised += 1;
+                    self.swept.exercised += 1;
                     if candidate.how == How::FallBack {
-                        self.fall_back.push(candidate.driver.clone());
+                        self.swept.fall_back.push(candidate.driver.clone());
                     }
                     if !asked.contains(&item) {
-                        not_asked.extend(devices.virtio(context, &[item]));
+                        not_asked.extend(devices.virtio(&[item]));
                     }
                 }
                 Fate::Refused(_) => {}
                 Fate::Untried => {
-                    let before = controls.across.failed_before.iter();
+                    let before = across.failed_before.iter();
                     let mut mine = before.filter(|((_, name), _)| *name == candidate.driver);
                     if mine.any(|(_, before)| *before == Before::NotStarted) {
                         continue;
                     }
                 }
             }
-            for &direction in &context.options.directions {
-                let case = device_case(context, &controls.across, Some(controls), item, direction);
+            for &direction in &options.directions {
+                let case = device_case(across, Some(controls), item, direction);
                 self.add(case, &candidate.set);
             }
         }
         if !not_asked.is_empty() {
-            let packs = devices.packs(context, &not_asked, &BTreeSet::new());
+            let packs = devices.packs(&not_asked, &BTreeSet::new());
             let packs = packs.iter().map(|items| devices.union(items));
             self.not_asked.extend(packs);
         }
     }
 
-    fn add_groups(&mut self, context: Context<'_>, controls: &Controls) {
+    fn add_groups(&mut self, controls: &Controls<'_>) {
         let groups = controls.across.search.groups();
         for (at, group) in groups.into_iter().enumerate() {
             // The first device decides the shard of a group that two shards may find.
             let first = group.items.first();
             if first.is_some_and(|item| controls.across.devices.own.contains(item)) {
-                self.cases.extend(group_case(context, controls, at, group));
+                self.cases.extend(group_case(controls, at, group));
             }
         }
     }
@@ -235,15 +197,15 @@ enum Fate {
     Exercised,
 }
 
-fn fate(context: Context<'_>, controls: &Controls, item: Item) -> Fate {
-    let directions = context.options.directions.iter();
-    let routes = directions.map(|&direction| Route::Across(direction));
+fn fate(across: &AcrossSearch<'_>, item: Item) -> Fate {
+    let Context { target, options } = across.devices.context;
+    let routes = options.directions.iter().copied().map(Route::Across);
     let mut fate = Fate::Untried;
-    for verdict in routes.filter_map(|route| controls.across.search.verdict(route, item)) {
+    for verdict in routes.filter_map(|route| across.search.verdict(route, item)) {
         match verdict {
             Verdict::Refused(run) => {
                 if matches!(fate, Fate::Untried) {
-                    fate = Fate::Refused(run.refusal(&context.target.config.old));
+                    fate = Fate::Refused(run.refusal(&target.config.old));
                 }
             }
             Verdict::Passed(_) | Verdict::Culprit(_) | Verdict::NeedsCulprit(_) => {

@@ -90,10 +90,10 @@ pub(crate) fn sweep(
             advance,
             decided: &decided,
         });
-        if let Some(finished) = sweep.finished() {
-            let found = MachineResult::of(sweep.context, finished, &sweep.evidence, &sweep.cost);
+        if let Some(controls) = sweep.finished() {
+            let found = MachineResult::of(controls, &sweep.evidence, &sweep.cost);
             if pass == 0 {
-                failed[target] = finished.failed();
+                failed[target] = controls.across.failed();
             }
             match results[target].as_mut() {
                 Some(result) => result.add_second(found),

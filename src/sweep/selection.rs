@@ -170,51 +170,36 @@ pub(crate) fn resolve(machines: &Machines, pair: &Pair) -> ResolvedMachines {
 mod tests {
     use super::*;
 
-    fn selected(machines: &[&str], architectures: &[&str]) -> Vec<(Option<String>, Machines)> {
-        let selection = MachineSelection {
-            names: machines.iter().map(|m| (*m).to_owned()).collect(),
-            architectures: architectures.iter().map(|a| (*a).to_owned()).collect(),
-            ..MachineSelection::default()
-        };
-        let all = selection.by_architecture().into_iter();
-        all.map(|a| (a.architecture, a.machines)).collect()
-    }
-
-    fn named(architecture: &str, machines: &[&str]) -> (Option<String>, Machines) {
-        let machines = machines.iter().map(|m| (*m).to_owned()).collect();
-        (Some(architecture.to_owned()), Machines::Named(machines))
+    fn names(list: &str) -> Vec<String> {
+        list.split_whitespace().map(str::to_owned).collect()
     }
 
     #[test]
     fn machines_find_their_architecture() {
-        assert_eq!(selected(&[], &[]), [(None, Machines::Usual)]);
-        assert_eq!(
-            selected(&["q35", "pc", "pseries", "q35"], &[]),
-            [
-                named("x86_64", &["q35", "pc"]),
-                named("ppc64", &["pseries"])
-            ]
-        );
-        assert_eq!(
-            selected(&["riscv64/virt", "virt"], &[]),
-            [named("riscv64", &["virt"]), named("aarch64", &["virt"])]
-        );
-        assert_eq!(
-            selected(&["virt"], &["aarch64", "m68k"]),
-            [named("aarch64", &["virt"]), named("m68k", &["virt"])]
-        );
-        assert_eq!(
-            selected(&["x86_64/pc"], &["s390x"]),
-            [
-                named("x86_64", &["pc"]),
-                (Some("s390x".to_owned()), Machines::Usual)
-            ]
-        );
-        assert_eq!(
-            selected(&["board"], &[])[0].0,
-            None,
-            "a machine nobody knows"
-        );
+        // Machines and architectures, and what they mean.
+        for (machines, architectures, selected) in [
+            ("", "", "-: usual"),
+            ("q35 pc pseries q35", "", "x86_64: q35 pc, ppc64: pseries"),
+            ("riscv64/virt virt", "", "riscv64: virt, aarch64: virt"),
+            ("virt", "aarch64 m68k", "aarch64: virt, m68k: virt"),
+            ("x86_64/pc", "s390x", "x86_64: pc, s390x: usual"),
+            // One that nobody knows.
+            ("board", "", "-: board"),
+        ] {
+            let selection = MachineSelection {
+                names: names(machines),
+                architectures: names(architectures),
+                ..MachineSelection::default()
+            };
+            let found = selection.by_architecture().into_iter().map(|of| {
+                let machines = match &of.machines {
+                    Machines::Named(names) => names.join(" "),
+                    other => format!("{other:?}").to_lowercase(),
+                };
+                format!("{}: {machines}", of.architecture.as_deref().unwrap_or("-"))
+            });
+            assert_eq!(found.collect::<Vec<_>>().join(", "), selected);
+        }
     }
 
     #[test]

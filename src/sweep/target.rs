@@ -8,7 +8,7 @@ use crate::migration::endpoint::driving::Driving;
 use crate::model::short_name;
 use crate::parallel::side_by_side;
 use crate::qemu::{Build, QemuError, machine};
-use crate::sweep::case_id::{CaseFamily, State};
+use crate::sweep::case_id::{CaseFamily, State, Subject};
 use crate::sweep::catalogue::{Only, Properties, worth_asking};
 use crate::sweep::findings::Forecast;
 use crate::workload::linux::{LinuxGuest, Network};
@@ -99,14 +99,24 @@ impl SweepTarget {
         }
     }
 
+    /// Names the cases of a subject.
+    pub(crate) fn family(&self, subject: Subject) -> CaseFamily {
+        CaseFamily {
+            machine: self.label.clone(),
+            subject,
+            transport: self.config.transport,
+            state: self.state(),
+        }
+    }
+
     /// Names the cases of the machine without devices.
     pub(crate) fn bare_family(&self) -> CaseFamily {
-        CaseFamily::bare(&self.label, self.config.transport).in_state(self.state())
+        self.family(Subject::Bare)
     }
 
     /// Names the cases of a device type.
     pub(crate) fn device_family(&self, driver: &str) -> CaseFamily {
-        CaseFamily::device(&self.label, driver, self.config.transport).in_state(self.state())
+        self.family(Subject::Device(driver.to_owned()))
     }
 
     /// Returns the machine's whole name, in a run over so many architectures.

@@ -18,7 +18,7 @@
 //!    the guest works.
 //! 3. Whenever the guest is stopped (source after the migration, destination before `cont`), save
 //!    [`Guest::HEADER_SIZE`] bytes at [`Guest::header`] with QMP's `pmemsave`, parse them, save the
-//!    region they name, check it. Source and destination of one migration give the same [`Progress`].
+//!    region they name, check it. Source and destination of one migration give the same progress.
 //! 4. Feed the rest of the source's serial bytes, then the destination's, into the same log: a line
 //!    may begin in one build and end in the other. [`SerialLog::check_against`] compares it with the
 //!    header.
@@ -41,8 +41,7 @@ mod memory;
 pub(crate) use console::{SerialEvent, SerialLog};
 pub(crate) use fault::WorkloadError;
 pub use guest::{Guest, guest, guests};
-pub(crate) use memory::Header;
-pub(crate) use memory::{Progress, check_region};
+pub(crate) use memory::{Header, check_region};
 
 use std::ffi::OsString;
 use std::io;

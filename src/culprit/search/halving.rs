@@ -1,8 +1,8 @@
 //! Packs that fail, divided into parts that are tried side by side.
 
-use crate::culprit::search::{Node, Search, Stage, without};
 use std::collections::BTreeSet;
 
+use crate::culprit::search::{Node, Search, Stage, without};
 use crate::culprit::{Answer, Group, Item, Trial, Verdict};
 
 /// Up to this many devices are tried one by one where failures are dense: halves would fail as well.
@@ -44,10 +44,7 @@ impl<E: Clone> Search<E> {
         alike: &BTreeSet<Item>,
     ) -> Vec<Trial> {
         let Node {
-            route,
-            parent,
-            density,
-            ..
+            parent, density, ..
         } = self.nodes[at];
         // A sibling that failed too: at least two culprits in the pack that they came from.
         let is_high = density.is_high
@@ -89,8 +86,14 @@ impl<E: Clone> Search<E> {
         let waiting = waiting.filter(|alike| !alike.others.is_empty());
         self.nodes[at].open = parts.len() + usize::from(waiting.is_some());
         self.nodes[at].waiting = waiting;
-        let density = Density { is_high, hints };
-        self.nodes[at].parts_density = density;
+        self.nodes[at].parts_density = Density { is_high, hints };
+        self.add_parts(at, parts)
+    }
+
+    /// Tries the parts of a node.
+    fn add_parts(&mut self, at: usize, parts: Vec<Vec<Item>>) -> Vec<Trial> {
+        let node = &self.nodes[at];
+        let (route, density) = (node.route, node.parts_density);
         let parts = parts.into_iter();
         parts
             .map(|part| self.add(route, part, Some(at), density))
@@ -115,11 +118,7 @@ impl<E: Clone> Search<E> {
         };
         let node = &mut self.nodes[at];
         node.open = node.open + parts.len() - 1;
-        let (route, density) = (node.route, node.parts_density);
-        let parts = parts.into_iter();
-        parts
-            .map(|part| self.add(route, part, Some(at), density))
-            .collect()
+        self.add_parts(at, parts)
     }
 
     /// Tells whether at least two of these are known to fail alone on the route of a node.
@@ -157,11 +156,8 @@ impl<E: Clone> Search<E> {
             return self.divide(parent, None, &BTreeSet::new());
         }
         node.stage = Stage::Again;
-        vec![Trial {
-            route: node.route,
-            items: node.items.clone(),
-            node: parent,
-        }]
+        let items = node.items.clone();
+        vec![self.trial(parent, items)]
     }
 
     pub(super) fn record_again(&mut self, at: usize, answer: Answer<E>) -> Vec<Trial> {
@@ -183,17 +179,12 @@ impl<E: Clone> Search<E> {
     }
 
     fn try_suspect(&mut self, at: usize, item: Item, left: usize, is_sure: bool) -> Vec<Trial> {
-        let node = &mut self.nodes[at];
-        node.stage = Stage::Suspect {
+        self.nodes[at].stage = Stage::Suspect {
             item,
             left,
             is_sure,
         };
-        vec![Trial {
-            route: node.route,
-            items: vec![item],
-            node: at,
-        }]
+        vec![self.trial(at, vec![item])]
     }
 
     /// Takes another trial of a suspect: it is to blame if it fails, and its neighbours are not. Where what is in
@@ -215,8 +206,7 @@ impl<E: Clone> Search<E> {
         match (evidence, left) {
             (_, 1..) => self.try_suspect(at, item, left, is_sure),
             (Some(evidence), 0) => {
-                let verdict = Verdict::Culprit(evidence);
-                self.verdicts.insert((node.route, item), verdict);
+                self.decide(node.route, item, Verdict::Culprit(evidence));
                 self.close(at, true)
             }
             (None, 0) => self.look_for_group(at),
@@ -239,8 +229,7 @@ impl<E: Clone> Search<E> {
         let node = &self.nodes[at];
         let suspect = node.suspect.filter(|_| passed_again);
         if let (Some(evidence), Some(item)) = (node.failure.clone(), suspect) {
-            let verdict = Verdict::Culprit(evidence);
-            self.verdicts.insert((node.route, item), verdict);
+            self.decide(node.route, item, Verdict::Culprit(evidence));
         } else if let Some(evidence) = node.failure.clone() {
             self.groups.push(Group {
                 route: node.route,

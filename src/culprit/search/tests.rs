@@ -93,6 +93,15 @@ fn log2(n: usize) -> usize {
     n.next_power_of_two().trailing_zeros() as usize
 }
 
+/// Takes a pass of each trial; returns what is to be tried next.
+fn pass_all<E: Clone>(search: &mut Search<E>, trials: &[Trial], evidence: E) -> Vec<Trial> {
+    let next = trials.iter().flat_map(|trial| {
+        let passed = Answer::passed(evidence.clone());
+        search.record(trial, passed)
+    });
+    next.collect()
+}
+
 /// A failure that points at one item.
 fn pointing<E>(evidence: E, suspect: Item) -> Answer<E> {
     Answer::Failed {
@@ -157,14 +166,15 @@ proptest! {
     ) {
         let (culprits, refused) = (bad, stuck);
         let world = World { culprits, refused, suspect, likely_to_fail, is_told_apart, pair: None, hints: false, alike: BTreeSet::new() };
-        let begun = Search::there_and_back(&packs(items, size), FORWARD, BACKWARD);
+        let (mut search, trials) = Search::there_and_back(&packs(items, size), FORWARD, BACKWARD);
         // Who needs a culprit is one.
         let needs = (0..items).filter(|item| world.culprits.contains(item)).flat_map(|item| {
             let needed = world.culprits.iter().copied().filter(move |other| *other < item);
             needed.map(move |needed| (item, vec![needed]))
         });
         let needs: BTreeMap<Item, Vec<Item>> = needs.collect();
-        let (search, _) = world.finish((begun.0.with_needs(needs.clone()), begun.1), last);
+        search.needs = needs.clone();
+        let (search, _) = world.finish((search, trials), last);
         for item in 0..items {
             let there = search.verdict(FORWARD, item);
             prop_assert!(there.is_some());
@@ -244,8 +254,8 @@ fn what_is_likely_to_fail_on_the_way_back_goes_apart() {
 fn what_needs_a_device_that_fails_on_the_way_back_is_not_tried() {
     for (outcome, tried) in [(Answer::failed(()), false), (Answer::passed(()), true)] {
         let packs = [vec![0, 1], vec![2, 3]];
-        let (search, trials) = Search::there_and_back(&packs, FORWARD, BACKWARD);
-        let mut search = search.with_needs([(1, vec![2])].into());
+        let (mut search, trials) = Search::there_and_back(&packs, FORWARD, BACKWARD);
+        search.needs = [(1, vec![2])].into();
         let likely = |item: Item| Answer::Passed {
             evidence: (),
             likely_to_fail: BTreeSet::from([item]),
@@ -282,8 +292,8 @@ fn what_one_device_alone_has_lost_says_nothing_against_the_others() {
     let (_, runs) = world.search(&packs(40, 40), false);
     assert_eq!(runs, 2, "the pack, and the one");
     // Alone it does something else: another one was it, too.
-    let (search, trials) = Search::of_packs(&packs(4, 4), &[FORWARD]);
-    let mut search = search.with_likeness(|pack, alone| pack == alone);
+    let (mut search, trials) = Search::of_packs(&packs(4, 4), &[FORWARD]);
+    search.accounts_for = |pack, alone| pack == alone;
     let single = Answer::SingleCulprit {
         failure: "two are wrong",
         culprit: 1,
@@ -305,12 +315,10 @@ fn chance_blames_no_device_that_only_the_first_failure_pointed_at() {
         alike: BTreeSet::new(),
     };
     for again in [None, Some(2)] {
-        let (search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
-        let mut search = search.with_chance(|_| true);
+        let (mut search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
+        search.comes_and_goes = |_| true;
         let parts = search.record(&trials[0], failed(Some(1)));
-        for part in &parts[..1] {
-            assert!(search.record(part, Answer::passed("well")).is_empty());
-        }
+        assert!(pass_all(&mut search, &parts[..1], "well").is_empty());
         let whole = search.record(&parts[1], Answer::passed("well"));
         let mut next = search.record(&whole[0], failed(again));
         for _ in 0..SUSPECTED {
@@ -328,8 +336,8 @@ fn chance_blames_no_device_that_only_the_first_failure_pointed_at() {
 
 #[test]
 fn what_a_load_left_with_garbage_is_tried_again_alone_and_not_the_others() {
-    let (search, trials) = Search::of_packs(&packs(4, 4), &[FORWARD]);
-    let mut search = search.with_chance(|failure| *failure == "garbage");
+    let (mut search, trials) = Search::of_packs(&packs(4, 4), &[FORWARD]);
+    search.comes_and_goes = |failure| *failure == "garbage";
     let single = Answer::SingleCulprit {
         failure: "garbage",
         culprit: 1,
@@ -387,12 +395,9 @@ fn a_death_that_points_at_one_item_is_put_down_to_it_though_it_does_not_come_aga
     let parts = search.record(&trials[0], pointing("died in 3", 3));
     let items: Vec<&[Item]> = parts.iter().map(|trial| trial.items.as_slice()).collect();
     assert_eq!(items, [&[3][..], &[0, 1, 2, 4]]);
-    let mut next = Vec::new();
-    for part in &parts {
-        next.extend(search.record(part, Answer::passed("well")));
-    }
+    let next = pass_all(&mut search, &parts, "well");
     assert_eq!(next.len(), 1, "the pack again");
-    assert!(search.record(&next[0], Answer::passed("well")).is_empty());
+    assert!(pass_all(&mut search, &next, "well").is_empty());
     assert!(search.groups().is_empty(), "no neighbour is blamed");
     for item in 0..5 {
         let expected = match item {
@@ -407,13 +412,9 @@ fn a_death_that_points_at_one_item_is_put_down_to_it_though_it_does_not_come_aga
 fn a_failure_that_does_not_happen_again_is_no_culprit_and_not_hidden() {
     let (mut search, trials) = Search::of_packs(&[vec![0, 1]], &[FORWARD]);
     let halves = search.record(&trials[0], Answer::failed("once"));
-    let mut next = Vec::new();
-    for half in &halves {
-        next.extend(search.record(half, Answer::passed("well")));
-    }
+    let next = pass_all(&mut search, &halves, "well");
     assert_eq!(next.len(), 1, "the pack again");
-    let well = Answer::passed("well");
-    assert!(search.record(&next[0], well).is_empty());
+    assert!(pass_all(&mut search, &next, "well").is_empty());
     let groups = search.groups();
     assert!(groups[0].passed_again);
     assert_eq!(groups[0].evidence, "once");
@@ -532,8 +533,8 @@ fn suspected(
 ) -> (Search<&'static str>, Vec<Trial>) {
     let failed = |evidence| pointing(evidence, 1);
     let passed = || Answer::passed("well");
-    let (search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
-    let mut search = search.with_chance(by_chance);
+    let (mut search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
+    search.comes_and_goes = by_chance;
     let parts = search.record(&trials[0], failed("pack"));
     assert!(search.record(&parts[0], passed()).is_empty());
     let again = search.record(&parts[1], passed());

@@ -125,8 +125,7 @@ impl<E: Clone> Search<E> {
             };
             match culprit {
                 Some(culprit) => {
-                    let verdict = Verdict::NeedsCulprit(culprit);
-                    self.verdicts.insert((route, item), verdict);
+                    self.decide(route, item, Verdict::NeedsCulprit(culprit));
                     next.extend(self.resume(route, &[item]));
                 }
                 None => next.push(self.add_root(route, vec![item])),

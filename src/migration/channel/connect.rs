@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use tokio::net::UnixListener;
 
-use crate::migration::channel::proxy::{Ends, StreamProxy, loopback};
+use crate::migration::channel::proxy::{StreamProxy, loopback};
 use crate::migration::channel::transport::Transport;
 use crate::migration::checks::stream_memory::StreamMemory;
 use crate::migration::endpoint::capability::Capability;
@@ -67,10 +67,8 @@ pub(crate) async fn open(
             let uri = format!("unix:{}", ours.display());
             let incoming = format!("unix:{}", path.display());
             let listener = UnixListener::bind(&ours).map_err(|e| no_channel("socket", &e))?;
-            let proxy = StreamProxy::start(
-                Ends::Unix(listener, path, destination.section_override.clone()),
-                memory,
-            );
+            let replaced = destination.section_override.clone();
+            let proxy = StreamProxy::unix(listener, path, replaced, memory);
             Channel {
                 incoming,
                 outgoing: Outgoing::Known(uri, proxy),
@@ -80,7 +78,7 @@ pub(crate) async fn open(
             let uri = format!("file:{}", path.display());
             Channel {
                 incoming: uri.clone(),
-                outgoing: Outgoing::Known(uri, StreamProxy::start(Ends::File(path), memory)),
+                outgoing: Outgoing::Known(uri, StreamProxy::File(path, memory)),
             }
         }
         (Transport::Tcp, _) => Channel {
@@ -98,7 +96,7 @@ pub(crate) async fn open(
             let outgoing = format!("exec:trap '' PIPE; tee {copy} > {pipe}");
             Channel {
                 incoming: format!("exec:cat {pipe}"),
-                outgoing: Outgoing::Known(outgoing, StreamProxy::start(Ends::File(ours), memory)),
+                outgoing: Outgoing::Known(outgoing, StreamProxy::File(ours, memory)),
             }
         }
         (Transport::Fd, Relayed::Yes) => {
@@ -110,8 +108,9 @@ pub(crate) async fn open(
                 ours.set_nonblocking(true)?;
                 tokio::net::UnixStream::from_std(ours)
             };
-            let ends = socket(from).and_then(|from| Ok(Ends::Sockets(from, socket(to)?)));
-            let proxy = StreamProxy::start(ends.map_err(|e| no_channel("sockets", &e))?, memory);
+            let ends = socket(from).and_then(|from| Ok((from, socket(to)?)));
+            let (from, to) = ends.map_err(|e| no_channel("sockets", &e))?;
+            let proxy = StreamProxy::sockets(from, to, memory);
             let uri = format!("fd:{DESCRIPTOR}");
             Channel {
                 incoming: uri.clone(),
@@ -163,7 +162,7 @@ pub(crate) async fn port(vm: &Vm, relayed: Relayed) -> Result<(String, StreamPro
             let theirs = (Ipv4Addr::LOCALHOST, port).into();
             Ok((
                 format!("tcp:{ours}"),
-                StreamProxy::start(Ends::Tcp(listener, theirs), StreamMemory::sent_by(vm)),
+                StreamProxy::tcp(listener, theirs, StreamMemory::sent_by(vm)),
             ))
         }
         (None, _) => Err(QmpError::Reply {

@@ -24,23 +24,11 @@ const MAX_REPLACED: u64 = 256 << 20;
 /// Time for the rest of a stream once both sides have completed.
 const REST: Duration = Duration::from_secs(10);
 
-/// The two ends of a channel, ours to connect.
-#[derive(Debug)]
-pub(crate) enum Ends {
-    /// The source connects to the proxy, which connects to the destination and may send it other
-    /// sections.
-    Unix(UnixListener, PathBuf, Option<Arc<SectionOverride>>),
-    Tcp(TcpListener, SocketAddr),
-    /// Connected already.
-    Sockets(UnixStream, UnixStream),
-    /// The stream is in a file, or a copy of it is, whole by the time it is looked at.
-    File(PathBuf),
-}
-
 /// A reader of a stream while it lasts. Dropping it cuts the connection.
 #[derive(Debug)]
 pub(crate) enum StreamProxy {
     Relay(Relay),
+    /// The stream is in a file, or a copy of it is, whole by the time it is looked at.
     File(PathBuf, StreamMemory),
     /// The stream does not pass through the proxy.
     None(Capability),
@@ -88,25 +76,39 @@ pub(crate) fn unless_gone<T>(connected: io::Result<T>) -> io::Result<Option<T>> 
 }
 
 impl StreamProxy {
-    pub(crate) fn start(ends: Ends, memory: StreamMemory) -> StreamProxy {
-        match ends {
-            Ends::Unix(listener, path, Some(replaced)) => StreamProxy::spawn(async move {
-                let (from, _) = listener.accept().await?;
-                let to = unless_gone(UnixStream::connect(path).await)?;
-                relay_with_override(from, to, &replaced, memory).await
-            }),
-            Ends::Unix(listener, path, None) => StreamProxy::spawn(async move {
-                let (from, _) = listener.accept().await?;
-                relay(from, unless_gone(UnixStream::connect(path).await)?, memory).await
-            }),
-            Ends::Tcp(listener, address) => StreamProxy::spawn(async move {
-                let (from, _) = listener.accept().await?;
-                let to = unless_gone(TcpStream::connect(address).await)?;
-                relay(from, to, memory).await
-            }),
-            Ends::Sockets(from, to) => StreamProxy::spawn(relay(from, Some(to), memory)),
-            Ends::File(path) => StreamProxy::File(path, memory),
-        }
+    /// Has the source connect to us, and connects to the destination, which may be sent other sections.
+    pub(crate) fn unix(
+        listener: UnixListener,
+        path: PathBuf,
+        replaced: Option<Arc<SectionOverride>>,
+        memory: StreamMemory,
+    ) -> StreamProxy {
+        StreamProxy::spawn(async move {
+            let (from, _) = listener.accept().await?;
+            let to = unless_gone(UnixStream::connect(path).await)?;
+            match replaced {
+                Some(replaced) => relay_with_override(from, to, &replaced, memory).await,
+                None => relay(from, to, memory).await,
+            }
+        })
+    }
+
+    /// Has the source connect to us, and connects to the destination.
+    pub(crate) fn tcp(
+        listener: TcpListener,
+        address: SocketAddr,
+        memory: StreamMemory,
+    ) -> StreamProxy {
+        StreamProxy::spawn(async move {
+            let (from, _) = listener.accept().await?;
+            let to = unless_gone(TcpStream::connect(address).await)?;
+            relay(from, to, memory).await
+        })
+    }
+
+    /// Passes on between sockets that are connected already.
+    pub(crate) fn sockets(from: UnixStream, to: UnixStream, memory: StreamMemory) -> StreamProxy {
+        StreamProxy::spawn(relay(from, Some(to), memory))
     }
 
     /// Reads what a stopped machine saves to our socket, without passing it on.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::migration::checks::pages::PlacedPage;
+use crate::migration::checks::pages::{PageDifference, PlacedPage};
 use crate::model::SectionName;
 use crate::report::{Change, StateDiff};
 
@@ -91,8 +91,12 @@ pub(crate) struct LoadChanges {
 }
 
 impl LoadChanges {
-    pub(crate) fn has_page(&self, page: &PlacedPage) -> bool {
-        !self.changes.is_empty() && self.changes.contains(&LoadChange::of_page(page))
+    /// Returns a difference without the pages that a load is known to change, if there are others.
+    pub(crate) fn leave_out(&self, pages: PageDifference) -> Option<PageDifference> {
+        match self.changes.is_empty() {
+            true => Some(pages),
+            false => pages.without(|page| self.changes.contains(&LoadChange::of_page(page))),
+        }
     }
 
     /// Tells whether a load is known to change a field, or the one that its bytes went into.

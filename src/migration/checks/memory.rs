@@ -9,15 +9,13 @@ use tokio::net::unix::pipe;
 
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::checks::memory_map::MemoryMap;
-use crate::migration::checks::pages;
-use crate::migration::checks::pages::{FirstPage, PAGE_SIZE, PageDifference, PlacedPage};
+use crate::migration::checks::pages::{self, PAGE_SIZE, PageDifference, PlacedPage, Places};
 use crate::migration::endpoint::commands::PmemSave;
 use crate::migration::endpoint::vm::Vm;
 use crate::migration::leg::error::{GuestFault, LegError, LegErrorKind, MemoryFault, Obstacle};
-use crate::qemu::qmp::HumanCommand;
-use crate::qemu::qmp::QmpError;
+use crate::qemu::qmp::{HumanCommand, QmpError};
 use crate::report::{LegSide, Phase};
-use crate::workload::{Guest, Header, Progress, SerialLog, WorkloadError, check_region};
+use crate::workload::{Guest, Header, SerialLog, WorkloadError, check_region};
 
 /// Writing guest memory into a pipe takes milliseconds.
 const SAVE_DEADLINE: Duration = Duration::from_secs(60);
@@ -54,18 +52,17 @@ pub(crate) async fn shared_map(source: &Vm, destination: &Vm) -> Result<MemoryMa
 }
 
 /// Compares the memory of two stopped guests, and what the workload left there and on its console.
-/// Pages that a load is known to change are left out. Returns the progress of the workload. An error
-/// may be a side that does not answer: see [`LegError::with_end_of`].
+/// Pages that a load is known to change are left out. An error may be a side that does not answer: see
+/// [`LegError::with_end_of`].
 pub(crate) async fn compare(
     source: &mut Vm,
     destination: &Vm,
     guest: Option<&Guest>,
     tolerated: &LoadChanges,
     log: &mut SerialLog,
-) -> Result<Option<Progress>, LegError> {
+) -> Result<(), LegError> {
     // The source is stopped: nothing more will come on its console.
-    let events = source.read_console(log);
-    if let Some(bad) = events.into_iter().find(|event| !event.is_good()) {
+    if let Some(bad) = source.read_console(log) {
         return Err(failed(
             Some(LegSide::Source),
             GuestFault::OnSourceConsole(bad),
@@ -80,13 +77,12 @@ pub(crate) async fn compare(
         hashes(source, LegSide::Source, &shared),
         hashes(destination, LegSide::Destination, &shared)
     )?;
-    let progress = match guest {
-        Some(guest) => Some(check_source(source, guest, log).await?),
-        None => None,
-    };
+    if let Some(guest) = guest {
+        check_source(source, guest, log).await?;
+    }
     let pages = difference(&shared, &sent, &arrived);
-    let Some(pages) = pages.and_then(|pages| pages.without(|page| tolerated.has_page(page))) else {
-        return Ok(progress);
+    let Some(pages) = pages.and_then(|pages| tolerated.leave_out(pages)) else {
+        return Ok(());
     };
     // The workload may name the page that is at fault.
     let workload = match guest {
@@ -104,13 +100,12 @@ pub(crate) async fn compare(
 }
 
 /// Checks what the workload left on the source: what is wrong there did not happen in transit.
-async fn check_source(source: &Vm, guest: &Guest, log: &SerialLog) -> Result<Progress, LegError> {
+async fn check_source(source: &Vm, guest: &Guest, log: &SerialLog) -> Result<(), LegError> {
     let fault = |fault| failed(Some(LegSide::Source), fault);
     let state = workload(source, LegSide::Source, guest).await?;
-    let (header, progress) = state.map_err(|error| fault(GuestFault::BeforeTheMove(error)))?;
+    let header = state.map_err(|error| fault(GuestFault::BeforeTheMove(error)))?;
     log.check_against(&header)
-        .map_err(|error| fault(GuestFault::SourceConsole(error)))?;
-    Ok(progress)
+        .map_err(|error| fault(GuestFault::SourceConsole(error)))
 }
 
 /// Compares the hashes of all pages in a map.
@@ -128,13 +123,9 @@ fn difference(map: &MemoryMap, sent: &[u64], arrived: &[u64]) -> Option<PageDiff
             at: address,
         });
     let pages: Vec<PlacedPage> = differing.collect();
-    let first = pages.first()?;
-    let region = Some(&first.block).filter(|name| !name.is_empty());
-    Some(PageDifference {
-        differing: pages.len(),
+    (!pages.is_empty()).then_some(PageDifference {
         of: sent.len() as u64,
-        first: FirstPage::AtAddress(first.at),
-        blocks: region.cloned().into_iter().collect(),
+        places: Places::AtAddresses,
         pages,
     })
 }
@@ -156,12 +147,12 @@ async fn hashes(vm: &Vm, side: LegSide, map: &MemoryMap) -> Result<Vec<u64>, Leg
     Ok(hashes)
 }
 
-/// Reads header and region of the workload. Returns the error in them, or the progress.
+/// Reads header and region of the workload. Returns the error in them, or the header.
 async fn workload(
     vm: &Vm,
     side: LegSide,
     guest: &Guest,
-) -> Result<Result<(Header, Progress), WorkloadError>, LegError> {
+) -> Result<Result<Header, WorkloadError>, LegError> {
     let mut bytes = Vec::new();
     let header = guest.header..guest.header + Guest::HEADER_SIZE as u64;
     read(vm, header, |page| bytes.extend_from_slice(page))
@@ -176,7 +167,7 @@ async fn workload(
     read(vm, region, |page| bytes.extend_from_slice(page))
         .await
         .map_err(|error| unanswered(side, error))?;
-    Ok(check_region(&header, &bytes).map(|progress| (header, progress)))
+    Ok(check_region(&header, &bytes).map(|_progress| header))
 }
 
 /// Reads guest memory page by page, through a pipe: nothing of it reaches a disk, and a page is all

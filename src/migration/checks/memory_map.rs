@@ -1,6 +1,17 @@
 //! The memory of a guest as its CPUs see it.
 
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// A piece of RAM or ROM: `0000000000100000-0000000001ffffff (prio 0, ram): pc.ram @0000000000100000`.
+static LINE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(
+        r"^\s*(?P<from>[0-9a-f]+)-(?P<to>[0-9a-f]+) \(prio [^)]*, (?:ram|rom)\):\s*(?P<name>.*?)\s*(?: @.*)?$",
+    )
+    .unwrap_or_else(|error| unreachable!("{error}"))
+});
 
 /// The addresses of what is RAM or ROM.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,27 +32,14 @@ impl MemoryMap {
                 .any(|line| line.trim_start().starts_with("AS \"memory\""))
         });
         for line in system.unwrap_or_default().lines() {
-            // 0000000000100000-0000000001ffffff (prio 0, ram): pc.ram @0000000000100000
-            let Some((span, rest)) = line.trim_start().split_once(" (prio ") else {
+            let Some(groups) = LINE.captures(line) else {
                 continue;
             };
-            let kind = rest
-                .split_once(')')
-                .and_then(|(inner, _)| inner.rsplit_once(", "))
-                .map(|(_, kind)| kind);
-            if !matches!(kind, Some("ram" | "rom")) {
-                continue;
-            }
-            let Some((from, to)) = span.split_once('-') else {
-                continue;
-            };
-            let parse = |hex: &str| u64::from_str_radix(hex, 16).ok();
-            if let (Some(from), Some(to)) = (parse(from), parse(to))
+            let parse = |group: &str| u64::from_str_radix(&groups[group], 16).ok();
+            if let (Some(from), Some(to)) = (parse("from"), parse("to"))
                 && let Some(end) = to.checked_add(1)
             {
-                let name = rest.split_once("): ").map_or("", |(_, name)| name);
-                let name = name.split(" @").next().unwrap_or_default().trim();
-                regions.push((from..end, name.to_owned()));
+                regions.push((from..end, groups["name"].to_owned()));
                 match ranges.last_mut() {
                     Some(last) if last.end == from => last.end = end,
                     _ => ranges.push(from..end),

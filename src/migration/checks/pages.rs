@@ -21,16 +21,13 @@ pub(crate) fn hash(page: &[u8]) -> u64 {
     if is_zero { ZEROS } else { xxh3_64(page) }
 }
 
-/// Pages that are not the same in two guests.
+/// Pages that are not the same in two guests: at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PageDifference {
-    pub differing: usize,
+    /// The number of all pages.
     pub of: u64,
-    pub first: FirstPage,
-    /// The blocks of memory that they are in, by the build's names. Where the guest's address space was
-    /// compared, the one of the first page alone.
-    pub blocks: Vec<String>,
-    /// All of them, in the order in which they were compared.
+    pub places: Places,
+    /// Those that differ, in the order in which they were compared.
     pub pages: Vec<PlacedPage>,
 }
 
@@ -44,50 +41,52 @@ pub(crate) struct PlacedPage {
     pub at: u64,
 }
 
-/// The place of the first page that differs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum FirstPage {
-    /// The offset in the first of the blocks.
-    InBlock(u64),
-    /// The address, as the guest's CPUs see it.
-    AtAddress(u64),
+/// The way in which pages are placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Places {
+    /// By offsets in blocks of memory.
+    InBlocks,
+    /// By addresses, as the guest's CPUs see them.
+    AtAddresses,
 }
 
 impl PageDifference {
     /// Returns the difference without the pages that are left out. `None` if no other page differs.
     pub(crate) fn without(mut self, left_out: impl Fn(&PlacedPage) -> bool) -> Option<Self> {
         self.pages.retain(|page| !left_out(page));
-        let first = self.pages.first()?;
-        self.differing = self.pages.len();
-        self.first = match self.first {
-            FirstPage::InBlock(_) => FirstPage::InBlock(first.at),
-            FirstPage::AtAddress(_) => FirstPage::AtAddress(first.at),
+        (!self.pages.is_empty()).then_some(self)
+    }
+
+    /// Returns the blocks of memory that the pages are in, by the build's names. Where the guest's address space was
+    /// compared, the one of the first page alone.
+    pub(crate) fn blocks(&self) -> Vec<&str> {
+        let listed = match self.places {
+            Places::InBlocks => self.pages.len(),
+            Places::AtAddresses => 1,
         };
-        let mut blocks: Vec<String> = Vec::new();
-        for page in &self.pages {
-            if !page.block.is_empty() && !blocks.contains(&page.block) {
-                blocks.push(page.block.clone());
+        let mut blocks: Vec<&str> = Vec::new();
+        for PlacedPage { block, .. } in self.pages.iter().take(listed) {
+            if !block.is_empty() && !blocks.contains(&block.as_str()) {
+                blocks.push(block);
             }
         }
-        if matches!(self.first, FirstPage::AtAddress(_)) {
-            blocks.retain(|block| *block == first.block);
-        }
-        self.blocks = blocks;
-        Some(self)
+        blocks
     }
 }
 
 impl fmt::Display for PageDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PageDifference { differing, of, .. } = self;
+        let PageDifference { of, places, pages } = self;
+        let differing = pages.len();
         write!(
             f,
             "{differing} of {of} pages of memory differ, the first at "
         )?;
-        match (&self.first, self.blocks.first()) {
-            (FirstPage::InBlock(offset), Some(block)) => write!(f, "{offset:#x} of {block}"),
-            (FirstPage::AtAddress(address), Some(block)) => write!(f, "{address:#x}, in {block}"),
-            (FirstPage::InBlock(at) | FirstPage::AtAddress(at), None) => write!(f, "{at:#x}"),
+        let at = pages.first().map_or(0, |page| page.at);
+        match (places, self.blocks().first()) {
+            (Places::InBlocks, Some(block)) => write!(f, "{at:#x} of {block}"),
+            (Places::AtAddresses, Some(block)) => write!(f, "{at:#x}, in {block}"),
+            (_, None) => write!(f, "{at:#x}"),
         }
     }
 }
@@ -111,10 +110,8 @@ mod tests {
             at,
         };
         let all = PageDifference {
-            differing: 3,
             of: 32,
-            first: FirstPage::InBlock(0x1000),
-            blocks: vec!["a".to_owned(), "b".to_owned()],
+            places: Places::InBlocks,
             pages: vec![page("a", 0x1000), page("b", 0x2000), page("b", 0x3000)],
         };
         let rest = all.clone().without(|page| page.block == "a");
@@ -123,7 +120,7 @@ mod tests {
             Some("2 of 32 pages of memory differ, the first at 0x2000 of b")
         );
         let rest = all.clone().without(|page| page.at == 0x2000);
-        assert_eq!(rest.map(|rest| rest.blocks), Some(all.blocks.clone()));
+        assert_eq!(rest.expect("two pages").blocks(), ["a", "b"]);
         assert_eq!(all.without(|_| true), None);
     }
 }

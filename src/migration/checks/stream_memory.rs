@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::migration::checks::pages;
-use crate::migration::checks::pages::{FirstPage, PAGE_SIZE, PageDifference, PlacedPage, ZEROS};
+use crate::migration::checks::pages::{PAGE_SIZE, PageDifference, PlacedPage, Places, ZEROS};
 use crate::migration::endpoint::vm::Vm;
 use crate::stream::{Page, RamBlock, RamVisitor};
 
@@ -133,15 +133,11 @@ impl StreamMemory {
     /// Compares with what arrived on the destination. Blocks that it alone has are its own.
     pub(crate) fn difference(&self, arrived: &StreamMemory) -> Option<PageDifference> {
         let mut pages = Vec::new();
-        let mut blocks = Vec::new();
         let none = Block::default();
         for sent in &self.blocks {
             let index = arrived.names.get(&sent.name);
             let block = index.and_then(|&index| arrived.blocks.get(index));
             let differ = sent.differing(block.unwrap_or(&none));
-            if !differ.is_empty() {
-                blocks.push(sent.name.to_string());
-            }
             pages.extend(differ.into_iter().map(|at| PlacedPage {
                 block: sent.name.to_string(),
                 at,
@@ -149,11 +145,9 @@ impl StreamMemory {
         }
         let length: u64 = self.blocks.iter().map(|block| block.length).sum();
         let size = self.page_size.or(arrived.page_size).unwrap_or(PAGE_SIZE);
-        Some(PageDifference {
-            differing: pages.len(),
+        (!pages.is_empty()).then_some(PageDifference {
             of: length / size,
-            first: FirstPage::InBlock(pages.first()?.at),
-            blocks,
+            places: Places::InBlocks,
             pages,
         })
     }
@@ -281,8 +275,7 @@ mod tests {
         let place = bytes.windows(page.len()).position(|window| window == page);
         bytes[place.expect("there") + 17] ^= 1;
         let found = sent.difference(&of(&bytes)).expect("a difference");
-        assert_eq!(found.blocks, std::slice::from_ref(&block));
-        assert_eq!(found.differing, 1);
-        assert_eq!(found.first, FirstPage::InBlock(address));
+        let at = address;
+        assert_eq!(found.pages, [PlacedPage { block, at }]);
     }
 }

@@ -15,15 +15,12 @@ pub(crate) struct Stderr {
     pub destination: String,
 }
 
-/// A cause, and the lines of QEMU's output that it is made of.
-#[derive(Debug)]
-pub(crate) struct Diagnosis {
-    pub cause: Cause,
-    pub printed: Option<LoadFailure>,
-}
-
-/// Diagnoses an error. `reached` is how far the destination got.
-pub(crate) fn diagnose(error: &LegError, stderr: &Stderr, reached: &Reached) -> Diagnosis {
+/// Diagnoses an error: returns its cause, and the failure as QEMU printed it. `reached` is how far the destination got.
+pub(crate) fn diagnose(
+    error: &LegError,
+    stderr: &Stderr,
+    reached: &Reached,
+) -> (Cause, Option<LoadFailure>) {
     let printed = read(error, stderr);
     let failure = printed.failure();
     let mut cause = facts(error);
@@ -51,10 +48,7 @@ pub(crate) fn diagnose(error: &LegError, stderr: &Stderr, reached: &Reached) -> 
             cause.message
         );
     }
-    Diagnosis {
-        cause,
-        printed: failure.cloned(),
-    }
+    (cause, failure.cloned())
 }
 
 /// Returns the names of the features of a virtio device that a build misses.
@@ -82,19 +76,15 @@ fn facts(error: &LegError) -> Cause {
         section: section.map(|(name, _)| name.to_owned()),
         instance: section.map(|(_, instance)| instance),
         field: error.field().map(str::to_owned),
-        rule: rule(&error.kind),
+        // A loss that is an example of a rule by itself.
+        rule: match &error.kind {
+            LegErrorKind::State { first, .. } if first.change == Change::Filled => {
+                Some(Rule::FieldPadded)
+            }
+            _ => None,
+        },
         waiting: error.waited.as_ref().map(|waited| waited.facts()),
         ..Cause::default()
-    }
-}
-
-/// Returns the rule that a loss is an example of, where it shows by itself.
-fn rule(kind: &LegErrorKind) -> Option<Rule> {
-    match kind {
-        LegErrorKind::State { first, .. } if first.change == Change::Filled => {
-            Some(Rule::FieldPadded)
-        }
-        _ => None,
     }
 }
 
@@ -213,7 +203,7 @@ mod tests {
             name: "vga".into(),
             instance: 2,
         };
-        diagnose(error, &stderr, &reached).cause
+        diagnose(error, &stderr, &reached).0
     }
 
     #[test]
@@ -317,7 +307,7 @@ mod tests {
                 change,
                 ..testing::diff("enable")
             };
-            let error = LegError::of_state(&[diff]).expect("a difference");
+            let error = LegError::if_lost(&[diff]).expect_err("a difference");
             assert_eq!(placed(&error, "").rule, rule, "{change:?}");
         }
     }

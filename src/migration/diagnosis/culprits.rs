@@ -5,13 +5,12 @@ use std::time::Instant;
 
 use crate::culprit::{Answer, Item, Search, Verdict};
 use crate::devices::DeviceSet;
-use crate::migration::config::{CaseSpec, MigrationConfig, Part};
+use crate::migration::config::{CaseSpec, Part};
 use crate::migration::diagnosis::evidence::owner;
 use crate::migration::diagnosis::layouts;
-use crate::migration::endpoint::vm::Endpoint;
 use crate::migration::result::RunResult;
-use crate::migration::run;
-use crate::model::{Direction, Route};
+use crate::migration::run::RunSpec;
+use crate::model::Route;
 use crate::report::{Outcome, Split};
 
 /// The culprits of a failed set.
@@ -26,10 +25,9 @@ pub(crate) struct Found {
 
 /// A set that is split.
 struct Splitting<'s> {
-    config: &'s MigrationConfig,
+    /// The run of the whole set.
+    spec: RunSpec<'s>,
     set: &'s DeviceSet,
-    route: &'s [&'s Endpoint],
-    direction: Direction,
     end: Instant,
 }
 
@@ -40,9 +38,14 @@ impl Splitting<'_> {
             return None;
         }
         let tried = self.set.select(ids).ok()?;
-        let launch = self.config.launch(self.config.compose(&tried).args);
+        let config = self.spec.config;
+        let launch = &config.launch(config.compose(&tried).args);
         // It is deep enough without the run of a guest in each of its futures.
-        let run = run::run(self.config, self.route, &launch, self.direction, &|_| {});
+        let run = RunSpec {
+            launch,
+            ..self.spec
+        }
+        .run();
         let run = Box::pin(run).await;
         (run.outcome != Outcome::Skip).then_some(run)
     }
@@ -53,7 +56,7 @@ impl Splitting<'_> {
         let suspect = failed.suspect.as_ref()?;
         let section = failed.cause.as_ref()?.section.as_ref()?;
         // Only the devices on a root bus are known by the names of their sections.
-        let common = Box::pin(layouts::common_widths(self.config, self.set))
+        let common = Box::pin(layouts::common_widths(self.spec.config, self.set))
             .await
             .ok()?;
         let common = common.into_iter();
@@ -68,16 +71,19 @@ impl Splitting<'_> {
         (alike.len() > 1).then_some(alike)
     }
 
-    /// Tries a device alone, and at the same time those that can be without it.
-    async fn apart_from(&self, devices: &[String], id: &str) -> Apart {
-        let rest = devices.iter().filter(|device| *device != id).cloned();
-        let (hidden, others): (Vec<String>, Vec<String>) =
-            rest.partition(|user| needs_device(self.set, user, id));
+    /// Tries the first of some devices alone, and at the same time those that can be without any of them.
+    async fn apart_from(&self, devices: &[String], left_out: &[String]) -> Apart {
+        let needs_any = |user: &String| {
+            let mut left_out = left_out.iter();
+            left_out.any(|needed| needs_device(self.set, user, needed))
+        };
+        let rest = devices.iter().filter(|id| !left_out.contains(id)).cloned();
+        let (hidden, others): (Vec<String>, Vec<String>) = rest.partition(needs_any);
         let ids: Vec<&str> = others.iter().map(String::as_str).collect();
-        let alone = [id];
-        let (alone, without) = tokio::join!(self.attempt(&alone), self.attempt(&ids));
+        let first: Vec<&str> = left_out.iter().take(1).map(String::as_str).collect();
+        let (alone, without) = tokio::join!(self.attempt(&first), self.attempt(&ids));
         Apart {
-            alone,
+            alone: alone.filter(RunResult::failed),
             hidden,
             others,
             without,
@@ -88,37 +94,29 @@ impl Splitting<'_> {
     /// Nothing where it does not fail alone, or the others fail as well.
     async fn apart(&self, devices: &[String], alike: &[String]) -> Option<Found> {
         let first = alike.first()?;
-        let hidden = |device: &String| {
-            let mut alike = alike.iter();
-            alike.any(|needed| needs_device(self.set, device, needed))
-        };
-        let others = devices.iter().filter(|id| !alike.contains(id)).cloned();
-        let (hidden, others): (Vec<String>, Vec<String>) = others.partition(hidden);
-        let ids: Vec<&str> = others.iter().map(String::as_str).collect();
-        let alone = [first.as_str()];
-        let (others_run, alone) = tokio::join!(self.attempt(&ids), self.attempt(&alone));
-        if others_run?.outcome != Outcome::Pass {
+        let tried = self.apart_from(devices, alike).await;
+        if tried.without?.outcome != Outcome::Pass {
             return None;
         }
-        let alone = alone.filter(RunResult::failed)?;
         Some(Found {
             split: Split {
                 culprits: vec![vec![first.clone()]],
                 alike: alike.iter().skip(1).cloned().collect(),
-                passed: others,
-                hidden,
+                passed: tried.others,
+                hidden: tried.hidden,
                 ..Split::default()
             },
-            alone: [(first.clone(), alone)].into(),
+            alone: [(first.clone(), tried.alone?)].into(),
             ..Found::default()
         })
     }
 }
 
-/// A device that was tried alone, and the others without it.
+/// Devices of which the first was tried alone, and the others without them.
 struct Apart {
+    /// The run of the first, if it failed.
     alone: Option<RunResult>,
-    /// The devices that cannot be without it.
+    /// The devices that cannot be without them.
     hidden: Vec<String>,
     others: Vec<String>,
     without: Option<RunResult>,
@@ -128,20 +126,16 @@ struct Apart {
 /// device that a failure points at is tried alone, and then the others without it; where a failure points at
 /// none, they are narrowed down.
 pub(crate) async fn find(
-    config: &MigrationConfig,
+    spec: RunSpec<'_>,
     set: &DeviceSet,
     devices: &[String],
-    route: &[&Endpoint],
-    direction: Direction,
     failed: &RunResult,
 ) -> Found {
     let mut suspect = failed.suspect.clone();
     let splitting = Splitting {
-        config,
+        spec,
         set,
-        route,
-        direction,
-        end: Instant::now() + config.timeouts.culprits,
+        end: Instant::now() + spec.config.timeouts.culprits,
     };
     let mut found = Found::default();
     let mut rest = devices.to_vec();
@@ -160,7 +154,7 @@ pub(crate) async fn find(
     };
     let first = async {
         match &suspect {
-            Some(id) => Some(splitting.apart_from(&rest, id).await),
+            Some(id) => Some(splitting.apart_from(&rest, std::slice::from_ref(id)).await),
             None => None,
         }
     };
@@ -169,9 +163,9 @@ pub(crate) async fn find(
     while let Some(id) = suspect.take().filter(|id| passes_bare && rest.contains(id)) {
         let tried = match tried.take() {
             Some(tried) => tried,
-            None => splitting.apart_from(&rest, &id).await,
+            None => splitting.apart_from(&rest, std::slice::from_ref(&id)).await,
         };
-        let Some(alone) = tried.alone.filter(RunResult::failed) else {
+        let Some(alone) = tried.alone else {
             break;
         };
         if let Some(at) = &alone.failed_at {
@@ -213,7 +207,7 @@ pub(crate) async fn find(
 
 /// Narrows devices down that fail together.
 async fn narrow(splitting: &Splitting<'_>, devices: &[String]) -> Split {
-    let across = Route::Across(splitting.direction);
+    let across = Route::Across(splitting.spec.direction);
     let all = (0..devices.len()).collect();
     let (mut search, mut next) = Search::of_failure(all, needs(splitting.set, devices), across);
     while let Some(trial) = next.pop() {

@@ -17,26 +17,36 @@ pub(crate) struct Evidence {
     pub devices: Vec<RootDevice>,
 }
 
-/// Ends both sides and keeps what they left.
-pub(crate) async fn collect(mut source: Vm, mut destination: Vm) -> Evidence {
+/// Ends both sides, as far as there is a source, and keeps what they left.
+pub(crate) async fn collect(mut source: Option<Vm>, mut destination: Vm) -> Evidence {
     let mut files = Vec::new();
-    let devices = match source.root_devices().await.unwrap_or_default() {
-        // A source that has done its work is gone.
-        none if none.is_empty() => destination.root_devices().await.unwrap_or_default(),
-        some => some,
-    };
-    end(&mut source, "source", &mut files).await;
+    let mut devices = Vec::new();
+    if let Some(source) = &source {
+        devices = source.root_devices().await.unwrap_or_default();
+    }
+    // A source that has done its work is gone.
+    if devices.is_empty() {
+        devices = destination.root_devices().await.unwrap_or_default();
+    }
+    if let Some(source) = &mut source {
+        end(source, "source", &mut files).await;
+    }
     end(&mut destination, "destination", &mut files).await;
-    let printed = source.monitored.process.stderr();
-    traced(destination, printed, files, devices)
-}
-
-/// Ends a destination that had no source, and keeps what it left.
-pub(crate) async fn of_destination(mut destination: Vm) -> Evidence {
-    let devices = destination.root_devices().await.unwrap_or_default();
-    let mut files = Vec::new();
-    end(&mut destination, "destination", &mut files).await;
-    traced(destination, String::new(), files, devices)
+    let trace = destination.read_trace();
+    let reached = Reached::from_trace(&trace);
+    if !trace.is_empty() {
+        files.push(("destination.trace".to_owned(), trace));
+    }
+    let printed = |vm: &Vm| vm.monitored.process.stderr();
+    Evidence {
+        stderr: Stderr {
+            source: source.as_ref().map(printed).unwrap_or_default(),
+            destination: printed(&destination),
+        },
+        reached,
+        files,
+        devices,
+    }
 }
 
 /// Ends a side and takes what it leaves.
@@ -45,29 +55,6 @@ async fn end(vm: &mut Vm, name: &str, files: &mut Vec<(String, String)>) {
     files.push((format!("{name}.cmd"), format!("{}\n", vm.command_line)));
     files.push((format!("{name}.qmp"), vm.monitored.session.transcript()));
     files.push((format!("{name}.stderr"), vm.monitored.process.stderr()));
-}
-
-/// Adds what a destination traced, and what both sides printed.
-fn traced(
-    destination: Vm,
-    source_stderr: String,
-    mut files: Vec<(String, String)>,
-    devices: Vec<RootDevice>,
-) -> Evidence {
-    let trace = destination.read_trace();
-    let reached = Reached::from_trace(&trace);
-    if !trace.is_empty() {
-        files.push(("destination.trace".to_owned(), trace));
-    }
-    Evidence {
-        stderr: Stderr {
-            source: source_stderr,
-            destination: destination.monitored.process.stderr(),
-        },
-        reached,
-        files,
-        devices,
-    }
 }
 
 impl Evidence {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::compare::explain::{Blamed, Explanation, Objection, explain};
 use crate::compare::renames::NoRenames;
-use crate::migration::config::MigrationConfig;
-use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
+use crate::migration::endpoint::vm::Endpoint;
 use crate::migration::leg::save::save_new_machine;
 use crate::migration::result::RunResult;
+use crate::migration::run::RunSpec;
 use crate::qemu::output::load::{LoadFailure, Refused};
 use crate::report::{Cause, Outcome, Phase};
 use crate::stream::Stream;
@@ -17,13 +17,13 @@ use crate::vmstate::read::parse_dump;
 /// Adds to the cause of a run that failed where what was sent and what the destination reads part. For
 /// that the destination's build is started once more, with the same machine, and saves it, unless the
 /// section in question is in a stream of it that is `known` already.
-pub(crate) async fn explain_refusal(
-    config: &MigrationConfig,
-    run: &mut RunResult,
-    launch: &LaunchSpec,
-    route: &[&Endpoint],
-    known: Option<Stream>,
-) {
+pub(crate) async fn explain_refusal(spec: RunSpec<'_>, run: &mut RunResult, known: Option<Stream>) {
+    let RunSpec {
+        config,
+        launch,
+        route,
+        ..
+    } = spec;
     let Some(sent) = run.state.refused.take() else {
         return;
     };

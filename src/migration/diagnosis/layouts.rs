@@ -58,14 +58,9 @@ pub(crate) fn findings(
     known: &mut [Finding],
     survived: impl Fn(Direction) -> bool,
 ) -> Vec<Finding> {
-    let old = Side {
-        stream: old,
-        dump: dumps.map(|(old, _)| old),
-    };
-    let new = Side {
-        stream: new,
-        dump: dumps.map(|(_, new)| new),
-    };
+    let side = |stream, dump| Side { stream, dump };
+    let (old_dump, new_dump) = dumps.unzip();
+    let (old, new) = (side(old, old_dump), side(new, new_dump));
     let mut found = streams::compare(old, new, directions, renames);
     found.retain(|finding| {
         let mut same = known.iter_mut().filter(|known| is_known(known, finding));
@@ -120,61 +115,47 @@ fn is_known(known: &Finding, sent: &Finding) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
+    use crate::report::testing;
 
-    fn finding(rule: &str, direction: &str, path: &[&str], new: &Value) -> Finding {
-        serde_json::from_value(json!({
-            "rule": rule, "level": "warning", "direction": direction, "section": "isa-vga",
-            "also_in": [], "path": path, "message": "m", "old": {"name": path.last()}, "new": new,
-            "allowed_by": null, "evidence": "dump", "confirmed_by": null, "context": []
+    /// A finding backward, by its rule and its path.
+    fn finding(of: &str) -> Finding {
+        let (rule, path) = of.split_once(' ').expect("a rule and a path");
+        let path: Vec<&str> = path.split('/').collect();
+        testing::finding(json!({
+            "rule": rule, "level": "warning", "direction": "backward", "section": "isa-vga",
+            "path": path, "old": {"name": path.last()}, "new": {"name": "vga-isa"},
         }))
-        .expect("a finding")
     }
 
     #[test]
     fn what_a_dump_says_of_a_difference_is_not_said_again() {
-        let of = |rule, path: &[&str], name: &str| {
-            finding(rule, "backward", path, &json!({"name": name}))
-        };
-        let esp: &[&str] = &["pciespscsi", "esp", "asc_mode"];
-        let renamed = || of("vmsd-renamed", &["vga"], "vga-isa");
         for (known, sent, is_same) in [
-            (renamed(), of("section-added", &["vga-isa"], "-"), true),
-            (renamed(), of("section-removed", &["vga"], "-"), true),
-            (renamed(), of("section-added", &["virtio-vga"], "-"), false),
+            ("vmsd-renamed vga", "section-added vga-isa", true),
+            ("vmsd-renamed vga", "section-removed vga", true),
+            ("vmsd-renamed vga", "section-added virtio-vga", false),
+            ("vmsd-renamed vga", "field-added vga-isa/vga", false),
             (
-                renamed(),
-                of("field-added", &["vga-isa", "vga"], "-"),
-                false,
-            ),
-            (
-                of("conditional-field-added", esp, "-"),
-                of("field-added", esp, "-"),
+                "conditional-field-added esp/mode",
+                "field-added esp/mode",
                 true,
             ),
             (
-                of("conditional-field-removed", esp, "-"),
-                of("field-removed", esp, "-"),
+                "conditional-field-removed esp/mode",
+                "field-removed esp/mode",
                 true,
             ),
             (
-                of("conditional-field-added", esp, "-"),
-                of("field-removed", esp, "-"),
+                "conditional-field-added esp/mode",
+                "field-removed esp/mode",
                 false,
             ),
-            (
-                of("field-renamed", esp, "-"),
-                of("field-removed", esp, "-"),
-                false,
-            ),
-            (
-                of("section-added", &["a"], "-"),
-                of("section-added", &["b"], "-"),
-                false,
-            ),
+            ("field-renamed esp/mode", "field-removed esp/mode", false),
+            ("section-added a", "section-added b", false),
         ] {
+            let (known, sent) = (finding(known), finding(sent));
             assert_eq!(is_known(&known, &sent), is_same, "{known:?} {sent:?}");
             let other_way = Finding {
                 direction: Direction::Forward,

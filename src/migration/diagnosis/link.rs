@@ -174,14 +174,11 @@ mod tests {
 
     #[test]
     fn a_section_that_was_renamed_is_known_by_both_names() {
-        let renamed = |direction: &str| -> Finding {
-            serde_json::from_value(json!({
+        let renamed = |direction: &str| {
+            testing::finding(json!({
                 "rule": "vmsd-renamed", "level": "error", "direction": direction, "section": "isa-vga",
-                "also_in": [], "path": ["vga"], "message": "m", "old": {"name": "vga"},
-                "new": {"name": "vga-isa"}, "allowed_by": null, "evidence": "dump",
-                "confirmed_by": null, "context": []
+                "path": ["vga"], "old": {"name": "vga"}, "new": {"name": "vga-isa"},
             }))
-            .expect("a finding")
         };
         for (section, direction, explains) in [
             ("vga-isa", "backward", true),

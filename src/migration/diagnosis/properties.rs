@@ -11,7 +11,7 @@ use crate::migration::diagnosis::property_diff::{
     Compared, Difference, How, Snapshots, compare, findings,
 };
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, RoleArgs, Vm};
-use crate::model::{Direction, Rule};
+use crate::model::{Direction, Rule, SectionName};
 use crate::qemu::properties::{Kind, Object, Snapshot};
 use crate::qemu::{StartError, Subject, private_dir};
 use crate::report::{Case, Cause, Confirmation, Finding, Level, Outcome};
@@ -27,8 +27,7 @@ pub(crate) type Senders = BTreeMap<String, BTreeSet<String>>;
 /// # Errors
 /// A build does not start, or breaks while it is asked.
 async fn ask(
-    old: &Endpoint,
-    new: &Endpoint,
+    config: &MigrationConfig,
     launch: &LaunchSpec,
     section: Option<(&str, &Senders)>,
 ) -> Result<Snapshots, StartError> {
@@ -43,13 +42,8 @@ async fn ask(
         let mut about: Vec<OsString> = Vec::new();
         if let Some((section, senders)) = section {
             about.push(section.into());
-            about.extend(
-                senders
-                    .get(section)
-                    .into_iter()
-                    .flatten()
-                    .map(OsString::from),
-            );
+            let types = senders.get(section).into_iter().flatten();
+            about.extend(types.map(OsString::from));
         }
         let relevant = |objects: &[Object]| match section {
             Some((section, senders)) => concerned(objects, section, senders),
@@ -60,7 +54,7 @@ async fn ask(
             .answer(launch, Subject::Properties, about, ask)
             .await
     };
-    let (old, new) = tokio::join!(snapshot(old), snapshot(new));
+    let (old, new) = tokio::join!(snapshot(&config.old), snapshot(&config.new));
     Ok(Snapshots {
         old: old?,
         new: new?,
@@ -151,30 +145,26 @@ pub(crate) fn suspect(case: &Case) -> Option<&Cause> {
 /// A build does not start any more.
 pub(crate) async fn explain(
     case: &mut Case,
-    old: &Endpoint,
-    new: &Endpoint,
+    config: &MigrationConfig,
     launch: &LaunchSpec,
     senders: &Senders,
     known: Option<&Snapshots>,
     lists: &KnownIssues,
 ) -> Result<Vec<Finding>, StartError> {
-    let Some(cause) = suspect(case) else {
+    let cause = suspect(case).cloned().unwrap_or_default();
+    let Some(name) = cause.section.as_ref().map(SectionName::vmsd_name) else {
         return Ok(Vec::new());
     };
-    let Some(section) = cause.section.clone() else {
-        return Ok(Vec::new());
-    };
-    let name = section.vmsd_name();
-    let block = cause.field.clone().filter(|_| name == RAM);
+    let block = cause.field.as_ref().filter(|_| name == RAM);
     let about = block.is_none().then_some((name, senders));
     let snapshots = match (known, about) {
         (Some(known), Some((name, senders))) => known
             .clone()
             .only(|objects| concerned(objects, name, senders)),
         (Some(known), None) => known.clone(),
-        (None, about) => ask(old, new, launch, about).await?,
+        (None, about) => ask(config, launch, about).await?,
     };
-    let snapshots = match &block {
+    let snapshots = match block {
         Some(block) => snapshots.owners_of(block),
         None => snapshots,
     };
@@ -313,8 +303,7 @@ pub(crate) async fn explain_all<'s>(
             continue;
         };
         let launch = config.launch(config.compose(&spec.set).args);
-        let (old, new) = (&config.old, &config.new);
-        let found = explain(case, old, new, &launch, senders, known(spec), lists);
+        let found = explain(case, config, &launch, senders, known(spec), lists);
         all.extend(found.await?);
     }
     Ok(all)

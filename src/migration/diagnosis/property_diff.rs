@@ -209,21 +209,29 @@ fn is_idle(value: &Value) -> bool {
 }
 
 fn is_unrelated(difference: &Difference, lists: &KnownIssues) -> bool {
-    let text = |setting: &Setting| setting.value.to_string();
-    let (old, new) = match &difference.how {
-        How::Changed { old, new } => (Some(text(old)), Some(text(new))),
-        How::Added { new } => (None, Some(text(new))),
-        How::Removed { old } => (Some(text(old)), None),
-        How::OtherCpu { .. } | How::OtherDevices { .. } => return false,
-    };
-    lists
-        .unrelated(
-            &difference.type_name,
-            &difference.property,
-            old.as_deref(),
-            new.as_deref(),
-        )
-        .is_some()
+    let text = |setting: Option<&Setting>| setting.map(|setting| setting.value.to_string());
+    let (old, new) = difference.how.settings();
+    let (old, new) = (text(old), text(new));
+    let Difference {
+        type_name,
+        property,
+        ..
+    } = difference;
+    let (old, new) = (old.as_deref(), new.as_deref());
+    let has_values = old.is_some() || new.is_some();
+    has_values && lists.unrelated(type_name, property, old, new).is_some()
+}
+
+impl How {
+    /// Returns how the builds set the property up; neither does where a whole CPU or the devices are other ones.
+    fn settings(&self) -> (Option<&Setting>, Option<&Setting>) {
+        match self {
+            How::Changed { old, new } => (Some(old), Some(new)),
+            How::Added { new } => (None, Some(new)),
+            How::Removed { old } => (Some(old), None),
+            How::OtherCpu { .. } | How::OtherDevices { .. } => (None, None),
+        }
+    }
 }
 
 impl Difference {
@@ -280,20 +288,17 @@ impl Difference {
     /// it. A property is removed when no machine type needs another value than the default any
     /// more, and the device then behaves as by that default.
     pub fn feature_dropped(&self) -> Option<Direction> {
-        let is_feature = match &self.how {
-            // If one build lists it as a plain switch, it is one.
-            How::Changed { old, new } => old.is_feature && new.is_feature,
-            How::Added { new: one } | How::Removed { old: one } => one.is_feature,
-            How::OtherCpu { .. } | How::OtherDevices { .. } => false,
-        };
-        if !is_feature {
+        // If one build lists it as a plain switch, it is one.
+        let (old, new) = self.how.settings();
+        let mut settings = old.into_iter().chain(new);
+        if !settings.all(|setting| setting.is_feature) {
             return None;
         }
-        let offered = match &self.how {
-            How::Changed { old, new } => [old.is_on(), new.is_on()],
-            How::Added { new } => [false, new.is_on()],
-            How::Removed { old } => [old.is_on(), is_on(old.default.as_ref()?)],
-            How::OtherCpu { .. } | How::OtherDevices { .. } => return None,
+        let offered = match (old, new) {
+            (Some(old), Some(new)) => [old.is_on(), new.is_on()],
+            (None, Some(new)) => [false, new.is_on()],
+            (Some(old), None) => [old.is_on(), is_on(old.default.as_ref()?)],
+            (None, None) => return None,
         };
         // A switch that changes nothing of what the device offers is no feature.
         match (offered, self.offered_alone) {
@@ -335,11 +340,13 @@ impl Difference {
             ..Shape::default()
         };
         let (old, new) = match &self.how {
-            How::Changed { old, new } => (Some(word(&old.value)), Some(word(&new.value))),
-            How::Added { new } => (None, Some(word(&new.value))),
-            How::Removed { old } => (Some(word(&old.value)), None),
             How::OtherCpu { old, new } | How::OtherDevices { old, new } => {
                 (Some(old.clone()), Some(new.clone()))
+            }
+            how => {
+                let (old, new) = how.settings();
+                let word = |setting: &Setting| word(&setting.value);
+                (old.map(word), new.map(word))
             }
         };
         // One change of a base class shows in every type that is built on it.
@@ -403,24 +410,25 @@ mod tests {
 
     use super::*;
 
-    fn dropped(old: Value, new: Value) -> Option<Direction> {
-        let machine = |setting: Value| Snapshot {
-            objects: vec![
-                serde_json::from_value(json!({
-                    "path": "/machine/peripheral/net0/virtio-backend",
-                    "type_name": "virtio-net-device", "kind": "device", "is_virtio": true,
-                    "properties": if setting.is_null() { json!({}) } else { json!({"f": setting}) }
-                }))
-                .expect("an object"),
-            ],
-        };
-        let snapshots = Snapshots {
-            old: machine(old),
-            new: machine(new),
-        };
+    /// A machine with one virtio device, which offers these features and has this property, if any.
+    fn machine(offers: Value, setting: Value) -> Snapshot {
+        let object = json!({
+            "path": "/machine/peripheral/dev0/virtio-backend",
+            "type_name": "virtio-dev-device", "kind": "device", "is_virtio": true, "offers": offers,
+            "properties": if setting.is_null() { json!({}) } else { json!({"f": setting}) }
+        });
+        let objects = vec![serde_json::from_value(object).expect("an object")];
+        Snapshot { objects }
+    }
+
+    fn dropped(old: Snapshot, new: Snapshot) -> Option<Direction> {
         let lists = KnownIssues::default();
-        let found = compare(&snapshots, Compared::Values, &lists);
+        let found = compare(&Snapshots { old, new }, Compared::Values, &lists);
         found.first().and_then(Difference::feature_dropped)
+    }
+
+    fn feature(value: bool, default: bool) -> Value {
+        json!({"value": value, "default": default, "is_feature": true})
     }
 
     #[test]
@@ -438,18 +446,6 @@ mod tests {
 
     #[test]
     fn a_switch_of_a_device_that_offers_the_same_is_no_feature() {
-        let snapshot = |on: bool, offers: Value| Snapshot {
-            objects: vec![
-                serde_json::from_value(json!({
-                    "path": "/machine/peripheral/blk0/virtio-backend",
-                    "type_name": "virtio-blk-device", "kind": "device", "is_virtio": true,
-                    "offers": offers,
-                    "properties": {"f": {"value": on, "default": true, "is_feature": true}}
-                }))
-                .expect("an object"),
-            ],
-        };
-        let lists = KnownIssues::default();
         for (old, new, lost) in [
             (json!(["MQ"]), json!(["MQ"]), None),
             (json!(["MQ"]), json!(["MQ", "FLUSH"]), None),
@@ -461,19 +457,17 @@ mod tests {
             // One build does not tell.
             (Value::Null, json!(["MQ"]), Some(Direction::Forward)),
         ] {
-            let snapshots = Snapshots {
-                old: snapshot(true, old),
-                new: snapshot(false, new),
-            };
-            let found = compare(&snapshots, Compared::Values, &lists);
-            assert_eq!(found.first().and_then(Difference::feature_dropped), lost);
+            let (old, new) = (
+                machine(old, feature(true, true)),
+                machine(new, feature(false, true)),
+            );
+            assert_eq!(dropped(old, new), lost);
         }
     }
 
     #[test]
     fn a_feature_is_lost_where_the_source_alone_offers_it() {
         use Direction::{Backward, Forward};
-        let feature = |value: bool, default: bool| json!({"value": value, "default": default, "is_feature": true});
         let plain = |value: bool| json!({"value": value, "default": true});
         for (old, new, lost) in [
             (feature(true, true), feature(false, true), Some(Forward)),
@@ -489,7 +483,8 @@ mod tests {
             // One build lists it as no bit of a mask.
             (plain(false), feature(true, true), None),
         ] {
-            assert_eq!(dropped(old.clone(), new.clone()), lost, "{old} {new}");
+            let of = |setting: &Value| machine(Value::Null, setting.clone());
+            assert_eq!(dropped(of(&old), of(&new)), lost, "{old} {new}");
         }
     }
 }

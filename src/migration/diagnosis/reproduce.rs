@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::migration::endpoint::capability::Capability;
-use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role};
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, quoted};
 use crate::qemu::quote;
 
 /// One shell line that moves a guest along the route with nothing but the builds and a shell: each
@@ -19,23 +19,19 @@ pub(crate) fn line(
     let mut stages = vec!["d=$(mktemp -d)".to_owned()];
     for (at, endpoint) in route.iter().enumerate() {
         let mut words = vec![endpoint.build.shell_prefix()];
-        let role = if at == 0 {
-            Role::First
-        } else {
-            Role::Destination
+        let role = match at {
+            0 => Role::First,
+            _ => Role::Destination,
         };
-        let args = launch.args(endpoint, role, folder);
-        words.extend(args.iter().map(|arg| quote(&arg.to_string_lossy())));
+        words.extend(quoted(&launch.args(endpoint, role, folder)));
         words.push("-monitor stdio".to_owned());
-        if let Some(workload) = &launch.workload {
-            let (id, port) = launch.console(workload);
-            words.push(format!("-chardev file,id={id},path=$d/console{at}"));
-            for arg in port {
-                words.push(quote(&arg.to_string_lossy()));
+        match &launch.workload {
+            Some(workload) => {
+                let (id, port) = launch.console(workload);
+                words.push(format!("-chardev file,id={id},path=$d/console{at}"));
+                words.extend(quoted(&port));
             }
-        }
-        if launch.workload.is_none() {
-            words.push("-S".to_owned());
+            None => words.push("-S".to_owned()),
         }
         if at > 0 {
             let from = at - 1;
@@ -65,14 +61,20 @@ pub(crate) fn line(
         stages.push(format!("({}) | {run}", typed.join("; ")));
     }
     let mut line = stages.join("; ");
-    let mut names: Vec<String> = capabilities.iter().map(ToString::to_string).collect();
-    if launch.driving.is_some() {
-        names.push("what --driven does to the devices before they are sent".to_owned());
-    }
-    if !names.is_empty() {
-        line.push_str(&format!(" # without {}", names.join(" and ")));
+    let without = left_out(launch, capabilities);
+    if !without.is_empty() {
+        line.push_str(&format!(" # without {}", without.join(" and ")));
     }
     line
+}
+
+/// Lists the parts of a case that builds and a shell alone do without.
+pub(super) fn left_out(launch: &LaunchSpec, capabilities: &[Capability]) -> Vec<String> {
+    let mut left_out: Vec<String> = capabilities.iter().map(ToString::to_string).collect();
+    if launch.driving.is_some() {
+        left_out.push("what --driven does to the devices before they are sent".to_owned());
+    }
+    left_out
 }
 
 /// One shell line that loads a plain stream, so many bytes from the start of a file. `folder` is where the guest's
@@ -83,9 +85,8 @@ pub(crate) fn load_line(
     folder: &Path,
     (file, offset): (&Path, u64),
 ) -> String {
-    let args = launch.args(endpoint, Role::Destination, folder);
     let mut words = vec![endpoint.build.shell_prefix()];
-    words.extend(args.iter().map(|arg| quote(&arg.to_string_lossy())));
+    words.extend(quoted(&launch.args(endpoint, Role::Destination, folder)));
     let from = format!("tail -c +{} {}", offset + 1, quote(&file.to_string_lossy()));
     words.push(format!(
         "-S -monitor stdio -incoming {}",

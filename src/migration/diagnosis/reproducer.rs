@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use askama::Template;
 
+use crate::migration::diagnosis::reproduce::left_out;
 use crate::migration::endpoint::capability::Capability;
-use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role};
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, quoted};
 use crate::migration::result::RunResult;
 use crate::model::visible;
 use crate::qemu::quote;
@@ -76,10 +77,6 @@ impl<'c> Script<'c> {
         route: &[&Endpoint],
         (folder, capabilities): (&Path, &[Capability]),
     ) -> Script<'c> {
-        let mut without: Vec<String> = capabilities.iter().map(ToString::to_string).collect();
-        if launch.driving.is_some() {
-            without.push("what --driven does to the devices before they are sent".to_owned());
-        }
         let roles = std::iter::once(Role::First).chain(std::iter::repeat(Role::Destination));
         let stages = route.iter().zip(roles).enumerate();
         let script = Script::of(case, result);
@@ -96,13 +93,12 @@ impl<'c> Script<'c> {
                 let (id, port) = launch.console(workload);
                 let console = format!("-chardev file,id={id},path=\"$work/console{at}\"");
                 stage.options.push(console);
-                let port = port.iter().map(|arg| quote(&arg.to_string_lossy()));
-                stage.options.extend(options(port));
+                stage.options.extend(options(quoted(&port)));
             }
             stage
         });
         Script {
-            without,
+            without: left_out(launch, capabilities),
             stages: stages.collect(),
             works: launch.workload.is_some(),
             ..script
@@ -164,7 +160,6 @@ impl<'c> Script<'c> {
 impl Stage {
     fn of(endpoint: &Endpoint, launch: &LaunchSpec, role: Role, folder: &Path) -> Stage {
         let args = launch.args(endpoint, role, folder);
-        let args = args.iter().map(|arg| quote(&arg.to_string_lossy()));
         Stage {
             at: 0,
             from: None,
@@ -176,7 +171,7 @@ impl Stage {
                 endpoint.info.version
             ),
             program: endpoint.build.shell_prefix(),
-            options: options(args),
+            options: options(quoted(&args)),
         }
     }
 }

@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use crate::migration::config::MigrationConfig;
-use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
+use crate::migration::endpoint::vm::LaunchSpec;
 use crate::migration::leg::save::save_new_machine;
 use crate::migration::result::RunResult;
-use crate::migration::run;
-use crate::model::{Direction, SectionName};
+use crate::migration::run::RunSpec;
+use crate::model::SectionName;
 use crate::report::Outcome;
 use crate::stream::section_override::SectionOverride;
 
@@ -17,18 +16,11 @@ const MAX_SECTIONS: usize = 4;
 
 /// Finds the sections to replace so that a machine migrates which `failed` between two builds, and
 /// which never ran. `None` if that cannot be: what is refused is no section of a device or a CPU.
-pub(crate) async fn find(
-    config: &MigrationConfig,
-    route: &[&Endpoint],
-    launch: &LaunchSpec,
-    direction: Direction,
-    failed: &RunResult,
-) -> Option<Arc<SectionOverride>> {
-    let destination = route.last()?;
+pub(crate) async fn find(spec: RunSpec<'_>, failed: &RunResult) -> Option<Arc<SectionOverride>> {
+    let destination = spec.route.last()?;
     let mut refused = refused_section(failed)?;
-    let own = save_new_machine(destination, launch, config.timeouts.leg)
-        .await
-        .ok()?;
+    let own = save_new_machine(destination, spec.launch, spec.config.timeouts.leg);
+    let own = own.await.ok()?;
     let mut replaced = SectionOverride::default();
     for _ in 0..MAX_SECTIONS {
         if !replaced.take(refused.as_str(), &own) {
@@ -37,9 +29,10 @@ pub(crate) async fn find(
         let tried = Arc::new(replaced.clone());
         let launch = LaunchSpec {
             section_override: Some(Arc::clone(&tried)),
-            ..launch.clone()
+            ..spec.launch.clone()
         };
-        let run = run::run(config, route, &launch, direction, &|_| {}).await;
+        let launch = &launch;
+        let run = RunSpec { launch, ..spec }.run().await;
         if run.outcome == Outcome::Pass {
             return Some(tried);
         }

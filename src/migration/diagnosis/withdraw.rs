@@ -1,5 +1,7 @@
 //! Findings that better evidence makes moot.
 
+use std::collections::BTreeSet;
+
 use crate::model::{Direction, Rule};
 use crate::report::{Case, Confirmation, Evidence, Finding};
 
@@ -34,37 +36,26 @@ fn withdraw_lengths(cases: &[Case], findings: &mut Vec<Finding>) {
     }
 }
 
-/// A section whose version a destination refuses.
-struct Refused {
-    vmsd: String,
-    direction: Direction,
+/// The vmsd name of a section whose version a destination refuses, and the direction.
+type Refused = (String, Direction);
+
+/// Returns the section that a case failed at for its version.
+fn refused_in(case: &Case) -> Option<Refused> {
+    let cause = case.cause.as_ref()?;
+    let vmsd = cause.section.as_ref()?.vmsd_name();
+    // The version of a part of it is another matter.
+    let is_whole = cause.field.as_deref().is_none_or(|field| field == vmsd);
+    let is_refused = is_whole && cause.rule.is_some_and(is_version);
+    is_refused.then(|| (vmsd.to_owned(), case.last_direction()))
 }
 
-impl Refused {
-    /// Returns the section that a case failed at for its version.
-    fn by_case(case: &Case) -> Option<Refused> {
-        let cause = case.cause.as_ref()?;
-        let section = cause.section.as_ref()?;
-        let vmsd = section.vmsd_name();
-        // The version of a part of it is another matter.
-        let is_whole = cause.field.as_deref().is_none_or(|field| field == vmsd);
-        (is_whole && cause.rule.is_some_and(is_version)).then(|| Refused {
-            vmsd: vmsd.to_owned(),
-            direction: case.last_direction(),
-        })
-    }
-
-    /// Returns the section whose version does not fit by the dumps.
-    fn by_dumps(finding: &Finding) -> Option<Refused> {
-        match &*finding.path {
-            [vmsd] if finding.evidence == Evidence::Dump && is_version(finding.rule) => {
-                Some(Refused {
-                    vmsd: vmsd.clone(),
-                    direction: finding.direction,
-                })
-            }
-            _ => None,
+/// Returns the section whose version does not fit by the dumps.
+fn refused_by_dumps(finding: &Finding) -> Option<Refused> {
+    match &*finding.path {
+        [vmsd] if finding.evidence == Evidence::Dump && is_version(finding.rule) => {
+            Some((vmsd.clone(), finding.direction))
         }
+        _ => None,
     }
 }
 
@@ -75,16 +66,17 @@ fn is_version(rule: Rule) -> bool {
 /// Withdraws what streams say of the inside of a section whose version a build refuses, of which no byte is read, unless a
 /// case has shown it all the same.
 fn withdraw_unread(cases: &[Case], findings: &mut Vec<Finding>) {
-    let by_cases = cases.iter().filter_map(Refused::by_case);
-    let by_dumps = findings.iter().filter_map(Refused::by_dumps);
-    let refused: Vec<Refused> = by_cases.chain(by_dumps).collect();
+    let by_dumps = findings.iter().filter_map(refused_by_dumps);
+    let refused: BTreeSet<Refused> = cases
+        .iter()
+        .filter_map(refused_in)
+        .chain(by_dumps)
+        .collect();
     findings.retain(|finding| {
         let [vmsd, _, ..] = &*finding.path else {
             return true;
         };
-        let is_unread = refused
-            .iter()
-            .any(|of| of.direction == finding.direction && of.vmsd == *vmsd);
+        let is_unread = refused.contains(&(vmsd.clone(), finding.direction));
         let is_shown = matches!(finding.confirmed_by, Some(Confirmation::Case(_)));
         !is_unread || finding.evidence != Evidence::Stream || is_shown
     });
@@ -97,11 +89,27 @@ mod tests {
     use super::*;
     use crate::report::{Cause, Outcome, testing};
 
-    fn finding(path: &[&str], direction: &str, evidence: &str) -> Finding {
+    /// A finding of a rule: its direction, its evidence and its path.
+    fn finding(rule: Rule, of: &str) -> Finding {
+        let [direction, evidence, path] = of.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{of}");
+        };
         testing::finding(json!({
-            "rule": "field-resized", "level": "warning", "direction": direction, "section": "cpu",
-            "path": path, "evidence": evidence,
+            "rule": rule.id(), "level": "warning", "direction": direction, "section": "cpu",
+            "path": path.split('/').collect::<Vec<_>>(), "evidence": evidence,
         }))
+    }
+
+    fn resized(all: &[&str]) -> Vec<Finding> {
+        let all = all.iter();
+        all.map(|of| finding(Rule::FieldResized, of)).collect()
+    }
+
+    /// Returns how many of the findings a case leaves.
+    fn left(all: &[&str], case: Case) -> usize {
+        let mut findings = resized(all);
+        withdraw_moot(&[case], &mut findings);
+        findings.len()
     }
 
     fn refused(field: Option<&str>, rule: Rule) -> Case {
@@ -119,88 +127,70 @@ mod tests {
 
     #[test]
     fn the_length_of_a_field_is_moot_where_its_devices_set_up_is_refused() {
-        let all = || {
-            vec![
-                finding(&["cpu", "opaque"], "forward", "stream"),
-                finding(&["cpu", "opaque"], "backward", "stream"),
-                finding(&["cpu", "another"], "forward", "stream"),
-                finding(&["cpu", "opaque"], "forward", "dump"),
-            ]
-        };
-        for (case, left) in [
-            (refused(Some("opaque"), Rule::PropertyDefaultChanged), 3),
-            (refused(Some("opaque"), Rule::FeatureDropped), 3),
-            (refused(Some("opaque"), Rule::FieldResized), 4),
-            (refused(None, Rule::PropertyDefaultChanged), 4),
+        let all = [
+            "forward stream cpu/opaque",
+            "backward stream cpu/opaque",
+            "forward stream cpu/another",
+            "forward dump cpu/opaque",
+        ];
+        for (field, rule, stay) in [
+            (Some("opaque"), Rule::PropertyDefaultChanged, 3),
+            (Some("opaque"), Rule::FeatureDropped, 3),
+            (Some("opaque"), Rule::FieldResized, 4),
+            (None, Rule::PropertyDefaultChanged, 4),
         ] {
-            let mut findings = all();
-            withdraw_moot(std::slice::from_ref(&case), &mut findings);
-            assert_eq!(findings.len(), left, "{:?}", case.cause);
+            assert_eq!(left(&all, refused(field, rule)), stay, "{field:?} {rule:?}");
         }
     }
 
     #[test]
     fn the_inside_of_a_section_that_is_not_read_says_nothing() {
-        let all = || {
-            vec![
-                finding(&["cpu", "env.mcounteren"], "forward", "stream"),
-                finding(&["cpu", "env.mcounteren"], "backward", "stream"),
-                finding(&["cpu"], "forward", "stream"),
-                finding(&["timer", "a"], "forward", "stream"),
-                finding(&["cpu", "env.gpr"], "forward", "dump"),
-            ]
-        };
-        for (case, left) in [
-            (refused(None, Rule::VersionTooOld), 4),
-            (refused(Some("cpu"), Rule::VersionTooNew), 4),
-            (refused(Some("cpu/slb"), Rule::VersionTooNew), 5),
-            (refused(None, Rule::FieldAdded), 5),
+        let all = [
+            "forward stream cpu/env.mcounteren",
+            "backward stream cpu/env.mcounteren",
+            "forward stream cpu",
+            "forward stream timer/a",
+            "forward dump cpu/env.gpr",
+        ];
+        for (field, rule, stay) in [
+            (None, Rule::VersionTooOld, 4),
+            (Some("cpu"), Rule::VersionTooNew, 4),
+            (Some("cpu/slb"), Rule::VersionTooNew, 5),
+            (None, Rule::FieldAdded, 5),
         ] {
-            let mut findings = all();
-            withdraw_moot(std::slice::from_ref(&case), &mut findings);
-            assert_eq!(findings.len(), left, "{:?}", case.cause);
+            assert_eq!(left(&all, refused(field, rule)), stay, "{field:?} {rule:?}");
         }
     }
 
     #[test]
     fn the_inside_of_a_section_that_cannot_be_read_by_the_dumps_says_nothing() {
         let of_stream = || {
-            vec![
-                finding(&["riscv_mtimer", "time_delta"], "forward", "stream"),
-                finding(&["riscv_mtimer", "time_delta"], "backward", "stream"),
-                finding(&["riscv_imsic", "eidelivery"], "forward", "stream"),
-                finding(&["riscv_mtimer", "timers"], "forward", "dump"),
-            ]
-        };
-        let version = |rule, path: &[&str], direction, evidence| Finding {
-            rule,
-            ..finding(path, direction, evidence)
+            resized(&[
+                "forward stream riscv_mtimer/time_delta",
+                "backward stream riscv_mtimer/time_delta",
+                "forward stream riscv_imsic/eidelivery",
+                "forward dump riscv_mtimer/timers",
+            ])
         };
         let (old, new) = (Rule::VersionTooOld, Rule::VersionTooNew);
-        for (by, left) in [
-            (version(old, &["riscv_mtimer"], "forward", "dump"), 3),
-            (version(new, &["riscv_mtimer"], "backward", "dump"), 3),
-            (version(old, &["riscv_imsic"], "forward", "dump"), 3),
-            (version(old, &["riscv_imsic"], "backward", "dump"), 4),
+        for (rule, of, left) in [
+            (old, "forward dump riscv_mtimer", 3),
+            (new, "backward dump riscv_mtimer", 3),
+            (old, "forward dump riscv_imsic", 3),
+            (old, "backward dump riscv_imsic", 4),
             // That of a part is read when all before it was.
-            (
-                version(new, &["riscv_mtimer", "part"], "forward", "dump"),
-                4,
-            ),
-            (
-                version(Rule::FieldAdded, &["riscv_mtimer"], "forward", "dump"),
-                4,
-            ),
+            (new, "forward dump riscv_mtimer/part", 4),
+            (Rule::FieldAdded, "forward dump riscv_mtimer", 4),
         ] {
             let mut findings = of_stream();
-            findings.push(by.clone());
+            findings.push(finding(rule, of));
             withdraw_moot(&[], &mut findings);
-            assert_eq!(findings.len(), left + 1, "{by:?}");
+            assert_eq!(findings.len(), left + 1, "{of}");
         }
         // A guest that failed there knows better.
         let mut shown = of_stream();
         shown[0].confirmed_by = Some(Confirmation::Case("id".to_owned()));
-        shown.push(version(old, &["riscv_mtimer"], "forward", "dump"));
+        shown.push(finding(old, "forward dump riscv_mtimer"));
         withdraw_moot(&[], &mut shown);
         assert_eq!(shown.len(), 5);
     }

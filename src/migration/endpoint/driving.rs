@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::driver::{DriveError, Waiting, drive};
 use crate::migration::endpoint::commands::QueryPci;
@@ -39,7 +39,6 @@ impl Driving {
 #[derive(Debug)]
 pub(crate) struct Seat {
     driving: Driving,
-    path: PathBuf,
     waiting: Waiting,
 }
 
@@ -49,18 +48,13 @@ impl Seat {
     /// # Errors
     /// No socket can be made there.
     pub(crate) fn in_folder(driving: Driving, folder: &Path, index: usize) -> io::Result<Seat> {
-        let path = folder.join(format!("q{index}"));
-        let waiting = Waiting::on(&path)?;
-        Ok(Seat {
-            driving,
-            path,
-            waiting,
-        })
+        let waiting = Waiting::on(folder.join(format!("q{index}")))?;
+        Ok(Seat { driving, waiting })
     }
 
     /// Returns the options that have a build connect to it.
     pub(crate) fn args(&self) -> impl Iterator<Item = OsString> + use<> {
-        Waiting::args(&self.path).into_iter().map(OsString::from)
+        self.waiting.args().into_iter().map(OsString::from)
     }
 }
 
@@ -70,9 +64,7 @@ impl Vm {
     /// # Errors
     /// The build ends, or does not answer.
     pub(crate) async fn drive(&mut self) -> Option<Result<DrivenReport, DriveError>> {
-        let Seat {
-            driving, waiting, ..
-        } = self.seat.take()?;
+        let Seat { driving, waiting } = self.seat.take()?;
         let work = async {
             let buses = match self.execute(QueryPci {}).await {
                 Ok(buses) => buses,

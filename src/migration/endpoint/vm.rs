@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use qapi::qmp::QmpCommand;
 
+use crate::cleanup::TempFolder;
 use crate::devices::{Drivers, Known};
 use crate::guest::Board;
 use crate::migration::checks::changes::LoadChanges;
@@ -25,7 +26,7 @@ use crate::qemu::properties::{Asked, Snapshot};
 use crate::qemu::qmp::QmpError;
 use crate::qemu::{
     Answer, Build, BuildInfo, MallocFill, Monitored, Opened, Pair, Question, StartError, Subject,
-    accelerator, machine, option_value, quote,
+    accelerator, machine, option_value, private_dir, quote,
 };
 use crate::stream::section_override::SectionOverride;
 use crate::vmstate::dump::Dump;
@@ -172,9 +173,7 @@ impl LaunchSpec {
             ..self
         }
     }
-}
 
-impl LaunchSpec {
     /// Memory of a machine unless it needs more, in MiB. Small, since all of it is compared.
     const MEMORY_MIB: u32 = 32;
     /// Memory of a machine in the table that never runs, in MiB. A board that is not in the table has as much as it has by
@@ -291,6 +290,16 @@ impl LaunchSpec {
         }
     }
 
+    /// Makes a folder for the processes of a launch, with its files.
+    ///
+    /// # Errors
+    /// The disk is full, or the like.
+    pub(crate) fn folder(&self) -> Result<TempFolder, NoFolder> {
+        let folder = private_dir().map_err(NoFolder::None)?;
+        self.prepare(folder.path()).map_err(NoFolder::NotPrepared)?;
+        Ok(folder)
+    }
+
     /// Writes the files that the arguments name.
     ///
     /// # Errors
@@ -308,6 +317,15 @@ impl LaunchSpec {
         }
         Ok(())
     }
+}
+
+/// A folder for a launch that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoFolder {
+    #[error("no folder to run in: {0}")]
+    None(io::Error),
+    #[error("cannot write the guest: {0}")]
+    NotPrepared(io::Error),
 }
 
 /// The first QEMU in which a board with a sound chip of its own does not start with `-nodefaults` until it is told where the
@@ -398,7 +416,8 @@ impl Vm {
         };
         args.extend(seat.iter().flat_map(Seat::args));
         let build = launch.build(endpoint, role).writing_into(folder);
-        let command_line = typed(&build, &args);
+        let words = std::iter::once(build.shell_prefix()).chain(quoted(&args));
+        let command_line = words.collect::<Vec<_>>().join(" ");
         let monitored = Monitored::start(&build, &args).await?;
         Ok(Vm {
             printed: monitored.process.stderr(),
@@ -485,20 +504,22 @@ impl Vm {
         self.monitored.session.execute(command, self.command).await
     }
 
-    /// Reads everything that the guest has printed by now into the log.
-    pub fn read_console(&mut self, log: &mut SerialLog) -> Vec<SerialEvent> {
-        let mut events = Vec::new();
-        let Some(console) = &mut self.console else {
-            return events;
-        };
+    /// Reads everything that the guest has printed by now into the log. Returns the first of it that an intact one does not
+    /// print.
+    pub(crate) fn read_console(&mut self, log: &mut SerialLog) -> Option<SerialEvent> {
+        let mut bad = None;
+        let console = self.console.as_mut()?;
         let mut chunk = [0; 4096];
         loop {
             match console.read(&mut chunk) {
-                Ok(0) => return events,
-                Ok(read) => events.extend(log.feed(&chunk[..read])),
+                Ok(0) => return bad,
+                Ok(read) => {
+                    let events = log.feed(&chunk[..read]);
+                    bad = bad.or(events.into_iter().find(|event| !event.is_good()));
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // Nothing more now, or nothing more ever: the process shows which.
-                Err(_) => return events,
+                Err(_) => return bad,
             }
         }
     }
@@ -547,11 +568,7 @@ impl Vm {
     ) -> Result<(), HeartbeatError> {
         let end = Instant::now() + deadline;
         loop {
-            if let Some(bad) = self
-                .read_console(log)
-                .into_iter()
-                .find(|event| !event.is_good())
-            {
+            if let Some(bad) = self.read_console(log) {
                 return Err(HeartbeatError::Bad(bad));
             }
             if reached(log) {
@@ -595,11 +612,7 @@ fn console_pipe(path: &Path) -> io::Result<File> {
     Ok(pipe)
 }
 
-fn typed(build: &Build, args: &[OsString]) -> String {
-    let mut line = build.shell_prefix();
-    for arg in args {
-        line.push(' ');
-        line.push_str(&quote(&arg.to_string_lossy()));
-    }
-    line
+/// Returns arguments as one types them.
+pub(crate) fn quoted(args: &[OsString]) -> impl Iterator<Item = String> {
+    args.iter().map(|arg| quote(&arg.to_string_lossy()))
 }

@@ -133,35 +133,40 @@ pub(crate) enum LegErrorKind {
 }
 
 /// An obstacle to setting up a migration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Obstacle {
+    #[error("a QEMU {version}, has no {capability}")]
     NoCapability {
         version: Version,
         capability: Capability,
     },
-    CapabilityRefused {
-        version: Version,
-        reason: String,
-    },
+    #[error("a QEMU {version}: {reason}")]
+    CapabilityRefused { version: Version, reason: String },
     /// This host does not provide what the stream needs: a socket or a pipe.
-    NoChannel {
-        needs: &'static str,
-        error: String,
-    },
+    #[error("no {needs} for the stream: {error}")]
+    NoChannel { needs: &'static str, error: String },
+    #[error("all memory was across before postcopy began")]
     PostcopyTooLate,
     /// The memory is in no address space that can be read, and the stream does not show it either.
+    #[error(
+        "this machine's memory cannot be read from outside, and the stream does not show it with these capabilities"
+    )]
     MemoryOutOfReach,
 }
 
-/// A deadline that passed.
-#[derive(Debug, Clone)]
+/// A deadline that passed; in words, what a side failed to do.
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Timeout {
     /// One command.
+    #[error(": {0}")]
     Command(QmpError),
     /// A side does not answer so long after the migration began.
+    #[error(" does not answer {} s after the migration began", .0.as_secs_f32())]
     NoAnswer(Duration),
     /// A side answers, and has not completed.
+    #[error(" is not through {} s after the migration began", .0.as_secs_f32())]
     NotCompleted(Duration),
+    #[error(" did not quit within {} s", .0.as_secs())]
     Quit(Duration),
 }
 
@@ -200,7 +205,7 @@ impl MemoryFault {
     fn first_block(&self) -> Option<&str> {
         match self {
             MemoryFault::Pages(pages) | MemoryFault::PagesOfWorkload(pages, _) => {
-                pages.blocks.first().map(String::as_str)
+                pages.blocks().first().copied()
             }
             MemoryFault::Sizes { .. } | MemoryFault::NotSeenAgain { .. } => None,
         }
@@ -254,13 +259,19 @@ impl LegError {
         }
     }
 
-    /// Makes an error of fields that did not arrive. `None` if there are none.
-    pub(crate) fn of_state(diffs: &[StateDiff]) -> Option<Self> {
+    /// Checks that all fields arrived.
+    ///
+    /// # Errors
+    /// There are some that did not.
+    pub(crate) fn if_lost(diffs: &[StateDiff]) -> Result<(), LegError> {
+        let Some(first) = diffs.first() else {
+            return Ok(());
+        };
         let kind = LegErrorKind::State {
-            first: Box::new(diffs.first()?.clone()),
+            first: Box::new(first.clone()),
             count: diffs.len(),
         };
-        Some(LegError::new(None, Phase::StateCheck, kind))
+        Err(LegError::new(None, Phase::StateCheck, kind))
     }
 
     /// Replaces a monitor that broke by the end of its process, if that has ended. `vm` is the side of the
@@ -355,13 +366,6 @@ impl LegError {
         self.side == Some(LegSide::Source) && !matches!(self.kind, LegErrorKind::MigrationFailed(_))
     }
 
-    /// Returns the end of a sentence about a deadline.
-    fn waited(&self) -> String {
-        self.waited
-            .as_ref()
-            .map_or_else(String::new, ToString::to_string)
-    }
-
     /// Returns the section that differs, and its instance.
     pub(crate) fn section(&self) -> Option<(&SectionName, u64)> {
         match &self.kind {
@@ -385,22 +389,13 @@ impl fmt::Display for LegError {
         // Every kind that is of one side has it.
         let side = self.side.unwrap_or(LegSide::Destination);
         match &self.kind {
-            LegErrorKind::CannotBeSetUp(Obstacle::NoCapability {
-                version,
-                capability,
-            }) => write!(f, "{side}, a QEMU {version}, has no {capability}"),
-            LegErrorKind::CannotBeSetUp(Obstacle::CapabilityRefused { version, reason }) => {
-                write!(f, "{side}, a QEMU {version}: {reason}")
+            LegErrorKind::CannotBeSetUp(obstacle) => {
+                // What this host lacks is of neither side.
+                if let Some(side) = self.side {
+                    write!(f, "{side}, ")?;
+                }
+                obstacle.fmt(f)
             }
-            LegErrorKind::CannotBeSetUp(Obstacle::NoChannel { needs, error }) => {
-                write!(f, "no {needs} for the stream: {error}")
-            }
-            LegErrorKind::CannotBeSetUp(Obstacle::PostcopyTooLate) => {
-                f.write_str("all memory was across before postcopy began")
-            }
-            LegErrorKind::CannotBeSetUp(Obstacle::MemoryOutOfReach) => f.write_str(
-                "this machine's memory cannot be read from outside, and the stream does not show it with these capabilities",
-            ),
             LegErrorKind::DoesNotStart(error) => error.fmt(f),
             LegErrorKind::NoLongerStarts { leg, error } => write!(
                 f,
@@ -433,28 +428,9 @@ impl fmt::Display for LegError {
                     false => Ok(()),
                 }
             }
-            LegErrorKind::TimedOut(Timeout::NoAnswer(after)) => write!(
-                f,
-                "{side} does not answer {} s after the migration began{}",
-                after.as_secs_f32(),
-                self.waited()
-            ),
-            LegErrorKind::TimedOut(Timeout::NotCompleted(after)) => write!(
-                f,
-                "{side} is not through {} s after the migration began{}",
-                after.as_secs_f32(),
-                self.waited()
-            ),
-            LegErrorKind::TimedOut(Timeout::Quit(after)) => {
-                write!(
-                    f,
-                    "{side} did not quit within {} s{}",
-                    after.as_secs(),
-                    self.waited()
-                )
-            }
-            LegErrorKind::TimedOut(Timeout::Command(error)) => {
-                write!(f, "{side}: {error}{}", self.waited())
+            LegErrorKind::TimedOut(timeout) => {
+                write!(f, "{side}{timeout}")?;
+                self.waited.as_ref().map_or(Ok(()), |waited| waited.fmt(f))
             }
             LegErrorKind::Monitor(error) => write!(f, "{side}: {error}"),
             LegErrorKind::Memory(fault) => fault.fmt(f),

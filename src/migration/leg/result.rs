@@ -3,13 +3,13 @@
 use crate::migration::channel::proxy::Captured;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::checks::memory;
-use crate::migration::checks::pages::{PageDifference, PlacedPage};
+use crate::migration::checks::pages::PageDifference;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::commands::Stop;
 use crate::migration::endpoint::vm::{LaunchSpec, Vm};
 use crate::migration::leg::error::{GuestFault, LegError, MemoryFault, execute};
 use crate::migration::leg::save::{save, wait_until_saved};
-use crate::migration::leg::transfer::{Means, transfer};
+use crate::migration::leg::transfer::transfer;
 use crate::migration::leg::watch::Stats;
 use crate::report::{LegSide, Phase};
 use crate::workload::{SerialLog, Workload};
@@ -55,21 +55,15 @@ pub(crate) async fn run(
     state_check: StateCheck,
 ) -> LegResult {
     let deadline = config.timeouts.leg;
-    let means = Means {
-        transport: config.transport,
-        capabilities: &config.capabilities,
-        deadline,
-    };
     if let Err(error) = stop_linux(source, log).await {
         return LegResult::failed(error, Captured::nothing("there was no migration"));
     }
-    let transferred = transfer(source, destination, means).await;
-    let mut sent = transferred.sent;
+    let (outcome, mut sent) = transfer(config, source, destination).await;
     if let Some(replaced) = &launch.section_override {
         // The destination cannot have what it was not given.
         sent.stream = sent.stream.map(|stream| replaced.without(stream));
     }
-    let stats = match transferred.outcome {
+    let stats = match outcome {
         Ok(stats) => stats,
         Err(error) => return LegResult::failed(error, sent),
     };
@@ -82,9 +76,7 @@ pub(crate) async fn run(
     let compare = async {
         match by_stream {
             true => memory::shared_map(source, stopped).await.map(drop),
-            false => memory::compare(source, stopped, tiny, &launch.tolerated, log)
-                .await
-                .map(drop),
+            false => memory::compare(source, stopped, tiny, &launch.tolerated, log).await,
         }
     };
     let save_again = async {
@@ -108,12 +100,11 @@ pub(crate) async fn run(
         match (&sent.memory, &arrived.memory) {
             (Ok(sent), Ok(arrived)) => {
                 let pages = sent.difference(arrived);
-                let tolerated = |page: &PlacedPage| launch.tolerated.has_page(page);
-                differs = pages.and_then(|pages| pages.without(tolerated));
+                differs = pages.and_then(|pages| launch.tolerated.leave_out(pages));
             }
             _ => {
                 let read = memory::compare(source, destination, None, &launch.tolerated, log);
-                compared = read.await.map(drop);
+                compared = read.await;
             }
         }
     }
@@ -140,8 +131,7 @@ async fn stop_linux(source: &mut Vm, log: &mut SerialLog) -> Result<(), LegError
     }
     let side = LegSide::Source;
     execute(source, side, Phase::SetUp, Stop {}).await?;
-    let events = source.read_console(log);
-    match events.into_iter().find(|event| !event.is_good()) {
+    match source.read_console(log) {
         Some(bad) => {
             let fault = GuestFault::OnSourceConsole(bad);
             Err(LegError::new(side, Phase::SetUp, fault))
@@ -166,8 +156,7 @@ pub(crate) fn memory_sent_on(
     match (&sent.memory, &sent_on.memory) {
         (Ok(sent), Ok(sent_on)) => {
             let pages = sent.difference(sent_on)?;
-            let pages = pages.without(|page| tolerated.has_page(page));
-            pages.map(memory_differs)
+            tolerated.leave_out(pages).map(memory_differs)
         }
         (Ok(_), Err(why)) => {
             let why = why.clone();

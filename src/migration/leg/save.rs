@@ -40,7 +40,7 @@ pub(crate) fn text(error: impl fmt::Display) -> String {
 
 /// A machine that never runs, in one build.
 pub(crate) struct NewMachine {
-    vm: Vm,
+    pub vm: Vm,
     /// The build, as the user wrote it.
     label: String,
     /// Its files, which go when it does.
@@ -71,10 +71,14 @@ impl NewMachine {
     /// # Errors
     /// It cannot be set up, or refuses; in words.
     pub(crate) async fn save(&mut self, deadline: Duration) -> Result<Stream, String> {
-        match set_up::set_up(&mut self.vm, LegSide::Source, &[]).await {
-            Ok(()) => save(&self.vm, deadline).await.stream,
-            Err(error) => Err(error.to_string()),
-        }
+        self.set_up().await?;
+        save(&self.vm, deadline).await.stream
+    }
+
+    /// Sets it up to save itself.
+    async fn set_up(&mut self) -> Result<(), String> {
+        let set = set_up::set_up(&mut self.vm, LegSide::Source, &[]);
+        set.await.map_err(text)
     }
 
     /// Asks how its devices are set up. It is good for nothing else afterwards.
@@ -129,9 +133,9 @@ pub(crate) async fn save_new_machine_to(
     deadline: Duration,
 ) -> Result<(), String> {
     let mut machine = NewMachine::start(endpoint, launch).await?;
-    let saved = match set_up::set_up(&mut machine.vm, LegSide::Source, &[]).await {
+    let saved = match machine.set_up().await {
         Ok(()) => save_to(&machine.vm, file, deadline).await,
-        Err(error) => Err(error.to_string()),
+        Err(why) => Err(why),
     };
     machine.end().await;
     saved

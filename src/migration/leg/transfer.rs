@@ -1,11 +1,11 @@
 //! Sending the stream from one started QEMU to the other, until both have completed.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::migration::channel::connect;
-use crate::migration::channel::connect::{Outgoing, Relayed};
+use crate::migration::channel::connect::{self, Outgoing, Relayed};
 use crate::migration::channel::proxy::{Captured, StreamProxy};
 use crate::migration::channel::transport::Transport;
+use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::capability::{Capability, Pace, parameters};
 use crate::migration::endpoint::commands::{Cont, Migrate, MigrateIncoming, StartPostcopy, Stop};
 use crate::migration::endpoint::vm::Vm;
@@ -15,31 +15,15 @@ use crate::migration::leg::watch::{Goal, STAYS_SINCE, Stats, Watch};
 use crate::report::LegSide::{Destination, Source};
 use crate::report::Phase;
 
-/// A transfer that is over.
-#[derive(Debug)]
-pub(crate) struct Transferred {
-    pub outcome: Result<Stats, LegError>,
-    /// The stream that the source sent, also in a transfer that failed: a source whose destination
-    /// refuses the stream is read to its end.
-    pub sent: Captured,
-}
-
-/// The means of a transfer.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Means<'m> {
-    pub transport: Transport,
-    pub capabilities: &'m [Capability],
-    pub deadline: Duration,
-}
-
-/// Moves the guest between two sides that are set up. Afterwards both are stopped.
+/// Moves the guest between two sides that are set up. Afterwards both are stopped. The stream that the source sent is
+/// returned also of a transfer that failed: a source whose destination refuses the stream is read to its end.
 pub(crate) async fn transfer(
+    config: &MigrationConfig,
     source: &mut Vm,
     destination: &mut Vm,
-    means: Means<'_>,
-) -> Transferred {
+) -> (Result<Stats, LegError>, Captured) {
     let mut proxy = None;
-    let outcome = send(source, destination, means, &mut proxy).await;
+    let outcome = send(config, source, destination, &mut proxy).await;
     let timed_out = matches!(
         &outcome,
         Err(error) if matches!(error.kind, LegErrorKind::TimedOut(_))
@@ -49,21 +33,18 @@ pub(crate) async fn transfer(
         Some(proxy) if !timed_out => proxy.captured().await,
         _ => Captured::nothing("the migration did not end"),
     };
-    Transferred { outcome, sent }
+    (outcome, sent)
 }
 
 /// Sends the stream. The proxy is given out as soon as something is on its way to it.
 async fn send(
+    config: &MigrationConfig,
     source: &mut Vm,
     destination: &mut Vm,
-    means: Means<'_>,
     proxy: &mut Option<StreamProxy>,
 ) -> Result<Stats, LegError> {
-    let Means {
-        transport,
-        capabilities,
-        deadline,
-    } = means;
+    let (transport, capabilities) = (config.transport, &*config.capabilities);
+    let deadline = config.timeouts.leg;
     let end = Instant::now() + deadline;
     let postcopy = capabilities.contains(&Capability::PostcopyRam);
     let several = source.accelerator.resends() && !postcopy;

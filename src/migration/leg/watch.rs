@@ -9,7 +9,7 @@ use crate::migration::leg::error::{
     LegError, LegErrorKind, TIME_TO_EXPLAIN, Timeout, checked, ended,
 };
 use crate::model::{Direction, Version};
-use crate::qemu::qmp::{Event, QmpError};
+use crate::qemu::qmp::{Event, QmpError, Session};
 use crate::qemu::{Ended, ProcessState};
 use crate::report::{Leg, LegSide, Outcome, Phase};
 
@@ -126,13 +126,67 @@ impl State {
     fn has_ended(&self) -> bool {
         matches!(self, State::Ended(_))
     }
+}
 
-    fn take_event(&mut self, event: &Event) {
+/// One side of a transfer.
+#[derive(Debug, Default)]
+struct Side {
+    state: State,
+    /// Since when it has not answered a question.
+    silent: Option<Instant>,
+    /// Set once its session is over: it has no more events.
+    is_mute: bool,
+}
+
+impl Side {
+    /// Takes the next event; nothing where the session is over.
+    fn take_event(&mut self, event: Option<&Event>, session: &Session) {
+        let Some(event) = event else {
+            self.is_mute = true;
+            return self.state.break_off(session.failure());
+        };
         if let Some(status) = status(event) {
             let new = State::of(status, None);
-            if new.is_over() && !self.is_over() {
-                *self = new;
+            if new.is_over() && !self.state.is_over() {
+                self.state = new;
             }
+        }
+    }
+
+    /// Asks how it stands, where an event has not told that, or not why.
+    async fn ask(&self, vm: &Vm, left: Duration) -> Option<Result<MigrationReply, QmpError>> {
+        match self.state {
+            State::UnderWay | State::Failed(None) => {
+                let session = &vm.monitored.session;
+                let deadline = vm.command.min(left);
+                Some(session.execute(QueryMigrate {}, deadline).await)
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes note of the answer to a question that was asked at a moment.
+    fn take_answer(&mut self, answer: Result<MigrationReply, QmpError>, asked: Instant) {
+        self.silent = match &answer {
+            Err(QmpError::Deadline { .. }) => Some(self.silent.unwrap_or(asked)),
+            _ => None,
+        };
+        match answer {
+            Ok(MigrationReply {
+                status: Some(status),
+                error_desc,
+                ..
+            }) => {
+                let new = State::of(&status, error_desc);
+                if new.is_over() {
+                    self.state = new;
+                }
+            }
+            Err(error @ (QmpError::Closed | QmpError::NotQmp(_) | QmpError::Io(_))) => {
+                self.state.break_off(error);
+            }
+            // It may answer the next one.
+            Ok(_) | Err(_) => {}
         }
     }
 }
@@ -140,14 +194,8 @@ impl State {
 /// Both sides of a transfer that is under way.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    source: State,
-    destination: State,
-    /// Since when each side has not answered a question.
-    source_silent: Option<Instant>,
-    destination_silent: Option<Instant>,
-    /// The sessions that are over: they have no more events.
-    source_is_mute: bool,
-    destination_is_mute: bool,
+    source: Side,
+    destination: Side,
     /// The source has begun to send its devices.
     sends_devices: bool,
     /// The source has gone over to sending what was not sent yet after the guest.
@@ -174,7 +222,7 @@ pub(crate) enum Goal {
 impl Watch {
     /// Tells whether the source has sent everything.
     pub(crate) fn has_sent(&self) -> bool {
-        self.source == State::Completed
+        self.source.state == State::Completed
     }
 
     /// Follows the events of both sides until the goal is reached, or the deadline passed.
@@ -190,9 +238,11 @@ impl Watch {
         loop {
             let now = Instant::now();
             let through = match goal {
-                Goal::Begun => self.passes > 0 || self.source.is_over(),
-                Goal::Sent => self.source.is_over(),
-                Goal::BothThrough => self.source.is_over() && self.destination.is_over(),
+                Goal::Begun => self.passes > 0 || self.source.state.is_over(),
+                Goal::Sent => self.source.state.is_over(),
+                Goal::BothThrough => {
+                    self.source.state.is_over() && self.destination.state.is_over()
+                }
             };
             if through || now >= last {
                 // What is known of a failure from an event alone has no reason yet.
@@ -200,14 +250,14 @@ impl Watch {
                 let exits = destination.version < STAYS_SINCE;
                 if goal == Goal::BothThrough
                     && exits
-                    && matches!(self.destination, State::Failed(_))
+                    && matches!(self.destination.state, State::Failed(_))
                 {
                     // A destination says that it has failed, then prints why, and exits, unless it was told to stay.
                     let _how = ended(destination, TIME_TO_EXPLAIN).await;
                 }
                 return;
             }
-            if self.source.has_failed() || self.destination.has_failed() {
+            if self.source.state.has_failed() || self.destination.state.has_failed() {
                 if goal != Goal::BothThrough {
                     return;
                 }
@@ -237,37 +287,25 @@ impl Watch {
     async fn next(&mut self, source: &mut Vm, destination: &mut Vm, pause: Duration) -> bool {
         let (s, d) = (&mut source.monitored, &mut destination.monitored);
         tokio::select! {
-            Ok(event) = s.session.next_event(pause), if !self.source_is_mute => {
-                match event {
-                    Some(event) => {
-                        self.source.take_event(&event);
-                        self.sends_devices |= status(&event) == Some("device");
-                        self.postcopy |= status(&event) == Some("postcopy-active");
-                        self.passes = self.passes.max(pass(&event).unwrap_or(0));
-                    }
-                    None => {
-                        self.source_is_mute = true;
-                        self.source.break_off(s.session.failure());
-                    }
+            Ok(event) = s.session.next_event(pause), if !self.source.is_mute => {
+                if let Some(event) = &event {
+                    self.sends_devices |= status(event) == Some("device");
+                    self.postcopy |= status(event) == Some("postcopy-active");
+                    self.passes = self.passes.max(pass(event).unwrap_or(0));
                 }
+                self.source.take_event(event.as_ref(), &s.session);
                 false
             }
-            Ok(event) = d.session.next_event(pause), if !self.destination_is_mute => {
-                match event {
-                    Some(event) => self.destination.take_event(&event),
-                    None => {
-                        self.destination_is_mute = true;
-                        self.destination.break_off(d.session.failure());
-                    }
-                }
+            Ok(event) = d.session.next_event(pause), if !self.destination.is_mute => {
+                self.destination.take_event(event.as_ref(), &d.session);
                 false
             }
-            Ok(status) = s.process.wait(Duration::MAX), if !self.source.has_ended() => {
-                self.source = State::Ended(Ended(status));
+            Ok(status) = s.process.wait(Duration::MAX), if !self.source.state.has_ended() => {
+                self.source.state = State::Ended(Ended(status));
                 false
             }
-            Ok(status) = d.process.wait(Duration::MAX), if !self.destination.has_ended() => {
-                self.destination = State::Ended(Ended(status));
+            Ok(status) = d.process.wait(Duration::MAX), if !self.destination.state.has_ended() => {
+                self.destination.state = State::Ended(Ended(status));
                 false
             }
             () = tokio::time::sleep(pause) => true,
@@ -278,66 +316,23 @@ impl Watch {
     async fn ask(&mut self, source: &Vm, destination: &Vm, last: Instant) {
         let begun = Instant::now();
         let left = last.saturating_duration_since(begun);
-        let ask = async |vm: &Vm, state: &State| match state {
-            // A failure known from an event has no reason yet.
-            State::UnderWay | State::Failed(None) => {
-                let session = &vm.monitored.session;
-                let deadline = vm.command.min(left);
-                Some(session.execute(QueryMigrate {}, deadline).await)
-            }
-            _ => None,
-        };
         let (of_source, of_destination) = tokio::join!(
-            ask(source, &self.source),
-            ask(destination, &self.destination)
+            self.source.ask(source, left),
+            self.destination.ask(destination, left)
         );
+        // In case no event tells.
+        let ram = of_source
+            .as_ref()
+            .and_then(|answer| answer.as_ref().ok()?.ram.as_ref());
+        let passes = ram.and_then(|ram| number(ram.dirty_sync_count));
+        self.passes = self.passes.max(passes.unwrap_or(0));
         for (side, answer) in [
-            (LegSide::Source, of_source),
-            (LegSide::Destination, of_destination),
+            (&mut self.source, of_source),
+            (&mut self.destination, of_destination),
         ] {
             if let Some(answer) = answer {
-                self.take_answer(side, answer, begun);
+                side.take_answer(answer, begun);
             }
-        }
-    }
-
-    /// Takes note of the answer to a question that was asked at a moment.
-    fn take_answer(
-        &mut self,
-        side: LegSide,
-        answer: Result<MigrationReply, QmpError>,
-        asked: Instant,
-    ) {
-        let (state, silent) = match side {
-            LegSide::Source => (&mut self.source, &mut self.source_silent),
-            LegSide::Destination => (&mut self.destination, &mut self.destination_silent),
-        };
-        *silent = match &answer {
-            Err(QmpError::Deadline { .. }) => Some(silent.unwrap_or(asked)),
-            _ => None,
-        };
-        match answer {
-            Ok(reply) => {
-                // In case no event tells.
-                if side == LegSide::Source {
-                    let passes = reply
-                        .ram
-                        .as_ref()
-                        .and_then(|ram| number(ram.dirty_sync_count));
-                    self.passes = self.passes.max(passes.unwrap_or(0));
-                }
-                if let Some(status) = &reply.status {
-                    let new = State::of(status, reply.error_desc);
-                    if new.is_over() {
-                        *state = new;
-                    }
-                }
-            }
-            Err(error @ (QmpError::Closed | QmpError::NotQmp(_) | QmpError::Io(_))) => {
-                state.break_off(error);
-            }
-            // It may answer the next one.
-            Err(_) => {}
         }
     }
 
@@ -348,7 +343,7 @@ impl Watch {
     /// for the first bytes in the same way (migration_channel_read_peek(), migration/channel.c).
     fn silent(&self, source: &Vm, destination: &Vm) -> Option<LegSide> {
         let is_stopped = |vm: &Vm| vm.monitored.state() == Some(ProcessState::Stopped);
-        match (self.source_silent, self.destination_silent) {
+        match (self.source.silent, self.destination.silent) {
             (None, None) => None,
             (Some(_), None) => Some(LegSide::Source),
             (None, Some(_)) => Some(LegSide::Destination),
@@ -378,7 +373,7 @@ impl Watch {
         use LegSide::{Destination, Source};
         let reasons = [&self.destination, &self.source]
             .into_iter()
-            .filter_map(|state| match state {
+            .filter_map(|side| match &side.state {
                 State::Failed(reason) => reason.clone(),
                 _ => None,
             })
@@ -386,7 +381,7 @@ impl Watch {
         let failed = |side, kind| LegError::new(side, Phase::Transfer, kind);
         let refused = |how: &Ended| how.0.code() == Some(1);
         let silent = self.silent(source, destination);
-        let error = match (self.source, self.destination) {
+        let error = match (self.source.state, self.destination.state) {
             (State::Completed, State::Completed) => {
                 if let Some(stats) = self.stats {
                     return Ok(stats);

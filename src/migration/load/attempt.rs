@@ -23,8 +23,8 @@ use crate::migration::leg::watch::Stats;
 use crate::migration::load::StateFile;
 use crate::migration::result::RunResult;
 use crate::model::Direction;
+use crate::qemu::option_value;
 use crate::qemu::qmp::QmpError;
-use crate::qemu::{option_value, private_dir};
 use crate::report::{LegSide, Outcome, Phase};
 use crate::stream;
 use crate::stream::{Options, Parser, Reading};
@@ -45,13 +45,10 @@ pub(super) async fn attempt(
     state: &StateFile,
     kept: Option<&Path>,
 ) -> RunResult {
-    let folder = match private_dir() {
+    let folder = match launch.folder() {
         Ok(folder) => folder,
-        Err(error) => return RunResult::skip(&format!("no folder to run in: {error}")),
+        Err(why) => return RunResult::skip(&why.to_string()),
     };
-    if let Err(error) = launch.prepare(folder.path()) {
-        return RunResult::skip(&format!("cannot write the guest: {error}"));
-    }
     let started = Vm::start(&config.new, launch, Role::Destination, folder.path(), 0).await;
     let mut vm = match started {
         Ok(vm) => vm,
@@ -90,7 +87,7 @@ pub(super) async fn attempt(
         }
         Err(error) => {
             let legs = vec![leg(error.outcome())];
-            let evidence = evidence::of_destination(vm).await;
+            let evidence = evidence::collect(None, vm).await;
             RunResult::of_failed_leg(error, legs, checks, evidence)
         }
     }
@@ -274,15 +271,14 @@ async fn compare(
     match (&sent.memory, &arrived.memory) {
         (Ok(sent), Ok(arrived)) => {
             let pages = sent.difference(arrived);
-            let pages =
-                pages.and_then(|pages| pages.without(|page| launch.tolerated.has_page(page)));
+            let pages = pages.and_then(|pages| launch.tolerated.leave_out(pages));
             if let Some(pages) = pages {
                 return Err(memory_differs(pages));
             }
         }
         (Err(why), _) | (_, Err(why)) => checks.not_compared(format!("memory: {why}")),
     }
-    LegError::of_state(&checks.diffs).map_or(Ok(()), Err)
+    LegError::if_lost(&checks.diffs)
 }
 
 impl StateFile {

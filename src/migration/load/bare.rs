@@ -127,19 +127,15 @@ fn refused(section: &Section, dump: &Dump) -> Option<Unfit> {
         several => {
             let highest = several.iter().map(|known| known.version_id).max()?;
             let lowest = several.iter().map(|known| known.minimum_version_id).min()?;
-            if version > highest {
-                let why = format!(
-                    "the state has version {version} of the section {name}, and the build loads {highest} at most"
-                );
-                (Rule::VersionTooNew, why)
-            } else if version < lowest {
-                let why = format!(
-                    "the state has version {version} of the section {name}, and the build loads {lowest} at least"
-                );
-                (Rule::VersionTooOld, why)
-            } else {
-                return None;
-            }
+            let (rule, limit) = match version {
+                _ if version > highest => (Rule::VersionTooNew, format!("{highest} at most")),
+                _ if version < lowest => (Rule::VersionTooOld, format!("{lowest} at least")),
+                _ => return None,
+            };
+            let why = format!(
+                "the state has version {version} of the section {name}, and the build loads {limit}"
+            );
+            (rule, why)
         }
     };
     Some(Unfit::Refused {

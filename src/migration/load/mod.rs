@@ -20,12 +20,13 @@ use crate::migration::config::MigrationConfig;
 use crate::migration::diagnosis::explain::explain_refusal;
 use crate::migration::diagnosis::reproduce;
 use crate::migration::diagnosis::reproducer::Script;
-use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
+use crate::migration::endpoint::vm::LaunchSpec;
 use crate::migration::leg::save::save_new_machine_to;
 use crate::migration::result::RunResult;
+use crate::migration::run::RunSpec;
 use crate::model::{Direction, SectionName, short_name};
 use crate::qemu::{machine, private_dir};
-use crate::report::{Case, ChangedByLoad, Control, Outcome, Repeated, Split};
+use crate::report::{Case, Control, Outcome, Repeated, Split};
 use crate::stream::{Place, Stream};
 
 pub(crate) use attempt::BadState;
@@ -74,7 +75,10 @@ pub(crate) async fn load(
                 let mut tolerated = LoadChanges::default();
                 tolerated.extend(own.iter().cloned());
                 launch.tolerated = Arc::new(tolerated);
-                case.changed_by_load = changed(config, between.intersection(&own));
+                let label = config.new.build.label();
+                let seen = between.intersection(&own).cloned();
+                let seen = seen.map(|change| (change, [label.to_owned()].into()));
+                case.changed_by_load = summary(&seen.collect());
                 run = attempt(config, &launch, state, None).await;
             }
             Err(control) => {
@@ -87,8 +91,13 @@ pub(crate) async fn load(
         let control = load_new_machine(config, &launch).await;
         case.control = Some(within(&control));
         case.repeated = Some(repeat(config, &launch, state, &run).await);
-        let route: [&Endpoint; 2] = [&config.old, &config.new];
-        explain_refusal(config, &mut run, &launch, &route, None).await;
+        let guest = RunSpec {
+            config,
+            launch: &launch,
+            route: &[&config.old, &config.new],
+            direction: Direction::Forward,
+        };
+        explain_refusal(guest, &mut run, None).await;
         if control.accounts_for(&run) {
             run.outcome = Outcome::Broken;
         }
@@ -111,7 +120,13 @@ pub(crate) async fn load(
         None => Vec::new(),
     };
     if run.failed() {
-        record_failure(config, &mut case, run.clone(), &launch, &[]);
+        let guest = RunSpec {
+            config,
+            launch: &launch,
+            route: &[],
+            direction: Direction::Forward,
+        };
+        record_failure(guest, &mut case, run.clone());
         case.reproduce = None;
         let folder = case.logs.as_ref().map(PathBuf::from);
         if let Some(folder) = folder.filter(|_| state.is_plain()) {
@@ -195,15 +210,6 @@ async fn repeat(
         repeated.failed += usize::from(again.failed());
     }
     repeated
-}
-
-fn changed<'c>(
-    config: &MigrationConfig,
-    changes: impl Iterator<Item = &'c LoadChange>,
-) -> Vec<ChangedByLoad> {
-    let labels = BTreeSet::from([config.new.build.label().to_owned()]);
-    let own = changes.map(|change| (change.clone(), labels.clone()));
-    summary(&own.collect())
 }
 
 impl StateFile {

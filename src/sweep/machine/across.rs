@@ -10,11 +10,10 @@ use crate::devices::Device;
 use crate::migration::calibration::OwnChanges;
 use crate::migration::checks::changes::LoadChange;
 use crate::migration::diagnosis::properties::may_drop_features;
-use crate::migration::endpoint::buses::Buses;
 use crate::model::{Direction, Route};
 use crate::report::Outcome;
-use crate::sweep::case_id::State;
-use crate::sweep::machine::attribution::{Attribution, accounts_for, without};
+use crate::sweep::case_id::{BARE, State};
+use crate::sweep::machine::attribution::{accounts_for, without};
 use crate::sweep::machine::bare::BareMachine;
 use crate::sweep::machine::devices::Devices;
 use crate::sweep::machine::evidence::Evidence;
@@ -35,9 +34,9 @@ pub(crate) enum Before {
 
 /// Every device between the builds.
 #[derive(Debug)]
-pub(crate) struct AcrossSearch {
+pub(crate) struct AcrossSearch<'t> {
     pub bare: BareMachine,
-    pub devices: Devices,
+    pub devices: Devices<'t>,
     pub search: Search<Arc<Run>>,
     /// The lengths that several devices have in common.
     pub widths: Vec<CommonWidth>,
@@ -75,42 +74,40 @@ impl KnownChange {
     }
 }
 
-impl AcrossSearch {
+impl<'t> AcrossSearch<'t> {
     pub(crate) fn begin(
-        context: Context<'_>,
+        context: Context<'t>,
         bare: BareMachine,
-        buses: &Buses,
         evidence: &Evidence,
-        failed_before: FailedBefore,
+        mut failed_before: FailedBefore,
     ) -> (Self, Vec<Task>) {
+        // Where no device can be tried, the machine itself is looked at, whatever it did before.
+        if bare.known_buses().is_none() {
+            failed_before.clear();
+        }
         let Context { target, options } = context;
-        let devices = Devices::of(context, buses);
-        let arch = target.config.arch.as_str();
+        let devices = Devices::of(context, bare.known_buses());
         let routes = options.directions.iter().copied().map(Route::Across);
         let routes: Vec<Route> = routes.filter(|&route| bare.gets_across(route)).collect();
-        let all = devices.to_try(arch);
+        let all = devices.to_try();
         // A device that is bound to fail only on the way back still goes there with the others.
         let at_once = match routes.as_slice() {
             [there, _] => std::slice::from_ref(there),
             routes => routes,
         };
-        let attribution = Attribution {
-            target,
-            catalogue: &devices.catalogue,
-        };
         // A device that is bound to fail would only have its neighbours tried again.
         let is_predicted = |item| {
             let mut routes = at_once.iter();
-            routes.any(|&route| attribution.is_predicted(route, item))
+            routes.any(|&route| devices.is_predicted(route, item))
         };
         let apart = all.iter().copied().filter(|&item| is_predicted(item));
-        let packs = devices.packs(context, &all, &apart.collect());
-        let needs = devices.needs(arch);
-        let (search, trials) = match (target.state(), routes.as_slice()) {
+        let packs = devices.packs(&all, &apart.collect());
+        let needs = devices.needs();
+        let (mut search, trials) = match (target.state(), routes.as_slice()) {
             (State::Driven | State::Linux, routes) => {
                 let fails = |route: Route, item: Item| {
                     let mut items = needs[&item].iter().chain([&item]);
-                    let name = |item: &Item| devices.catalogue.candidates[*item].driver.clone();
+                    let name = |item: &Item| devices.driver(*item).to_owned();
                     let direction = route.direction();
                     direction.is_some_and(|way| {
                         items.any(|of| failed_before.contains_key(&(way, name(of))))
@@ -119,35 +116,32 @@ impl AcrossSearch {
                 // A guest that does not boot is found out slowly, and its neighbours are tried again.
                 let is_apart = |item: &Item| {
                     let mut devices = devices.catalogue.candidates[*item].set.devices.iter();
-                    context.target.state() == State::Linux && devices.any(Device::boots_alone)
+                    target.state() == State::Linux && devices.any(Device::boots_alone)
                 };
                 let packs = routes.iter().map(|&route| {
                     let items = all.iter().copied().filter(|&item| !fails(route, item));
                     let items: Vec<Item> = items.collect();
                     let apart = items.iter().copied().filter(is_apart).collect();
-                    (route, devices.packs(context, &items, &apart))
+                    (route, devices.packs(&items, &apart))
                 });
                 Search::of_routes(packs)
             }
             (State::Reset, &[there, back]) => Search::there_and_back(&packs, there, back),
             (State::Reset, routes) => Search::of_packs(&packs, routes),
         };
-        let predicted_back = routes.last().map(|&back| {
-            let predicted = all.iter().copied();
-            predicted
-                .filter(|&item| attribution.is_predicted(back, item))
-                .collect()
-        });
-        let search = search
-            .with_likeness(accounts_for)
-            .with_chance(|run| matches!(run.attempt.outcome, Outcome::Crash | Outcome::Broken))
-            .with_predicted_back(predicted_back.unwrap_or_default());
-        // One by one, every device is tried whatever the prediction.
+        if let Some(&back) = routes.last() {
+            let is_predicted = |&item: &Item| devices.is_predicted(back, item);
+            let predicted = all.iter().copied().filter(is_predicted);
+            search.predict_back(&predicted.collect());
+        }
+        search.accounts_for = accounts_for;
+        search.comes_and_goes =
+            |run| matches!(run.attempt.outcome, Outcome::Crash | Outcome::Broken);
         let needed = needs.values().flatten().copied().collect();
-        let search = match options.packing {
-            Packing::Packed => search.with_needs(needs),
-            Packing::OneByOne => search,
-        };
+        // One by one, every device is tried whatever the prediction.
+        if options.packing == Packing::Packed {
+            search.needs = needs;
+        }
         let across = AcrossSearch {
             bare,
             devices,
@@ -160,17 +154,16 @@ impl AcrossSearch {
             needed,
             known: Vec::new(),
         };
-        let tasks = across.tasks(context, trials, evidence);
+        let tasks = across.tasks(trials, evidence);
         (across, tasks)
     }
 
-    fn tasks(&self, context: Context<'_>, trials: Vec<Trial>, evidence: &Evidence) -> Vec<Task> {
+    fn tasks(&self, trials: Vec<Trial>, evidence: &Evidence) -> Vec<Task> {
+        let is_new = |item: Item| !evidence.asked.contains(&item);
         let task = |trial: Trial| {
-            let mut virtio = self.devices.virtio(context, &trial.items);
             // What they offer depends on no driver, and was asked before.
-            let features = context.target.state() == State::Reset
-                && virtio.any(|item| !evidence.asked.contains(&item));
-            drop(virtio);
+            let features = self.devices.context.target.state() == State::Reset
+                && self.devices.virtio(&trial.items).any(is_new);
             let route = trial.route;
             Task {
                 guest: self.guest(route, &trial.items),
@@ -178,7 +171,7 @@ impl AcrossSearch {
                     goes_back: self.search.goes_back(route),
                     features,
                     widths: Arc::clone(&self.widths_known),
-                    calibration: self.calibration(context, &trial),
+                    calibration: self.calibration(&trial),
                     trial,
                 },
             }
@@ -186,32 +179,44 @@ impl AcrossSearch {
         trials.into_iter().map(task).collect()
     }
 
-    /// Returns the device types that do not migrate, by direction.
-    pub(crate) fn failed(&self) -> FailedBefore {
+    /// Returns the device types that do not migrate, and the bare machine if it does not. `None` where no device could be
+    /// tried.
+    pub(crate) fn failed(&self) -> Option<FailedBefore> {
+        self.bare.known_buses()?;
         let verdicts = self.search.verdicts().iter();
-        let failed = verdicts.filter(|(_, verdict)| !matches!(verdict, Verdict::Passed(_)));
-        failed
-            .filter_map(|(&(route, item), verdict)| {
-                let driver = self.devices.catalogue.candidates[item].driver.clone();
-                let before = match verdict {
-                    Verdict::Refused(_) => Before::NotStarted,
-                    _ => Before::Failed,
-                };
-                Some(((route.direction()?, driver), before))
-            })
-            .collect()
+        let devices = verdicts.filter_map(|(&(route, item), verdict)| {
+            let before = match verdict {
+                Verdict::Passed(_) => return None,
+                Verdict::Refused(_) => Before::NotStarted,
+                Verdict::Culprit(_) | Verdict::NeedsCulprit(_) => Before::Failed,
+            };
+            Some((
+                (route.direction()?, self.devices.driver(item).to_owned()),
+                before,
+            ))
+        });
+        let bare = self.bare.runs.iter().filter(|(_, run)| !run.passed());
+        let bare = bare
+            .filter_map(|(route, _)| Some(((route.direction()?, BARE.to_owned()), Before::Failed)));
+        Some(devices.chain(bare).collect())
+    }
+
+    /// Tells whether this is about devices with drivers, and one did not migrate without: it was not tried.
+    pub(crate) fn has_failed_before(&self, direction: Direction, subject: &str) -> bool {
+        let failed = &self.failed_before;
+        failed.contains_key(&(direction, subject.to_owned()))
     }
 
     /// Returns the device types of some items.
-    pub(super) fn types(&self, context: Context<'_>, items: &[Item]) -> BTreeSet<String> {
+    pub(super) fn types(&self, items: &[Item]) -> BTreeSet<String> {
         let devices = self.devices.union(items).devices;
-        let arch = context.target.config.arch.as_str();
+        let arch = self.devices.context.target.config.arch.as_str();
         devices.iter().map(|d| d.driver(arch).to_owned()).collect()
     }
 
     /// Decides when a trial is calibrated.
-    fn calibration(&self, context: Context<'_>, trial: &Trial) -> Calibration {
-        match (context.options.packing, trial.items.as_slice()) {
+    fn calibration(&self, trial: &Trial) -> Calibration {
+        match (self.devices.context.options.packing, &*trial.items) {
             (Packing::Packed, [item]) if !self.needed.contains(item) => Calibration::WithControls,
             _ => Calibration::AtOnce,
         }
@@ -232,16 +237,12 @@ impl AcrossSearch {
 
     /// Takes pages that the builds change by themselves in a guest of these devices. A field may be garbage where another
     /// build loads it, which is found out on each way.
-    fn learn(&mut self, context: Context<'_>, items: &[Item], changes: OwnChanges) {
-        let attribution = Attribution {
-            target: context.target,
-            catalogue: &self.devices.catalogue,
-        };
+    fn learn(&mut self, items: &[Item], changes: OwnChanges) {
         for (change, builds) in changes {
             let Some(block) = change.block() else {
                 continue;
             };
-            let owners = attribution.senders_of([block].into());
+            let owners = self.devices.senders_of([block].into());
             let mut in_guest = items.iter().filter(|item| owners.contains(item));
             if let (Some(&owner), None) = (in_guest.next(), in_guest.next()) {
                 self.known.push(KnownChange {
@@ -257,7 +258,6 @@ impl AcrossSearch {
     /// Takes the result of a trial; returns the next tasks.
     pub(crate) fn record(
         &mut self,
-        context: Context<'_>,
         trial: &Trial,
         moved: Moved,
         evidence: &mut Evidence,
@@ -270,17 +270,12 @@ impl AcrossSearch {
             own_changes,
             ..
         } = moved;
-        self.learn(context, &trial.items, own_changes);
+        self.learn(&trial.items, own_changes);
         // Where they differ, machines of their own are asked what that means.
         if features.is_some_and(|features| !may_drop_features(&features)) {
-            let virtio = self.devices.virtio(context, &trial.items);
-            evidence.asked.extend(virtio);
+            evidence.asked.extend(self.devices.virtio(&trial.items));
         }
-        let attribution = Attribution {
-            target: context.target,
-            catalogue: &self.devices.catalogue,
-        };
-        let single = attribution.single_culprit(trial, &run);
+        let single = self.devices.single_culprit(trial, &run);
         // The guest of a single culprit shows all that there is to know of it.
         let (others, culprit) = match &single {
             Some(single) => (&single.others, Some(single.culprit)),
@@ -288,18 +283,18 @@ impl AcrossSearch {
         };
         let items = without(&trial.items, culprit);
         if let Some(direction) = trial.route.direction() {
-            let types = self.types(context, &items);
+            let types = self.types(&items);
             let in_guest = trial.items.len();
             evidence.add(direction, &items, in_guest, types, others, stream.as_ref());
         }
 
         // What has another length there fails whichever way it goes.
         if !widths.is_empty() {
-            self.of_width.extend(attribution.of_width(&widths));
+            self.of_width.extend(self.devices.of_width(&widths));
             self.widths.extend(widths);
         }
         let mut likely_to_fail = match (run.attempt.outcome, &single) {
-            (Outcome::Pass, _) | (_, Some(_)) => attribution.likely_to_fail(&run, trial),
+            (Outcome::Pass, _) | (_, Some(_)) => self.devices.likely_to_fail(&run, trial),
             _ => BTreeSet::new(),
         };
         let of_width = |item: &&Item| self.of_width.contains(item);
@@ -308,18 +303,14 @@ impl AcrossSearch {
         let back = trial.route.reversed();
         let predicted = likely_to_fail.iter().map(|&item| (back, item));
         self.predicted.extend(predicted);
-        let answer = attribution.answer(trial, run, single, likely_to_fail);
+        let answer = self.devices.answer(trial, run, single, likely_to_fail);
         let trials = self.search.record(trial, answer);
-        self.tasks(context, trials, evidence)
+        self.tasks(trials, evidence)
     }
 
     /// Tells whether a failure was predicted, by the dumps or by what the other build sent.
-    pub(crate) fn was_predicted(&self, context: Context<'_>, route: Route, item: Item) -> bool {
-        let attribution = Attribution {
-            target: context.target,
-            catalogue: &self.devices.catalogue,
-        };
-        attribution.is_predicted(route, item) || self.predicted.contains(&(route, item))
+    pub(crate) fn was_predicted(&self, route: Route, item: Item) -> bool {
+        self.devices.is_predicted(route, item) || self.predicted.contains(&(route, item))
     }
 
     /// Returns the devices of the guest in which one is to blame for a failure: itself, where it fails alone.
@@ -350,21 +341,15 @@ impl AcrossSearch {
 
     /// Returns the device that a culprit needs and that is a culprit itself: that one has the
     /// cause.
-    pub(crate) fn needed_culprit(
-        &self,
-        context: Context<'_>,
-        route: Route,
-        item: Item,
-    ) -> Option<&str> {
-        let arch = &context.target.config.arch;
+    pub(crate) fn needed_culprit(&self, route: Route, item: Item) -> Option<&str> {
         let culprit = match self.search.verdict(route, item)? {
             Verdict::NeedsCulprit(culprit) => *culprit,
-            Verdict::Culprit(_) => self.devices.needed_by(item, arch).find(|&needed| {
+            Verdict::Culprit(_) => self.devices.needed_by(item).find(|&needed| {
                 let verdict = self.search.verdict(route, needed);
                 needed != item && matches!(verdict, Some(Verdict::Culprit(_)))
             })?,
             Verdict::Passed(_) | Verdict::Refused(_) => return None,
         };
-        Some(&self.devices.catalogue.candidates[culprit].driver)
+        Some(self.devices.driver(culprit))
     }
 }

@@ -11,18 +11,11 @@ use crate::migration::coverage::SentSection;
 use crate::model::{Route, SectionName};
 use crate::qemu::output;
 use crate::report::{Cause, Outcome};
-use crate::sweep::catalogue::Catalogue;
+use crate::sweep::machine::devices::Devices;
 use crate::sweep::machine::kind::{sections_alike, sections_of_width};
 use crate::sweep::machine::rom;
 use crate::sweep::machine::run::Run;
 use crate::sweep::target::{Senders, SweepTarget};
-
-/// The devices of a machine, and what they are known by.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Attribution<'a> {
-    pub target: &'a SweepTarget,
-    pub catalogue: &'a Catalogue,
-}
 
 /// A guest that came through except for one of its devices.
 #[derive(Debug)]
@@ -51,13 +44,13 @@ pub(crate) fn accounts_for(pack: &Arc<Run>, alone: &Arc<Run>) -> bool {
     }
 }
 
-impl Attribution<'_> {
+impl Devices<'_> {
     fn devices(&self, item: Item) -> &[Device] {
         &self.catalogue.candidates[item].set.devices
     }
 
-    fn driver<'d>(&self, device: &'d Device) -> &'d str {
-        device.driver(&self.target.config.arch)
+    fn type_of<'d>(&self, device: &'d Device) -> &'d str {
+        device.driver(&self.context.target.config.arch)
     }
 
     /// Tells, for any item, whether it, or what it needs, may have sent one of these sections or own a block of
@@ -67,9 +60,11 @@ impl Attribution<'_> {
         sections: impl IntoIterator<Item = &'s SectionName>,
     ) -> impl Fn(Item) -> bool + 's {
         let names = sections.into_iter().map(SectionName::vmsd_name);
-        let senders: Vec<Senders<'s>> = names.map(|name| self.target.senders(name)).collect();
+        let senders: Vec<Senders<'s>> = names
+            .map(|name| self.context.target.senders(name))
+            .collect();
         move |item| {
-            let mut devices = self.devices(item).iter().map(|device| self.driver(device));
+            let mut devices = self.devices(item).iter().map(|device| self.type_of(device));
             devices.any(|driver| senders.iter().any(|senders| senders.may_include(driver)))
         }
     }
@@ -124,23 +119,18 @@ impl Attribution<'_> {
         let arrived = |section: &&SentSection| {
             !self.may_send([&SectionName::new(&section.vmsd_name)])(culprit)
         };
-        let mut attempt = run.attempt.clone();
-        attempt.outcome = Outcome::Pass;
-        attempt.cause = None;
-        attempt.state.diffs.clear();
-        for leg in &mut attempt.legs {
+        let mut others = Run {
+            sent: run.sent.iter().filter(arrived).cloned().collect(),
+            differing: Arc::default(),
+            ..run.clone()
+        };
+        others.attempt.outcome = Outcome::Pass;
+        others.attempt.cause = None;
+        others.attempt.state.diffs.clear();
+        for leg in &mut others.attempt.legs {
             leg.outcome = Outcome::Pass;
         }
-        let others = Arc::new(Run {
-            attempt,
-            elapsed_ms: run.elapsed_ms,
-            shared_by: run.shared_by.clone(),
-            sent: run.sent.iter().filter(arrived).cloned().collect(),
-            likely_refused: run.likely_refused.clone(),
-            changed_by_load: run.changed_by_load.clone(),
-            calibration: run.calibration,
-            differing: Arc::default(),
-        });
+        let others = Arc::new(others);
         Some(SingleCulprit { culprit, others })
     }
 
@@ -161,12 +151,12 @@ impl Attribution<'_> {
 
     /// Returns the items, of all that are tried, that send a section with the part in it that failed.
     fn alike(&self, run: &Run) -> BTreeSet<Item> {
-        self.senders_of(sections_alike(self.target, &run.attempt))
+        self.senders_of(sections_alike(self.context.target, &run.attempt))
     }
 
     /// Returns the items, of all that are tried, that send a section with a part of another length in it.
     pub(super) fn of_width(&self, widths: &[CommonWidth]) -> BTreeSet<Item> {
-        let sections = sections_of_width(self.target, widths);
+        let sections = sections_of_width(self.context.target, widths);
         self.senders_of(sections)
     }
 
@@ -187,7 +177,7 @@ impl Attribution<'_> {
             .find_map(|stderr| output::start::missing_rom(stderr))?;
         let drivers = items
             .iter()
-            .filter_map(|&item| Some((item, self.driver(self.devices(item).last()?))));
+            .filter_map(|&item| Some((item, self.type_of(self.devices(item).last()?))));
         rom::likely_owner(rom, drivers)
     }
 
@@ -207,7 +197,7 @@ impl Attribution<'_> {
         route.direction().is_some_and(|direction| {
             let SweepTarget {
                 forecast, config, ..
-            } = self.target;
+            } = self.context.target;
             forecast.predicts_failure(set, &config.arch, direction)
         })
     }

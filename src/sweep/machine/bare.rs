@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::devices::DeviceSet;
-use crate::migration::calibration::OwnChanges;
 use crate::migration::case::AGAIN;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::endpoint::buses::Buses;
@@ -37,6 +36,11 @@ impl BareMachine {
             .collect()
     }
 
+    /// Returns the buses to plug a device into, where they are known.
+    pub(crate) fn known_buses(&self) -> Option<&Buses> {
+        self.buses.as_ref()?.as_ref().ok()
+    }
+
     /// Takes a run; the controls of a machine that does not migrate are run at once. One in which a build died is
     /// tried again, for what dies now and then would hide all devices.
     pub(crate) fn record(
@@ -48,7 +52,7 @@ impl BareMachine {
         let surveyed = run.attempt.buses.clone();
         let refused = || Err(run.refusal(&context.target.config.old));
         // A guest that does not work on one side says nothing of the other one.
-        if !matches!(self.buses, Some(Ok(_))) {
+        if self.known_buses().is_none() {
             self.buses = Some(surveyed.unwrap_or_else(refused));
         }
         let mut tasks = Vec::new();
@@ -132,12 +136,6 @@ fn most_deaths(outcome: Outcome) -> usize {
 fn task(route: Route, purpose: Purpose) -> Task {
     Task {
         purpose,
-        guest: Guest {
-            route,
-            set: DeviceSet::union(BARE, []),
-            section_override: None,
-            tolerated: Arc::default(),
-            known: OwnChanges::new(),
-        },
+        guest: Guest::new(route, DeviceSet::union(BARE, [])),
     }
 }

@@ -10,17 +10,18 @@ use crate::migration::checks::changes::LoadChange;
 use crate::model::Route;
 use crate::report::Outcome;
 use crate::sweep::machine::across::AcrossSearch;
-use crate::sweep::machine::attribution::{Attribution, accounts_for};
+use crate::sweep::machine::attribution::accounts_for;
 use crate::sweep::machine::evidence::Evidence;
 use crate::sweep::machine::guest::{Guest, Moved, Purpose, Task, endpoints};
 use crate::sweep::machine::kind::{Kind, Represented};
 use crate::sweep::machine::run::{Calibration, Run};
 use crate::sweep::machine::{Context, Packing};
+use crate::sweep::target::SweepTarget;
 
 /// The culprits of a search from each build to itself.
 #[derive(Debug)]
-pub(crate) struct Controls {
-    pub across: AcrossSearch,
+pub(crate) struct Controls<'t> {
+    pub across: AcrossSearch<'t>,
     search: Search<Arc<Run>>,
     /// Controls of what fails only together, by its place in the search's list.
     groups: BTreeMap<(usize, Route), Arc<Run>>,
@@ -62,15 +63,14 @@ struct Culprits {
 
 impl Culprits {
     /// Those that only need another culprit are not among them.
-    fn of(across: &AcrossSearch, context: Context<'_>, represented: &Represented) -> Self {
+    fn of(across: &AcrossSearch<'_>, represented: &Represented) -> Self {
         let mut culprits = Culprits::default();
         let mut surprises: BTreeMap<Item, usize> = BTreeMap::new();
         for (&(route, item), verdict) in across.search.verdicts() {
             let Verdict::Culprit(run) = verdict else {
                 continue;
             };
-            if across.needed_culprit(context, route, item).is_some()
-                || represented.by(route, item).is_some()
+            if across.needed_culprit(route, item).is_some() || represented.by(route, item).is_some()
             {
                 continue;
             }
@@ -84,7 +84,7 @@ impl Culprits {
             }
             // A predicted failure is no accident, and neither is one that was seen in a pack
             // before.
-            let is_predicted = across.was_predicted(context, route, item);
+            let is_predicted = across.was_predicted(route, item);
             if !is_predicted && across.earlier_failure(route, item).is_none() {
                 culprits.unpredicted.push((route, item));
             }
@@ -102,30 +102,28 @@ impl Culprits {
     }
 }
 
-impl Controls {
-    pub(crate) fn begin(
-        context: Context<'_>,
-        across: AcrossSearch,
-        evidence: &Evidence,
-    ) -> (Self, Vec<Task>) {
-        let represented = match context.options.packing {
+impl<'t> Controls<'t> {
+    pub(crate) fn begin(across: AcrossSearch<'t>, evidence: &Evidence) -> (Self, Vec<Task>) {
+        let Context { target, options } = across.devices.context;
+        let represented = match options.packing {
             Packing::Packed => {
                 Represented::of(&across.search, |route, item, run| {
                     // Of devices that depend on a culprit, only the culprit is examined.
-                    let hangs = across.needed_culprit(context, route, item).is_some();
-                    let kind = Kind::of(context.target, &across.widths, route, &run.attempt);
+                    let hangs = across.needed_culprit(route, item).is_some();
+                    let kind = Kind::of(target, &across.widths, route, &run.attempt);
                     kind.filter(|_| !hangs)
                 })
             }
             // One by one, every device is examined in full.
             Packing::OneByOne => Represented::default(),
         };
-        let culprits = Culprits::of(&across, context, &represented);
+        let culprits = Culprits::of(&across, &represented);
         let devices = &across.devices;
         let shared: Vec<Item> = culprits.shared.into_iter().collect();
-        let mut packs = devices.packs(context, &shared, &BTreeSet::new());
+        let mut packs = devices.packs(&shared, &BTreeSet::new());
         packs.extend(culprits.apart.into_iter().map(|item| vec![item]));
-        let (search, trials) = Search::of_packs(&packs, &Route::CONTROLS);
+        let (mut search, trials) = Search::of_packs(&packs, &Route::CONTROLS);
+        search.accounts_for = accounts_for;
         let guest = |items: &[Item], route| across.guest(route, items);
         let groups = across.search.groups().into_iter().enumerate();
         let groups = groups.flat_map(|(at, group)| {
@@ -169,7 +167,7 @@ impl Controls {
             Some(((route, item), Arc::clone(failed)))
         });
         let mut controls = Controls {
-            search: search.with_likeness(accounts_for),
+            search,
             groups: BTreeMap::new(),
             repeats: BTreeMap::new(),
             again: BTreeMap::new(),
@@ -197,42 +195,27 @@ impl Controls {
 
     fn tasks(&self, trials: Vec<Trial>) -> Vec<Task> {
         let task = |trial: Trial| Task {
-            guest: Guest {
-                route: trial.route,
-                set: self.across.devices.union(&trial.items),
-                section_override: None,
-                tolerated: Arc::default(),
-                known: OwnChanges::new(),
-            },
+            guest: Guest::new(trial.route, self.across.devices.union(&trial.items)),
             purpose: Purpose::Control(trial),
         };
         trials.into_iter().map(task).collect()
     }
 
     /// Takes the result of a trial; returns the next tasks.
-    pub(crate) fn record(
-        &mut self,
-        context: Context<'_>,
-        trial: &Trial,
-        run: Arc<Run>,
-    ) -> Vec<Task> {
-        let attribution = Attribution {
-            target: context.target,
-            catalogue: &self.across.devices.catalogue,
-        };
-        let single = attribution.single_culprit(trial, &run);
-        let answer = attribution.answer(trial, run, single, BTreeSet::new());
+    pub(crate) fn record(&mut self, trial: &Trial, run: Arc<Run>) -> Vec<Task> {
+        let devices = &self.across.devices;
+        let single = devices.single_culprit(trial, &run);
+        let answer = devices.answer(trial, run, single, BTreeSet::new());
         let trials = self.search.record(trial, answer);
         let mut tasks = self.tasks(trials);
-        tasks
-            .extend(self.calibrations(context, |controls| controls.len() == Route::CONTROLS.len()));
+        tasks.extend(self.calibrations(|controls| controls.len() == Route::CONTROLS.len()));
         tasks
     }
 
     /// Returns what is left to be done when all else is.
-    pub(crate) fn last_tasks(&mut self, context: Context<'_>) -> Vec<Task> {
+    pub(crate) fn last_tasks(&mut self) -> Vec<Task> {
         // What fails only together is the control of nothing: one control may have to do.
-        let mut tasks = self.calibrations(context, |_| true);
+        let mut tasks = self.calibrations(|_| true);
         tasks.extend(self.more_controls());
         tasks
     }
@@ -263,11 +246,8 @@ impl Controls {
 
     /// Returns the calibrations that the controls of a culprit call for, where these are enough of them; what no control
     /// explains is tried again.
-    fn calibrations(
-        &mut self,
-        context: Context<'_>,
-        are_enough: impl Fn(&[(Route, &Run)]) -> bool,
-    ) -> Vec<Task> {
+    fn calibrations(&mut self, are_enough: impl Fn(&[(Route, &Run)]) -> bool) -> Vec<Task> {
+        let target = self.across.devices.context.target;
         let mut due = Vec::new();
         for (&(route, item), verdict) in self.across.search.verdicts() {
             let Verdict::Culprit(across) = verdict else {
@@ -290,7 +270,7 @@ impl Controls {
             }
             let explain = |(_, control): &(_, &Run)| explains(&control.attempt, &across.attempt);
             let are_both = controls.len() == Route::CONTROLS.len();
-            let own = (are_both && stands_for == item).then(|| own_changes(context, &controls));
+            let own = (are_both && stands_for == item).then(|| own_changes(target, &controls));
             let purpose = match controls.iter().any(explain) {
                 true => Purpose::Calibrate {
                     item,
@@ -311,17 +291,16 @@ impl Controls {
         due.into_iter().map(task).collect()
     }
 
-    /// Takes the run of a culprit with its explanation.
-    pub(crate) fn record_explained(&mut self, item: Item, route: Route, run: Arc<Run>) {
+    /// Puts a run in the place of that of a culprit.
+    pub(crate) fn correct(&mut self, item: Item, route: Route, run: Arc<Run>) {
         let verdict = Verdict::Culprit(run);
-        self.across.search.correct(route, item, verdict);
+        self.across.search.decide(route, item, verdict);
     }
 
     /// Takes the calibrated run of a culprit, which may be none any more; returns what is to be tried for that. Garbage
     /// that a load leaves on one way may have been harmless by chance on the other.
     pub(crate) fn record_calibrated(
         &mut self,
-        context: Context<'_>,
         item: Item,
         route: Route,
         moved: Moved,
@@ -332,10 +311,10 @@ impl Controls {
             true => Verdict::Passed(Arc::clone(&run)),
             false => Verdict::Culprit(Arc::clone(&run)),
         };
-        self.across.search.correct(route, item, verdict);
+        self.across.search.decide(route, item, verdict);
         // Where nothing was moved again there is nothing new.
         if let (Some(direction), Some(stream)) = (route.direction(), &stream) {
-            let types = self.across.types(context, &[item]);
+            let types = self.across.types(&[item]);
             evidence.add(direction, &[item], 1, types, &run, Some(stream));
         }
         self.refill_back(route, item, &run)
@@ -427,10 +406,10 @@ fn may_be_calibrated(run: &Run) -> bool {
 }
 
 /// Returns what each build changes in a guest that is sent to itself.
-fn own_changes(context: Context<'_>, controls: &[(Route, &Run)]) -> OwnChanges {
+fn own_changes(target: &SweepTarget, controls: &[(Route, &Run)]) -> OwnChanges {
     let mut own = OwnChanges::new();
     for &(route, control) in controls {
-        let [build, _] = endpoints(context.target, route);
+        let [build, _] = endpoints(target, route);
         add_own(&mut own, build, &control.attempt);
     }
     own

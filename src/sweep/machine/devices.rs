@@ -12,7 +12,8 @@ use crate::sweep::pack::pack;
 
 /// The devices of a machine.
 #[derive(Debug)]
-pub(crate) struct Devices {
+pub(crate) struct Devices<'t> {
+    pub context: Context<'t>,
     pub catalogue: Catalogue,
     /// Candidates whose cases are this run's. The others are another shard's; those of them that
     /// these need travel along, so that every case has the result that it has in a whole run.
@@ -23,10 +24,13 @@ pub(crate) struct Devices {
     pub planned: Vec<CaseId>,
 }
 
-impl Devices {
-    pub(crate) fn of(context: Context<'_>, buses: &Buses) -> Self {
+impl<'t> Devices<'t> {
+    /// Looks up the devices of a machine with these buses; there are none where they are not known.
+    pub(crate) fn of(context: Context<'t>, buses: Option<&Buses>) -> Self {
         let Context { target, options } = context;
-        let catalogue = Catalogue::of(&target.config, buses, &target.properties, &options.only);
+        let catalogue = buses.map_or_else(Catalogue::default, |buses| {
+            Catalogue::of(&target.config, buses, &target.properties, &options.only)
+        });
         let candidates = &catalogue.candidates;
         let families = candidates.iter().map(|c| target.device_family(&c.driver));
         let is_excluded = |family: &CaseFamily| {
@@ -54,6 +58,7 @@ impl Devices {
             })
             .collect();
         Devices {
+            context,
             catalogue,
             own,
             excluded,
@@ -62,37 +67,39 @@ impl Devices {
     }
 
     /// Returns what this run has to try: the devices of its cases, and what they need.
-    pub(crate) fn to_try(&self, arch: &str) -> Vec<Item> {
+    pub(crate) fn to_try(&self) -> Vec<Item> {
         let mut tried = self.own.clone();
         for &item in &self.own {
-            tried.extend(self.needed_by(item, arch));
+            tried.extend(self.needed_by(item));
         }
         tried.into_iter().collect()
     }
 
+    /// Returns the name of a device type.
+    pub(crate) fn driver(&self, item: Item) -> &str {
+        &self.catalogue.candidates[item].driver
+    }
+
     /// Returns the candidates that one needs, what they need before them.
-    pub(crate) fn needed_by<'a>(&'a self, item: Item, arch: &'a str) -> impl Iterator<Item = Item> {
+    pub(crate) fn needed_by(&self, item: Item) -> impl Iterator<Item = Item> {
+        let arch = &self.context.target.config.arch;
         let needs = self.catalogue.candidates[item].needs(arch);
         needs.filter_map(|driver| self.catalogue.find(driver))
     }
 
     /// Returns which candidates need which others.
-    pub(crate) fn needs(&self, arch: &str) -> BTreeMap<Item, Vec<Item>> {
+    pub(crate) fn needs(&self) -> BTreeMap<Item, Vec<Item>> {
         let items = 0..self.catalogue.candidates.len();
         items
-            .map(|item| (item, self.needed_by(item, arch).collect()))
+            .map(|item| (item, self.needed_by(item).collect()))
             .collect()
     }
 
     /// Returns those of some items that plug in a virtio device.
-    pub(crate) fn virtio(
-        &self,
-        context: Context<'_>,
-        items: &[Item],
-    ) -> impl Iterator<Item = Item> {
-        let virtio = &context.target.virtio;
-        let is_virtio = |&item: &Item| virtio.contains(&self.catalogue.candidates[item].driver);
-        items.iter().copied().filter(is_virtio)
+    pub(crate) fn virtio(&self, items: &[Item]) -> impl Iterator<Item = Item> {
+        let virtio = &self.context.target.virtio;
+        let items = items.iter().copied();
+        items.filter(|&item| virtio.contains(self.driver(item)))
     }
 
     /// Returns the devices of some items, in one guest.
@@ -104,16 +111,11 @@ impl Devices {
     }
 
     /// Distributes items over guests; some get one of their own.
-    pub(crate) fn packs(
-        &self,
-        context: Context<'_>,
-        items: &[Item],
-        alone: &BTreeSet<Item>,
-    ) -> Vec<Vec<Item>> {
-        match context.options.packing {
+    pub(crate) fn packs(&self, items: &[Item], alone: &BTreeSet<Item>) -> Vec<Vec<Item>> {
+        match self.context.options.packing {
             Packing::OneByOne => items.iter().map(|&item| vec![item]).collect(),
             Packing::Packed => {
-                let config = &context.target.config;
+                let config = &self.context.target.config;
                 let rest = items.iter().filter(|item| !alone.contains(item));
                 let rest: Vec<Item> = rest.copied().collect();
                 let mut packs = pack(

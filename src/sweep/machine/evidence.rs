@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use crate::culprit::Item;
 use crate::migration::coverage::Observed;
-use crate::model::{Direction, Route};
+use crate::model::Direction;
 use crate::stream::Stream;
-use crate::sweep::machine::guest::Moved;
 use crate::sweep::machine::run::Run;
 use crate::sweep::pairing::{Half, Pairing};
 
@@ -22,15 +21,6 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
-    /// Takes what the bare machine sent.
-    pub(crate) fn add_bare(&mut self, route: Route, moved: &Moved) {
-        let Some(direction) = route.direction() else {
-            return;
-        };
-        self.observe(direction, &moved.run, BTreeSet::new());
-        self.keep(direction, &[], 0, &moved.run, moved.stream.as_ref());
-    }
-
     /// Takes what these items sent in a guest with so many, to be compared with what the other build sends of
     /// the same devices. A pack that failed waits for its parts.
     pub(crate) fn add(
@@ -42,38 +32,20 @@ impl Evidence {
         run: &Run,
         stream: Option<&Arc<Stream>>,
     ) {
-        self.observe(direction, run, types);
-        if run.passed() || in_guest == 1 {
-            self.keep(direction, items, in_guest, run, stream);
-        }
-    }
-
-    fn observe(&mut self, direction: Direction, run: &Run, types: BTreeSet<String>) {
         self.observed.push(Observed {
             sections: run.sent.iter().cloned().collect(),
             direction,
             passed: run.passed(),
             types,
         });
-    }
-
-    fn keep(
-        &mut self,
-        direction: Direction,
-        items: &[Item],
-        in_guest: usize,
-        run: &Run,
-        stream: Option<&Arc<Stream>>,
-    ) {
-        let Some(stream) = stream else {
-            return;
-        };
-        let half = Half {
-            direction,
-            stream: Arc::clone(stream),
-            passed: run.passed(),
-            in_guest,
-        };
-        self.pairing.keep(items, half);
+        if let Some(stream) = stream.filter(|_| run.passed() || in_guest <= 1) {
+            let half = Half {
+                direction,
+                stream: Arc::clone(stream),
+                passed: run.passed(),
+                in_guest,
+            };
+            self.pairing.keep(items, half);
+        }
     }
 }

@@ -19,8 +19,9 @@ use crate::migration::diagnosis::explain::explain_refusal;
 use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::migration::diagnosis::{layouts, section_override};
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
-use crate::migration::run;
+use crate::migration::run::RunSpec;
 use crate::model::{Direction, Route, SectionName};
+use crate::qemu::MallocFill;
 use crate::stream::Stream;
 use crate::stream::section_override::SectionOverride;
 use crate::sweep::machine::run::{Calibration, Run};
@@ -96,6 +97,18 @@ pub(crate) enum Purpose {
 }
 
 impl Guest {
+    /// Makes a guest of which nothing is known.
+    pub(crate) fn new(route: Route, set: DeviceSet) -> Guest {
+        Guest {
+            route,
+            set,
+            section_override: None,
+            tolerated: Arc::default(),
+            known: OwnChanges::new(),
+        }
+    }
+
+    /// Returns all changes that are tolerated.
     fn all_tolerated(&self) -> Arc<LoadChanges> {
         if self.known.is_empty() {
             return Arc::clone(&self.tolerated);
@@ -156,12 +169,13 @@ impl Task {
         matches!(&self.purpose, Purpose::Search { trial, .. } if trial.items.len() == 1)
     }
 
-    /// Tells whether it moves a guest of its own: others begin with one that was moved.
-    pub(crate) fn moves_guest(&self) -> bool {
-        !matches!(
-            self.purpose,
-            Purpose::Explain { .. } | Purpose::Calibrate { .. } | Purpose::Refill(..)
-        )
+    /// Returns how many guests it moves for certain: some begin with one that was moved.
+    pub(crate) fn guests(&self) -> usize {
+        match self.purpose {
+            Purpose::Explain { .. } | Purpose::Calibrate { .. } => 0,
+            Purpose::Refill(..) => MallocFill::BOTH.len(),
+            _ => 1,
+        }
     }
 }
 
@@ -171,10 +185,9 @@ pub(crate) enum TaskResult {
     Moved(Moved),
     /// The sections to override for the machine to migrate, if there are any.
     Override(Option<Arc<SectionOverride>>),
-    /// The run of a culprit with the explanation of its failure.
-    Explained(Arc<Run>),
-    /// The run that shows what a load leaves garbage in, if it does.
-    Refilled(Option<Arc<Run>>),
+    /// The run that takes the place of a culprit's: with the explanation of its failure, or one that shows what a load
+    /// leaves garbage in, if it does.
+    Corrected(Option<Arc<Run>>),
 }
 
 /// A guest that was moved, or not.
@@ -211,10 +224,14 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
         features: matches!(task.purpose, Purpose::Search { features: true, .. }),
         ..config.launch(config.compose(&guest.set).args)
     };
-    let endpoints = endpoints(target, guest.route);
-    let direction = guest.route.direction().unwrap_or(Direction::Forward);
+    let spec = RunSpec {
+        config,
+        launch: &launch,
+        route: &endpoints(target, guest.route),
+        direction: guest.route.direction().unwrap_or(Direction::Forward),
+    };
     if let Purpose::FindOverride(failed) = &task.purpose {
-        let found = section_override::find(config, &endpoints, &launch, direction, &failed.attempt);
+        let found = section_override::find(spec, &failed.attempt);
         return TaskResult::Override(found.await);
     }
     if let Purpose::Explain { run, expected, .. } = &task.purpose {
@@ -222,37 +239,38 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
         let refused = run.attempt.state.refused.as_ref();
         let expected = expected.as_ref().zip(refused);
         let expected = expected.map(|(more, refused)| beside(more, refused));
-        explain_refusal(config, &mut run.attempt, &launch, &endpoints, expected).await;
-        return TaskResult::Explained(Arc::new(run));
+        explain_refusal(spec, &mut run.attempt, expected).await;
+        return TaskResult::Corrected(Some(Arc::new(run)));
     }
     if let Purpose::Refill(_, among) = &task.purpose {
-        let found = garbage_of_load(config, &launch, &endpoints, direction, among).await;
+        let found = garbage_of_load(spec, among).await;
         let run = found.map(|attempt| Run {
+            attempt,
             elapsed_ms: milliseconds(begun),
-            ..Run::of(attempt)
+            ..Run::default()
         });
-        return TaskResult::Refilled(run.map(Arc::new));
+        return TaskResult::Corrected(run.map(Arc::new));
     }
     let mut attempt = match &task.purpose {
         Purpose::Calibrate { run, .. } => run.attempt.clone(),
-        _ => run::run(config, &endpoints, &launch, direction, &|_| {}).await,
+        _ => spec.run().await,
     };
     // Only the first guest is asked, whatever it takes to explain it.
     let (buses, features) = (attempt.buses.take(), attempt.features.take());
-    let launch = launch.unasked();
+    let launch = launch.clone().unasked();
+    let spec = RunSpec {
+        launch: &launch,
+        ..spec
+    };
     let mut own_changes = OwnChanges::new();
     let mut calibration = 0;
     let mut differing = LoadChanges::default();
     if task.is_calibrated() {
-        let (launch, watcher) = (launch.clone(), &|_| {});
         let controls = match &task.purpose {
             Purpose::Calibrate { controls, .. } => controls.clone(),
             _ => None,
         };
-        let calibrated = calibrate(
-            config, attempt, launch, &endpoints, direction, controls, watcher,
-        );
-        let calibrated = calibrated.await;
+        let calibrated = calibrate(spec, attempt, controls, &|_| {}).await;
         own_changes = calibrated.known;
         differing = LoadChanges::clone(&calibrated.launch.tolerated);
         differing.extend(calibrated.run.only_changes().into_iter().flatten());
@@ -261,12 +279,10 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
     }
     attempt.buses = buses;
     let streams = [&attempt.state.first, &attempt.state.refused];
-    let vmdescs = streams.into_iter().flatten().filter_map(Stream::vmdesc);
-    let sent = vmdescs
-        .flat_map(|vmdesc| SentSection::all(vmdesc))
-        .collect();
+    let sent = streams.into_iter().flatten().flat_map(SentSection::all);
+    let sent = sent.collect();
     if task.is_explained() {
-        explain_refusal(config, &mut attempt, &launch, &endpoints, None).await;
+        explain_refusal(spec, &mut attempt, None).await;
     }
     let widths = match &task.purpose {
         Purpose::Search { trial, widths, .. }
@@ -281,23 +297,20 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
     };
     // What many devices share is sent from each build once; what is alone has controls that begin with it.
     if task.shared_by().len() > 1 {
-        config.saved.forget(endpoints[0], &launch);
+        config.saved.forget(spec.route[0], &launch);
     }
     // A stream that is not needed any more is not kept.
     let state = &mut attempt.state;
     state.refused.take_if(|_| !task.is_of_one());
     let (first, arrived) = (state.first.take(), state.arrived.take());
-    let goes_back = matches!(
-        task.purpose,
-        Purpose::Search {
-            goes_back: true,
-            ..
-        }
-    );
-    let likely_refused = match (&first, &arrived) {
-        (Some(first), Some(arrived)) if goes_back => {
-            likely_refused(target, direction.reversed(), first, arrived)
-        }
+    let likely_refused = match (&task.purpose, &first, &arrived) {
+        (
+            Purpose::Search {
+                goes_back: true, ..
+            },
+            Some(first),
+            Some(arrived),
+        ) => likely_refused(target, spec.direction.reversed(), first, arrived),
         _ => BTreeSet::new(),
     };
     let mut changed_by_load = guest.known.clone();

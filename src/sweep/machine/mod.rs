@@ -18,23 +18,21 @@ use crate::culprit::{Item, Verdict};
 use crate::migration::case::milliseconds;
 use crate::migration::pool::Job;
 use crate::model::{Direction, Exclusion};
-use crate::qemu::MallocFill;
 use crate::report::Case;
-use crate::sweep::case_id::BARE;
 use crate::sweep::cases::{bare_case, device_case};
 use crate::sweep::catalogue::Only;
 use crate::sweep::shard::Shard;
 use crate::sweep::target::{SecondPass, SweepTarget};
 
 pub(crate) use across::{AcrossSearch, Before, FailedBefore};
-pub(crate) use attribution::Attribution;
 pub(crate) use bare::BareMachine;
 pub(crate) use controls::Controls;
+pub(crate) use devices::Devices;
 pub(crate) use evidence::Evidence;
 pub(crate) use guest::{Task, TaskResult, endpoints, perform};
 pub(crate) use run::Run;
 
-use guest::{Moved, Purpose};
+use guest::Purpose;
 
 /// The number of devices in one guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +68,7 @@ pub(crate) struct Context<'t> {
 #[derive(Debug)]
 pub(crate) struct MachineSweep<'t> {
     pub context: Context<'t>,
-    phase: Phase,
+    phase: Phase<'t>,
     pub evidence: Evidence,
     pub cost: Cost,
     /// The device types that are not tried again.
@@ -92,14 +90,14 @@ pub(crate) struct Cost {
 /// The phase of a machine's sweep; each has what the ones before it found out. A phase begins when all
 /// that was to be done in the one before it is done.
 #[derive(Debug)]
-enum Phase {
+enum Phase<'t> {
     /// The machine moves without any device.
     BareMachine(BareMachine),
-    /// Every device moves between the builds.
-    Across(Box<AcrossSearch>),
+    /// Every device moves between the builds; none does where it is not known what they could be plugged into.
+    Across(Box<AcrossSearch<'t>>),
     /// Every device that does not migrate moves from each build to itself.
-    Controls(Box<Controls>),
-    Done(Finished),
+    Controls(Box<Controls<'t>>),
+    Done(Box<Controls<'t>>),
 }
 
 /// The progress of the sweep of a machine.
@@ -126,53 +124,7 @@ pub enum SweepPhase {
     Done,
 }
 
-/// The results of a machine's sweep.
-#[derive(Debug)]
-pub(crate) enum Finished {
-    /// The machine could not be surveyed, so that no device was tried.
-    BareMachine(BareMachine),
-    Devices(Box<Controls>),
-}
-
-impl Finished {
-    pub(crate) fn bare(&self) -> &BareMachine {
-        match self {
-            Finished::BareMachine(bare) => bare,
-            Finished::Devices(controls) => &controls.across.bare,
-        }
-    }
-}
-
-impl Finished {
-    /// Tells whether this is about devices with drivers, and one did not migrate without: it was not tried.
-    pub(crate) fn failed_before(&self, direction: Direction, subject: &str) -> bool {
-        match self {
-            Finished::BareMachine(_) => false,
-            Finished::Devices(controls) => {
-                let failed = &controls.across.failed_before;
-                failed.contains_key(&(direction, subject.to_owned()))
-            }
-        }
-    }
-
-    /// Returns the device types that do not migrate, and the bare machine if it does not, if devices were tried.
-    pub(crate) fn failed(&self) -> Option<FailedBefore> {
-        match self {
-            Finished::BareMachine(_) => None,
-            Finished::Devices(controls) => {
-                let mut failed = controls.across.failed();
-                let bare = controls.across.bare.runs.iter();
-                let bare = bare.filter(|(_, run)| !run.passed());
-                failed.extend(bare.filter_map(|(route, _)| {
-                    Some(((route.direction()?, BARE.to_owned()), Before::Failed))
-                }));
-                Some(failed)
-            }
-        }
-    }
-}
-
-impl Default for Phase {
+impl Default for Phase<'_> {
     fn default() -> Self {
         Phase::BareMachine(BareMachine::default())
     }
@@ -200,7 +152,7 @@ impl<'t> MachineSweep<'t> {
 
     fn jobs(&mut self, tasks: Vec<Task>) -> Vec<Job<Task>> {
         self.open += tasks.len();
-        self.cost.guests += tasks.iter().filter(|task| task.moves_guest()).count();
+        self.cost.guests += tasks.iter().map(Task::guests).sum::<usize>();
         let job = |job: Task| Job {
             weight: job.weight(),
             job,
@@ -212,38 +164,10 @@ impl<'t> MachineSweep<'t> {
     pub(super) fn record(&mut self, task: Task, result: TaskResult) -> Vec<Job<Task>> {
         let started = *self.cost.started.get_or_insert_with(Instant::now);
         self.open -= 1;
-        let mut tasks = match result {
-            TaskResult::Moved(moved) => {
-                self.cost.guests += moved.calibration;
-                self.record_move(task, moved)
-            }
-            TaskResult::Override(found) => {
-                let direction = task.guest.route.direction();
-                if let (Phase::BareMachine(bare), Some(direction), Some(found)) =
-                    (&mut self.phase, direction, found)
-                {
-                    bare.overrides.insert(direction, found);
-                }
-                Vec::new()
-            }
-            TaskResult::Explained(run) => {
-                if let (Phase::Controls(controls), Purpose::Explain { item, .. }) =
-                    (&mut self.phase, &task.purpose)
-                {
-                    controls.record_explained(*item, task.guest.route, run);
-                }
-                Vec::new()
-            }
-            TaskResult::Refilled(found) => {
-                self.cost.guests += MallocFill::BOTH.len();
-                if let (Phase::Controls(controls), Purpose::Refill(item, _), Some(run)) =
-                    (&mut self.phase, &task.purpose, found)
-                {
-                    controls.record_explained(*item, task.guest.route, run);
-                }
-                Vec::new()
-            }
-        };
+        if let TaskResult::Moved(moved) = &result {
+            self.cost.guests += moved.calibration;
+        }
+        let mut tasks = self.take(task, result);
         if tasks.is_empty() && self.open == 0 {
             tasks = self.advance();
         }
@@ -251,37 +175,45 @@ impl<'t> MachineSweep<'t> {
         self.jobs(tasks)
     }
 
-    fn record_move(&mut self, task: Task, moved: Moved) -> Vec<Task> {
-        let context = self.context;
+    /// Takes the result of a task in its phase; returns what that calls for.
+    fn take(&mut self, task: Task, result: TaskResult) -> Vec<Task> {
+        use TaskResult::{Corrected, Moved, Override};
         let route = task.guest.route;
-        match (&mut self.phase, task.purpose) {
-            (Phase::BareMachine(bare), Purpose::BareMachine) => {
-                self.evidence.add_bare(route, &moved);
-                bare.record(context, route, &moved.run)
+        let evidence = &mut self.evidence;
+        match (&mut self.phase, task.purpose, result) {
+            (Phase::BareMachine(bare), Purpose::BareMachine, Moved(moved)) => {
+                let (run, stream) = (&moved.run, moved.stream.as_ref());
+                if let Some(direction) = route.direction() {
+                    evidence.add(direction, &[], 0, BTreeSet::new(), run, stream);
+                }
+                return bare.record(self.context, route, run);
             }
-            (Phase::Across(across), Purpose::Search { trial, .. }) => {
-                across.record(context, &trial, moved, &mut self.evidence)
+            (Phase::BareMachine(bare), _, Override(Some(found))) => {
+                let found = route.direction().map(|direction| (direction, found));
+                bare.overrides.extend(found);
             }
-            (Phase::Controls(controls), Purpose::Control(trial)) => {
-                controls.record(context, &trial, moved.run)
+            (Phase::Across(across), Purpose::Search { trial, .. }, Moved(moved)) => {
+                return across.record(&trial, moved, evidence);
             }
-            (Phase::Controls(controls), Purpose::Calibrate { item, .. }) => {
-                controls.record_calibrated(context, item, route, moved, &mut self.evidence)
-            }
-            (Phase::Controls(controls), Purpose::ControlGroup(at)) => {
-                controls.record_group(at, route, moved.run);
-                Vec::new()
-            }
-            (Phase::Controls(controls), Purpose::ControlAgain(item)) => {
-                controls.record_again(item, route, moved.run);
-                Vec::new()
-            }
-            (Phase::Controls(controls), Purpose::Repeat(item)) => {
-                controls.record_repeat(item, route, moved.run)
-            }
+            (
+                Phase::Controls(controls),
+                Purpose::Explain { item, .. } | Purpose::Refill(item, _),
+                Corrected(Some(run)),
+            ) => controls.correct(item, route, run),
+            (Phase::Controls(controls), purpose, Moved(moved)) => match purpose {
+                Purpose::Control(trial) => return controls.record(&trial, moved.run),
+                Purpose::Calibrate { item, .. } => {
+                    return controls.record_calibrated(item, route, moved, evidence);
+                }
+                Purpose::Repeat(item) => return controls.record_repeat(item, route, moved.run),
+                Purpose::ControlGroup(at) => controls.record_group(at, route, moved.run),
+                Purpose::ControlAgain(item) => controls.record_again(item, route, moved.run),
+                _ => {}
+            },
             // Every task is of the phase that asked for it, and ends before the next one begins.
-            _ => Vec::new(),
+            _ => {}
         }
+        Vec::new()
     }
 
     /// Goes to the next phase that has something to do, or to the end.
@@ -295,59 +227,48 @@ impl<'t> MachineSweep<'t> {
         }
     }
 
-    fn next_phase(&mut self) -> (Phase, Vec<Task>) {
+    fn next_phase(&mut self) -> (Phase<'t>, Vec<Task>) {
         match std::mem::take(&mut self.phase) {
-            Phase::BareMachine(bare) => match bare.buses.clone() {
-                Some(Ok(buses)) => {
-                    let failed_before = std::mem::take(&mut self.failed_before);
-                    let (across, tasks) = AcrossSearch::begin(
-                        self.context,
-                        bare,
-                        &buses,
-                        &self.evidence,
-                        failed_before,
-                    );
-                    (Phase::Across(Box::new(across)), tasks)
-                }
-                _ => (Phase::Done(Finished::BareMachine(bare)), Vec::new()),
-            },
+            Phase::BareMachine(bare) => {
+                let failed_before = std::mem::take(&mut self.failed_before);
+                let (across, tasks) =
+                    AcrossSearch::begin(self.context, bare, &self.evidence, failed_before);
+                (Phase::Across(Box::new(across)), tasks)
+            }
             Phase::Across(across) => {
-                let (controls, tasks) = Controls::begin(self.context, *across, &self.evidence);
+                let (controls, tasks) = Controls::begin(*across, &self.evidence);
                 (Phase::Controls(Box::new(controls)), tasks)
             }
             Phase::Controls(mut controls) => {
-                let tasks = controls.last_tasks(self.context);
+                let tasks = controls.last_tasks();
                 match tasks.is_empty() {
-                    true => (Phase::Done(Finished::Devices(controls)), tasks),
+                    true => (Phase::Done(controls), tasks),
                     false => (Phase::Controls(controls), tasks),
                 }
             }
-            Phase::Done(finished) => (Phase::Done(finished), Vec::new()),
+            Phase::Done(controls) => (Phase::Done(controls), Vec::new()),
         }
     }
 
     /// Returns how far it has come.
     pub(super) fn advance_so_far(&self) -> Advance {
-        let of = |across: &AcrossSearch| {
+        let (phase, across) = match &self.phase {
+            Phase::BareMachine(_) => (SweepPhase::Machine, None),
+            Phase::Across(across) => (SweepPhase::Devices, Some(&**across)),
+            Phase::Controls(controls) => (SweepPhase::Controls, Some(&controls.across)),
+            Phase::Done(controls) => (SweepPhase::Done, Some(&controls.across)),
+        };
+        let cases = across.map_or(0, |across| {
             let devices = across.devices.catalogue.candidates.len();
             devices * self.context.options.directions.len()
-        };
-        let (phase, done, cases) = match &self.phase {
-            Phase::BareMachine(_) => (SweepPhase::Machine, 0, 0),
-            Phase::Across(across) => {
+        });
+        let done = match (phase, across) {
+            (SweepPhase::Devices, Some(across)) => {
                 let done = across.search.verdicts().keys();
-                let done = done.filter(|(route, _)| route.direction().is_some());
-                (SweepPhase::Devices, done.count(), of(across))
+                done.filter(|(route, _)| route.direction().is_some())
+                    .count()
             }
-            Phase::Controls(controls) => {
-                let all = of(&controls.across);
-                (SweepPhase::Controls, all, all)
-            }
-            Phase::Done(Finished::BareMachine(_)) => (SweepPhase::Done, 0, 0),
-            Phase::Done(Finished::Devices(controls)) => {
-                let all = of(&controls.across);
-                (SweepPhase::Done, all, all)
-            }
+            _ => cases,
         };
         Advance {
             phase,
@@ -379,16 +300,16 @@ impl<'t> MachineSweep<'t> {
                 && !is_told
                 && self.told.insert((direction, Some(item)))
             {
-                cases.push(device_case(self.context, across, None, item, direction));
+                cases.push(device_case(across, None, item, direction));
             }
         }
         cases
     }
 
     /// Returns the results, once nothing is left to be done.
-    pub(super) fn finished(&self) -> Option<&Finished> {
+    pub(super) fn finished(&self) -> Option<&Controls<'t>> {
         match &self.phase {
-            Phase::Done(finished) => Some(finished),
+            Phase::Done(controls) => Some(controls),
             Phase::BareMachine(_) | Phase::Across(_) | Phase::Controls(_) => None,
         }
     }

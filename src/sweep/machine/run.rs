@@ -12,15 +12,16 @@ use crate::model::SectionName;
 use crate::report::{ChangedByLoad, Outcome};
 
 /// The time at which a run that differs in values alone is compared with what each build does to itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Calibration {
+    #[default]
     AtOnce,
     /// The culprit has controls anyway, in a guest with others: mostly they show that nothing is to be compared.
     WithControls,
 }
 
 /// The run of a guest. Of its streams it has the one that a build refused, until that is explained.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Run {
     pub attempt: RunResult,
     pub elapsed_ms: u64,
@@ -39,20 +40,6 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Makes the run of a guest of its own, of which nothing else is asked.
-    pub(crate) fn of(attempt: RunResult) -> Run {
-        Run {
-            attempt,
-            elapsed_ms: 0,
-            shared_by: Vec::new(),
-            changed_by_load: Vec::new(),
-            calibration: Calibration::AtOnce,
-            differing: Arc::default(),
-            sent: BTreeSet::new(),
-            likely_refused: BTreeSet::new(),
-        }
-    }
-
     pub(crate) fn passed(&self) -> bool {
         self.attempt.outcome == Outcome::Pass
     }

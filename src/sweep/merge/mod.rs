@@ -112,7 +112,7 @@ pub(crate) fn merge(
     Ok(report.judged_by(policy))
 }
 
-/// Returns what all shards were run with, each once.
+/// Returns what all shards have of a kind, each once.
 fn each_once<T: Clone + PartialEq>(shards: &[Input], of: impl Fn(&Report) -> &Vec<T>) -> Vec<T> {
     let mut used: Vec<T> = Vec::new();
     for of_shard in shards.iter().flat_map(|shard| of(&shard.report)) {
@@ -129,13 +129,8 @@ fn notices(shards: &[Input], missing: &[u32], of: u32) -> Vec<Notice> {
         let shard = format!("{index}/{of}");
         NoticeKind::ShardMissing.about(shard, "the report is not whole")
     });
-    let mut notices: Vec<Notice> = missing.collect();
-    for notice in shards.iter().flat_map(|shard| &shard.report.notices) {
-        if !notices.contains(notice) {
-            notices.push(notice.clone());
-        }
-    }
-    notices
+    let of_shards = each_once(shards, |report| &report.notices);
+    missing.chain(of_shards).collect()
 }
 
 /// Joins the cases of all shards, in a report's order.
