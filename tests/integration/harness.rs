@@ -67,7 +67,12 @@ fn tests() -> Vec<&'static Test> {
 }
 
 pub fn run() -> ExitCode {
-    let args = Arguments::from_args();
+    let mut args = Arguments::from_args();
+    // A third of a test's time is waiting, for a boot, a deadline or a process that ends.
+    args.test_threads = args.test_threads.or_else(|| {
+        let cores = std::thread::available_parallelism().ok()?;
+        Some(2 * cores.get())
+    });
     // Asked for by name, what is ignored is run and fails as it may.
     let ignores = !args.ignored && !args.include_ignored;
     let mut absent: HashMap<Need, Option<String>> = HashMap::new();
