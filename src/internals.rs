@@ -91,11 +91,11 @@ pub mod migration {
 
 /// Opening builds: the tests of fetching and starting them, and all tests on real ones.
 pub mod qemu {
-    pub use crate::qemu::properties;
     pub use crate::qemu::{
         Build, BuildArg, Cache, ConfinePolicy, Deadlines, Means, Pair, Problem, QemuError, machine,
         open, parse, private_dir, qmp,
     };
+    pub use crate::qemu::{object, properties};
 }
 
 /// Reading reports: the fuzz target of all that writes them.

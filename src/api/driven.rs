@@ -5,7 +5,7 @@ use crate::api::error::{Error, Problem};
 use crate::api::network;
 use crate::devices::DeviceSet;
 use crate::migration::config::MigrationConfig;
-use crate::migration::endpoint::driving::Driving;
+use crate::migration::endpoint::seat::Driving;
 use crate::report::Notice;
 use crate::workload::linux::Network;
 

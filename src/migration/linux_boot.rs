@@ -4,18 +4,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::cleanup::TempFolder;
 use crate::migration::endpoint::commands::{Balloon, Cont, QueryStatus, Stop};
 use crate::migration::endpoint::root_devices::{PciFunctions, RootDevice};
 use crate::migration::endpoint::vm::{Endpoint, HeartbeatError, LaunchSpec, Role, Vm};
 use crate::migration::leg::save::{NewMachine, prepared, save_to, text};
 use crate::migration::leg::set_up::set_up;
-use crate::migration::saved::{STREAM, SavedGuest};
 use crate::migration::timeouts::Timeouts;
 use crate::model::{VirtioKind, feature_name};
 use crate::report::{LegSide, LinuxReport, VirtioReport};
 use crate::workload::SerialLog;
 use crate::workload::linux::{Bus, Inventory, LinuxGuest, PciFunction};
 
+/// The name of the file that has the stream of a saved guest.
+pub(super) const STREAM: &str = "saved.stream";
 /// Rounds before a guest is saved: in the second one every disk is read where the first wrote.
 const ROUNDS: u32 = 2;
 /// Part of the memory that a balloon takes away before the guest is saved, as its inverse.
@@ -39,6 +41,17 @@ const IDLE_PART: u32 = 50;
 const RUNNING: &str = "running";
 /// Time between two looks at what the guest has used.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// A guest that was saved while its drivers were at work.
+#[derive(Debug)]
+pub(crate) struct SavedGuest {
+    /// Its stream and its disks.
+    pub folder: TempFolder,
+    /// The console as far as it went.
+    pub log: SerialLog,
+    /// The guest's report on itself.
+    pub report: LinuxReport,
+}
 
 /// Boots a guest and saves it once it has used every device. Where it finds that it lacks a driver that the kernel has, it
 /// boots once more.

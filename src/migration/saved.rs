@@ -7,17 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
-use crate::cleanup::TempFolder;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Vm};
 use crate::migration::leg::save::load_from;
-use crate::migration::linux_boot::boot;
+use crate::migration::linux_boot::{STREAM, SavedGuest, boot};
 use crate::migration::timeouts::Timeouts;
-use crate::report::LinuxReport;
-use crate::workload::SerialLog;
 use crate::workload::linux::LinuxGuest;
-
-/// The name of the file that has the stream of a saved guest.
-pub(super) const STREAM: &str = "saved.stream";
 
 /// The Linux guests of a run that have booted, by the builds and what they were started with.
 #[derive(Debug, Clone, Default)]
@@ -27,17 +21,6 @@ pub struct SavedGuests(Arc<Mutex<HashMap<Key, Arc<Booted>>>>);
 type Key = (String, String, Option<String>, Vec<String>, Vec<String>);
 
 type Booted = OnceCell<Result<Arc<SavedGuest>, String>>;
-
-/// A guest that was saved while its drivers were at work.
-#[derive(Debug)]
-pub(crate) struct SavedGuest {
-    /// Its stream and its disks.
-    pub folder: TempFolder,
-    /// The console as far as it went.
-    pub log: SerialLog,
-    /// The guest's report on itself.
-    pub report: LinuxReport,
-}
 
 impl SavedGuests {
     /// Loads the guest of a launch into a build that was started to take it, in `vm`; it is booted and saved

@@ -10,8 +10,8 @@ use std::time::Duration;
 use qapi::qmp::ObjectPropertyInfo;
 use serde_json::Value;
 
+use crate::qemu::object::{Kind, Object};
 use crate::qemu::output::devices::{DeviceTree, Plugged};
-use crate::qemu::properties::{Kind, Object};
 use crate::qemu::qmp::{
     CpuModelInfo, QmpError, QueryCpuDefinitions, QueryCpuModelExpansion, Session,
 };

@@ -4,11 +4,9 @@ use std::path::PathBuf;
 
 use crate::model::Version;
 use crate::qemu::pair::Means;
+use crate::qemu::spec::LAST_RELEASE;
 use crate::qemu::tree::Tree;
 use crate::qemu::{BuildArg, Cache, Opened, QemuError, SpecError, machine};
-
-/// The name of the newest fetched build that is of no later release than the last one before the other build.
-pub(crate) const LAST_RELEASE: &str = "last-release";
 
 /// Reads two BUILD arguments, of which one may be `last-release`.
 ///

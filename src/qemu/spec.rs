@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::model::nearest;
-use crate::qemu::last_release::LAST_RELEASE;
 use crate::qemu::machine;
+
+/// The name of the newest fetched build that is of no later release than the last one before the other build.
+pub(crate) const LAST_RELEASE: &str = "last-release";
 
 /// The build that a user named, known to exist as far as that shows without fetching or running it.
 #[derive(Debug, Clone, PartialEq, Eq)]

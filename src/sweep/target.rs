@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::migration::config::MigrationConfig;
-use crate::migration::endpoint::driving::Driving;
+use crate::migration::endpoint::seat::Driving;
 use crate::model::short_name;
 use crate::parallel::side_by_side;
 use crate::qemu::{Build, QemuError, machine};

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use migcompat::internals::devices::DeviceSet;
 use migcompat::internals::migration::{Endpoint, LaunchSpec, MigrationConfig, Names, Role, Vm};
-use migcompat::internals::qemu::properties::{Kind, Object, Snapshot};
+use migcompat::internals::qemu::object::{Kind, Object};
+use migcompat::internals::qemu::properties::Snapshot;
 use migcompat::internals::qemu::{ConfinePolicy, Means, Pair, parse, private_dir};
 use migcompat::internals::rules::{KnownIssues, Scope};
 

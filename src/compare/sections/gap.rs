@@ -8,35 +8,12 @@ use rustc_hash::FxHashMap;
 
 use crate::compare::layout::{Id, Item};
 use crate::compare::renames::Renames;
+use crate::compare::sections::change::{Change, add};
 use crate::compare::sections::fit::{
     Fit, condition_rule, fit, renamed_pair, same_cuts, sums_to, total, width_conflict, width_rule,
 };
 use crate::compare::sections::run::{LeftOver, Run};
 use crate::model::Rule;
-
-/// A classified difference between items of the old and of the new layout.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Change {
-    pub rule: Rule,
-    /// The difference does not depend on the state.
-    pub certain: bool,
-    pub old: Vec<usize>,
-    pub new: Vec<usize>,
-    /// The list entry that says both are the same thing.
-    pub known: Option<String>,
-}
-
-impl Change {
-    pub(super) fn new(rule: Rule, certain: bool, old: Vec<usize>, new: Vec<usize>) -> Change {
-        Change {
-            rule,
-            certain,
-            old,
-            new,
-            known: None,
-        }
-    }
-}
 
 /// The knowledge of the lists about the fields of a section.
 #[derive(Clone, Copy)]
@@ -311,29 +288,6 @@ impl Gap<'_, '_, '_> {
         *o = kept;
         let mut used = used.into_iter();
         n.retain(|_| !used.next().unwrap_or(false));
-    }
-}
-
-/// Adds a change. Neighbours that changed alike are one, if the last one may be joined with it.
-pub(super) fn add(changes: &mut Vec<Change>, change: Change, joins: bool) {
-    let follows = |before: &[usize], after: &[usize]| match (before.last(), after.first()) {
-        (Some(&a), Some(&b)) => a + 1 == b,
-        (None, None) => true,
-        _ => false,
-    };
-    match changes.last_mut() {
-        Some(last)
-            if joins
-                && last.rule == change.rule
-                && last.certain == change.certain
-                && last.known.is_none()
-                && follows(&last.old, &change.old)
-                && follows(&last.new, &change.new) =>
-        {
-            last.old.extend(change.old);
-            last.new.extend(change.new);
-        }
-        _ => changes.push(change),
     }
 }
 

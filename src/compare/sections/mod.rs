@@ -4,6 +4,7 @@
 //! with the help of `fit`; `run` those that stand elsewhere; `wording` puts it into sentences.
 
 mod align;
+mod change;
 mod fit;
 mod gap;
 mod run;
@@ -17,7 +18,7 @@ use crate::model::{Direction, Rule, Side as Build};
 use crate::report::{ChangeKey, Changed, Finding, Level, Shape};
 
 use align::{Step, align};
-use gap::Change;
+use change::Change;
 use run::Run;
 use spot::Spot;
 pub(crate) use terms::Wording;

@@ -6,7 +6,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::compare::layout::{Interner, Item};
 use crate::compare::sections::align::Step;
-use crate::compare::sections::gap::{Change, add};
+use crate::compare::sections::change::{Change, add};
 use crate::compare::sections::terms::layout_line;
 use crate::model::Direction;
 use crate::model::Rule;

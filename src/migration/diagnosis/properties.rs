@@ -12,7 +12,8 @@ use crate::migration::diagnosis::property_diff::{
 };
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, RoleArgs, Vm};
 use crate::model::{Direction, Rule, SectionName};
-use crate::qemu::properties::{Kind, Object, Snapshot};
+use crate::qemu::object::{Kind, Object};
+use crate::qemu::properties::Snapshot;
 use crate::qemu::{StartError, Subject, private_dir};
 use crate::report::{Case, Cause, Confirmation, Finding, Level, Outcome};
 use crate::rules::known_issues::KnownIssues;

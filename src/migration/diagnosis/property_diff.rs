@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::model::{Direction, Rule};
-use crate::qemu::properties::{Kind, Object, Setting, Snapshot, is_on, same};
+use crate::qemu::object::{Kind, Object, Setting, is_on, same};
+use crate::qemu::properties::Snapshot;
 use crate::report::{ChangeKey, Evidence, Finding, Shape};
 use crate::rules::known_issues::KnownIssues;
 

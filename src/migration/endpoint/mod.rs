@@ -3,7 +3,8 @@
 pub(crate) mod buses;
 pub(crate) mod capability;
 pub(crate) mod commands;
-pub(crate) mod driving;
+mod driving;
 pub(crate) mod root_devices;
+pub(crate) mod seat;
 pub(crate) mod tls;
 pub(crate) mod vm;

@@ -15,7 +15,7 @@ use crate::devices::{Drivers, Known};
 use crate::guest::Board;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::diagnosis::load_trace;
-use crate::migration::endpoint::driving::{Driving, Seat};
+use crate::migration::endpoint::seat::{Driving, Seat};
 use crate::migration::endpoint::tls;
 use crate::model::{Accelerator, Version};
 use crate::parallel::side_by_side;

@@ -1,0 +1,50 @@
+//! A difference between the items of two sequences, and how neighbours join into one.
+
+use crate::model::Rule;
+
+/// A classified difference between items of the old and of the new layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub rule: Rule,
+    /// The difference does not depend on the state.
+    pub certain: bool,
+    pub old: Vec<usize>,
+    pub new: Vec<usize>,
+    /// The list entry that says both are the same thing.
+    pub known: Option<String>,
+}
+
+impl Change {
+    pub(super) fn new(rule: Rule, certain: bool, old: Vec<usize>, new: Vec<usize>) -> Change {
+        Change {
+            rule,
+            certain,
+            old,
+            new,
+            known: None,
+        }
+    }
+}
+
+/// Adds a change. Neighbours that changed alike are one, if the last one may be joined with it.
+pub(super) fn add(changes: &mut Vec<Change>, change: Change, joins: bool) {
+    let follows = |before: &[usize], after: &[usize]| match (before.last(), after.first()) {
+        (Some(&a), Some(&b)) => a + 1 == b,
+        (None, None) => true,
+        _ => false,
+    };
+    match changes.last_mut() {
+        Some(last)
+            if joins
+                && last.rule == change.rule
+                && last.certain == change.certain
+                && last.known.is_none()
+                && follows(&last.old, &change.old)
+                && follows(&last.new, &change.new) =>
+        {
+            last.old.extend(change.old);
+            last.new.extend(change.new);
+        }
+        _ => changes.push(change),
+    }
+}
