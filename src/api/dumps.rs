@@ -144,7 +144,9 @@ impl ObtainError {
         match self {
             ObtainError::Builds(error) => error.is_usage(),
             ObtainError::Unreadable { .. } => false,
-            _ => true,
+            ObtainError::Input(_)
+            | ObtainError::OtherMachine { .. }
+            | ObtainError::DifferentMachines { .. } => true,
         }
     }
 }

@@ -152,7 +152,32 @@ impl Problem {
             | Problem::NoBuild
             | Problem::NoAccelerator(_)
             | Problem::Unavailable(_) => false,
-            _ => true,
+            Problem::InsideRuntime
+            | Problem::NothingToSearch
+            | Problem::OtherMap { .. }
+            | Problem::Revisions(_)
+            | Problem::Lists(_)
+            | Problem::Devices(_)
+            | Problem::Leak { .. }
+            | Problem::NothingTrusted { .. }
+            | Problem::Name(_)
+            | Problem::Read(_)
+            | Problem::Guest { .. }
+            | Problem::NoMachine { .. }
+            | Problem::State(_)
+            | Problem::StateOfNoMachine { .. }
+            | Problem::NoBaseline
+            | Problem::NoHistory
+            | Problem::NoCases
+            | Problem::History(_)
+            | Problem::Lock(_)
+            | Problem::Owners(_)
+            | Problem::NoLogFolder { .. }
+            | Problem::BadLogFolder { .. }
+            | Problem::NoUsualMachine { .. }
+            | Problem::NoLinux { .. }
+            | Problem::NotDrivable { .. }
+            | Problem::OtherTarget { .. } => true,
         }
     }
 }

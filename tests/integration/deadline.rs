@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// The longest takes a minute on two idle cores; a host may be ten times as slow.
+/// The longest takes a minute and a half on two cores, of which it waits for most; a host may be several times as slow.
 const DEADLINE: Duration = Duration::from_secs(600);
 /// The exit status of a run of tests that did not pass.
 const FAILED: i32 = 101;

@@ -68,7 +68,7 @@ fn tests() -> Vec<&'static Test> {
 
 pub fn run() -> ExitCode {
     let mut args = Arguments::from_args();
-    // A third of a test's time is waiting, for a boot, a deadline or a process that ends.
+    // With one at a time on each core, a third of the cores' time is idle: tests wait for a deadline or a process's end.
     args.test_threads = args.test_threads.or_else(|| {
         let cores = std::thread::available_parallelism().ok()?;
         Some(2 * cores.get())

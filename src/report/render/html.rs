@@ -344,11 +344,6 @@ impl<'r> Page<'r> {
     fn has_before(&self) -> bool {
         !self.before_failures.is_empty() || !self.before_findings.is_empty()
     }
-
-    fn has_left_out(&self) -> bool {
-        let has_skipped = !self.skipped().is_empty();
-        !self.report.swept.is_empty() || !self.lacking().is_empty() || has_skipped
-    }
 }
 
 /// Tells whether the baseline does not have it.
