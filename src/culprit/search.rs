@@ -243,7 +243,7 @@ impl<E: Clone> Search<E> {
                 item,
                 left,
                 is_sure,
-            } => self.record_suspect(at, (item, left, is_sure), answer),
+            } => self.record_suspect(at, item, left, is_sure, answer),
             Stage::Narrowing(_) => self.record_narrowing(at, answer.without_others()),
         }
     }

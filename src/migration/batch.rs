@@ -125,7 +125,7 @@ pub(crate) fn run(
 }
 
 /// Names the case that stands for each one that fails of the same cause; the controls are that one's.
-fn represent<P>(whole: &Ran, parts: &mut [(P, Ran)]) {
+fn represent(whole: &Ran, parts: &mut [((usize, usize), Ran)]) {
     let device = |ran: &Ran| ran.case.devices.last().cloned();
     let firsts: BTreeMap<String, Case> = parts
         .iter()

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use crate::migration::endpoint::commands::{Cont, QueryStatus};
 use crate::migration::endpoint::vm::{Endpoint, HeartbeatError, LaunchSpec, Role, Vm};
 use crate::migration::timeouts::Timeouts;
-use crate::qemu::private_dir;
 use crate::workload::SerialLog;
 
 /// The time within which most guests work, so that nothing has to be measured.
@@ -136,8 +135,7 @@ async fn plain_boot(endpoint: &Endpoint, launch: &LaunchSpec, limit: Duration) -
         device_args: Vec::new(),
         ..launch.clone()
     };
-    let folder = private_dir().ok()?;
-    launch.prepare(folder.path()).ok()?;
+    let folder = launch.folder().ok()?;
     let started = Vm::start(endpoint, &launch, Role::First, folder.path(), 0).await;
     let mut vm = started.ok()?;
     let begun = Instant::now();

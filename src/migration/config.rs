@@ -178,7 +178,7 @@ impl MigrationConfig {
     /// Returns what every QEMU of a case is started with.
     pub fn launch(&self, device_args: Vec<String>) -> LaunchSpec {
         let workload = match &self.linux {
-            Some(kit) => Some(Workload::Linux(Arc::clone(kit))),
+            Some(guest) => Some(Workload::Linux(Arc::clone(guest))),
             None => workload::guest(&self.arch).map(Workload::Tiny),
         };
         LaunchSpec {

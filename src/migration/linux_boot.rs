@@ -8,7 +8,7 @@ use crate::cleanup::TempFolder;
 use crate::migration::endpoint::commands::{Balloon, Cont, QueryStatus, Stop};
 use crate::migration::endpoint::root_devices::{PciFunctions, RootDevice};
 use crate::migration::endpoint::vm::{Endpoint, HeartbeatError, LaunchSpec, Role, Vm};
-use crate::migration::leg::save::{NewMachine, prepared, save_to, text};
+use crate::migration::leg::save::{NewMachine, save_to, text};
 use crate::migration::leg::set_up::set_up;
 use crate::migration::timeouts::Timeouts;
 use crate::model::{VirtioKind, feature_name};
@@ -159,7 +159,7 @@ async fn boot_once(
     timeouts: &Timeouts,
     is_last: bool,
 ) -> Result<Option<Arc<SavedGuest>>, NotBooted> {
-    let folder = prepared(launch)?;
+    let folder = launch.folder().map_err(text)?;
     let started = start(endpoint, launch, guest, functions, folder.path());
     let (mut vm, mut log) = started.await?;
     let saved = async {

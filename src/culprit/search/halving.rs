@@ -12,7 +12,7 @@ pub(super) const FEW: usize = 8;
 /// help, there are too many culprits to take out one by one.
 pub(super) const HINTS: usize = 6;
 
-/// The number of times that an item is tried again to which the failure of a pack pointed twice, though it passed
+/// The number of times that an item is tried again to which the failure of a pack pointed, though it passed
 /// alone: a cause that kills a build now and then need not do so the first time.
 pub(super) const SUSPECTED: usize = 3;
 
@@ -192,16 +192,21 @@ impl<E: Clone> Search<E> {
     pub(super) fn record_suspect(
         &mut self,
         at: usize,
-        (item, left, is_sure): (Item, usize, bool),
+        item: Item,
+        left: usize,
+        is_sure: bool,
         answer: Answer<E>,
     ) -> Vec<Trial> {
+        // A build that refuses the item alone is no evidence against it, in whatever order it is met.
+        let is_sure = is_sure && !matches!(answer, Answer::Refused { .. });
         let node = &self.nodes[at];
         let by_chance = |failure: &E| is_sure && (self.comes_and_goes)(failure);
         let in_pack = node.failure.clone().filter(by_chance);
         let (evidence, left) = match answer {
             Answer::Failed { evidence, .. } => (Some(evidence), 0),
-            Answer::Passed { .. } | Answer::SingleCulprit { .. } => (in_pack, left - 1),
-            Answer::Refused { .. } => (None, left - 1),
+            Answer::Passed { .. } | Answer::SingleCulprit { .. } | Answer::Refused { .. } => {
+                (in_pack, left - 1)
+            }
         };
         match (evidence, left) {
             (_, 1..) => self.try_suspect(at, item, left, is_sure),

@@ -335,6 +335,38 @@ fn chance_blames_no_device_that_only_the_first_failure_pointed_at() {
 }
 
 #[test]
+fn a_refusal_blames_no_device_in_whatever_order_it_is_met() {
+    let failed = || Answer::Failed {
+        evidence: "died",
+        suspect: Some(1),
+        alike: BTreeSet::new(),
+    };
+    for refused_at in 0..SUSPECTED {
+        let (mut search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
+        search.comes_and_goes = |_| true;
+        let parts = search.record(&trials[0], failed());
+        assert!(pass_all(&mut search, &parts[..1], "well").is_empty());
+        let whole = search.record(&parts[1], Answer::passed("well"));
+        let mut next = search.record(&whole[0], failed());
+        for at in 0..SUSPECTED {
+            assert_eq!(next[0].items, [1]);
+            let refused = Answer::Refused {
+                evidence: "no such device",
+                suspect: None,
+            };
+            let answer = match at == refused_at {
+                true => refused,
+                false => Answer::passed("well"),
+            };
+            next = search.record(&next[0], answer);
+        }
+        let verdict = search.verdict(FORWARD, 1);
+        let blamed = matches!(verdict, Some(Verdict::Culprit(_)));
+        assert!(!blamed, "{refused_at}: {verdict:?}");
+    }
+}
+
+#[test]
 fn what_a_load_left_with_garbage_is_tried_again_alone_and_not_the_others() {
     let (mut search, trials) = Search::of_packs(&packs(4, 4), &[FORWARD]);
     search.comes_and_goes = |failure| *failure == "garbage";

@@ -167,7 +167,7 @@ async fn workload(
     read(vm, region, |page| bytes.extend_from_slice(page))
         .await
         .map_err(|error| unanswered(side, error))?;
-    Ok(check_region(&header, &bytes).map(|_progress| header))
+    Ok(check_region(&header, &bytes).map(|()| header))
 }
 
 /// Reads guest memory page by page, through a pipe: nothing of it reaches a disk, and a page is all

@@ -8,7 +8,7 @@ use regex::Regex;
 /// A piece of RAM or ROM: `0000000000100000-0000000001ffffff (prio 0, ram): pc.ram @0000000000100000`.
 static LINE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r"^\s*(?P<from>[0-9a-f]+)-(?P<to>[0-9a-f]+) \(prio [^)]*, (?:ram|rom)\):\s*(?P<name>.*?)\s*(?: @.*)?$",
+        r"^\s*(?P<from>[0-9a-f]+)-(?P<to>[0-9a-f]+) \(prio [^)]*, (?:ram|rom)\): ?(?P<name>.*?)\s*(?: @.*)?$",
     )
     .unwrap_or_else(|error| unreachable!("{error}"))
 });
@@ -101,6 +101,7 @@ FlatView #1
   00000000000a0000-00000000000bffff (prio 1, i/o): vga-lowmem
   00000000000c0000-00000000000cafff (prio 0, rom): pc.ram @00000000000c0000
   00000000000cb000-0000000001ffffff (prio 0, ram): pc.ram @00000000000cb000
+  00000000fff80000-00000000fffbffff (prio 0, ram):  @0000000000080000
   00000000fffc0000-00000000ffffffff (prio 0, rom): pc.bios
 ";
 
@@ -109,9 +110,11 @@ FlatView #1
         let map = MemoryMap::from_mtree(MTREE);
         assert_eq!(
             map.ranges,
-            [0..0xa0000, 0xc0000..0x200_0000, 0xfffc_0000..0x1_0000_0000]
+            [0..0xa0000, 0xc0000..0x200_0000, 0xfff8_0000..0x1_0000_0000]
         );
         assert_eq!(map.region(0xcb010), Some("pc.ram"));
+        // One without a name has an offset all the same.
+        assert_eq!(map.region(0xfff8_0000), Some(""));
         assert_eq!(map.region(0xfffc_0000), Some("pc.bios"));
         let smaller = MemoryMap {
             ranges: vec![0x1000..0xd0000, 1 << 40..1 << 41],

@@ -60,17 +60,30 @@ impl PageDifference {
     /// Returns the blocks of memory that the pages are in, by the build's names. Where the guest's address space was
     /// compared, the one of the first page alone.
     pub(crate) fn blocks(&self) -> Vec<&str> {
-        let listed = match self.places {
-            Places::InBlocks => self.pages.len(),
-            Places::AtAddresses => 1,
-        };
         let mut blocks: Vec<&str> = Vec::new();
-        for PlacedPage { block, .. } in self.pages.iter().take(listed) {
-            if !block.is_empty() && !blocks.contains(&block.as_str()) {
+        for block in self.named_blocks() {
+            if !blocks.contains(&block) {
                 blocks.push(block);
             }
         }
         blocks
+    }
+
+    /// Returns the first of them.
+    pub(crate) fn first_block(&self) -> Option<&str> {
+        self.named_blocks().next()
+    }
+
+    /// Returns the block of each page that has one.
+    fn named_blocks(&self) -> impl Iterator<Item = &str> {
+        let listed = match self.places {
+            Places::InBlocks => self.pages.len(),
+            Places::AtAddresses => 1,
+        };
+        let blocks = self.pages.iter().take(listed);
+        blocks
+            .map(|page| page.block.as_str())
+            .filter(|block| !block.is_empty())
     }
 }
 
@@ -83,7 +96,7 @@ impl fmt::Display for PageDifference {
             "{differing} of {of} pages of memory differ, the first at "
         )?;
         let at = pages.first().map_or(0, |page| page.at);
-        match (places, self.blocks().first()) {
+        match (places, self.first_block()) {
             (Places::InBlocks, Some(block)) => write!(f, "{at:#x} of {block}"),
             (Places::AtAddresses, Some(block)) => write!(f, "{at:#x}, in {block}"),
             (_, None) => write!(f, "{at:#x}"),

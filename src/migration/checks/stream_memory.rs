@@ -277,5 +277,6 @@ mod tests {
         let found = sent.difference(&of(&bytes)).expect("a difference");
         let at = address;
         assert_eq!(found.pages, [PlacedPage { block, at }]);
+        assert_eq!(found.places, Places::InBlocks);
     }
 }

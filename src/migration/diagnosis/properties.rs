@@ -152,7 +152,9 @@ pub(crate) async fn explain(
     known: Option<&Snapshots>,
     lists: &KnownIssues,
 ) -> Result<Vec<Finding>, StartError> {
-    let cause = suspect(case).cloned().unwrap_or_default();
+    let Some(cause) = suspect(case).cloned() else {
+        return Ok(Vec::new());
+    };
     let Some(name) = cause.section.as_ref().map(SectionName::vmsd_name) else {
         return Ok(Vec::new());
     };

@@ -344,7 +344,7 @@ impl Difference {
             How::OtherCpu { old, new } | How::OtherDevices { old, new } => {
                 (Some(old.clone()), Some(new.clone()))
             }
-            how => {
+            how @ (How::Changed { .. } | How::Added { .. } | How::Removed { .. }) => {
                 let (old, new) = how.settings();
                 let word = |setting: &Setting| word(&setting.value);
                 (old.map(word), new.map(word))

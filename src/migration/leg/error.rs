@@ -205,7 +205,7 @@ impl MemoryFault {
     fn first_block(&self) -> Option<&str> {
         match self {
             MemoryFault::Pages(pages) | MemoryFault::PagesOfWorkload(pages, _) => {
-                pages.blocks().first().copied()
+                pages.first_block()
             }
             MemoryFault::Sizes { .. } | MemoryFault::NotSeenAgain { .. } => None,
         }
@@ -390,7 +390,7 @@ impl fmt::Display for LegError {
         let side = self.side.unwrap_or(LegSide::Destination);
         match &self.kind {
             LegErrorKind::CannotBeSetUp(obstacle) => {
-                // What this host lacks is of neither side.
+                // Some obstacles are of neither side, such as what this host lacks.
                 if let Some(side) = self.side {
                     write!(f, "{side}, ")?;
                 }

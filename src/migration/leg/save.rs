@@ -19,20 +19,12 @@ use crate::migration::endpoint::commands::{Migrate, MigrateIncoming, QueryMigrat
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
 use crate::migration::leg::set_up;
 use crate::qemu::output::devices::DeviceTree;
-use crate::qemu::private_dir;
 use crate::qemu::properties::{Asked, Snapshot};
 use crate::report::LegSide;
 use crate::stream::Stream;
 
 /// Pause between two questions whether a machine that has saved itself is done.
 const PAUSE: Duration = Duration::from_millis(1);
-
-/// Returns a new folder with the files of a launch.
-pub(crate) fn prepared(launch: &LaunchSpec) -> Result<TempFolder, String> {
-    let folder = private_dir().map_err(text)?;
-    launch.prepare(folder.path()).map_err(text)?;
-    Ok(folder)
-}
 
 pub(crate) fn text(error: impl fmt::Display) -> String {
     error.to_string()
@@ -56,7 +48,7 @@ impl NewMachine {
         endpoint: &Endpoint,
         launch: &LaunchSpec,
     ) -> Result<NewMachine, String> {
-        let folder = prepared(launch)?;
+        let folder = launch.folder().map_err(text)?;
         let vm = Vm::start(endpoint, launch, Role::First, folder.path(), 0);
         let vm = vm.await.map_err(text)?;
         Ok(NewMachine {
