@@ -54,29 +54,29 @@ pub(crate) fn equip(
     Ok(notice.into_iter().collect())
 }
 
-/// Returns what the Linux guests of a sweep are made of, by architecture; an architecture without a kernel has none.
+/// Returns the Linux guests of a sweep, by architecture; an architecture without a kernel has none.
 ///
 /// # Errors
 /// None of the architectures has a kernel, or packages cannot be had.
-pub(crate) fn kits(
+pub(crate) fn guests(
     archs: &[&str],
     network: Network,
     cache: &CacheConfig,
     watcher: FetchWatcher<'_>,
 ) -> Result<BTreeMap<String, Arc<LinuxGuest>>, Error> {
     let cache = Cache::new(cache.clone()).map_err(QemuError::from)?;
-    let mut kits = BTreeMap::new();
+    let mut guests = BTreeMap::new();
     for &arch in archs {
         if let Some(packages) = packages(arch, Driven::All, &cache, watcher)? {
-            kits.insert(
+            guests.insert(
                 arch.to_owned(),
                 Arc::new(LinuxGuest::new(packages, network)),
             );
         }
     }
-    match kits.is_empty() {
+    match guests.is_empty() {
         true => Err(no_linux(&archs.join(", ")).into()),
-        false => Ok(kits),
+        false => Ok(guests),
     }
 }
 

@@ -158,6 +158,8 @@ impl Recalled {
         if let Some(lists) = means.lists {
             let notices = known_issues::review(lists, &report, &means.sought);
             report.notices.extend(notices);
+            // Waiting for the hashes is no part of it.
+            let elapsed_ms = milliseconds(self.began);
             let (old_hash, new_hash) = means.builds.map(Fingerprints::wait).unwrap_or_default();
             let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
             report.run = Some(RunRecord {
@@ -169,7 +171,7 @@ impl Recalled {
                 new_hash,
                 sought: Some(means.sought.clone()),
                 command: self.memory.command,
-                elapsed_ms: milliseconds(self.began),
+                elapsed_ms,
             });
         }
         forget(&mut report);

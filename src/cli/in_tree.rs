@@ -291,16 +291,25 @@ fn say(line: &str) {
     let _nobody_reads = writeln!(anstream::stderr(), "{}", visible_lines(line));
 }
 
-/// A program as it was linked: its inode, its size and the time in seconds and nanoseconds.
+/// A program as it was linked.
 #[derive(Debug, PartialEq, Eq)]
-struct Link(u64, u64, i64, i64);
+struct Link {
+    inode: u64,
+    size: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
 
 impl Link {
     /// Returns what can be told of a program without reading it, if it is there.
     fn of(program: &Path) -> Option<Link> {
         let found = fs::metadata(program).ok()?;
-        let (seconds, nanoseconds) = (found.mtime(), found.mtime_nsec());
-        Some(Link(found.ino(), found.size(), seconds, nanoseconds))
+        Some(Link {
+            inode: found.ino(),
+            size: found.size(),
+            seconds: found.mtime(),
+            nanoseconds: found.mtime_nsec(),
+        })
     }
 
     /// Waits until it is another one, and stays the same from one look to the next: a linker writes for a while.

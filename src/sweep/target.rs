@@ -31,7 +31,7 @@ pub(crate) struct SweepTarget {
 pub(crate) enum SecondPass {
     /// The devices are driven from outside, cards on this network.
     Driven(Network),
-    /// Linux drives them, made of the kit of the machine's architecture.
+    /// Linux drives them, the guest of the machine's architecture.
     Linux(BTreeMap<String, Arc<LinuxGuest>>),
 }
 
@@ -75,11 +75,11 @@ impl SweepTarget {
                 });
                 network
             }
-            SecondPass::Linux(kits) => {
-                let kit = kits.get(arch)?;
+            SecondPass::Linux(guests) => {
+                let guest = guests.get(arch)?;
                 target.config.running = true;
-                target.config.linux = Some(Arc::clone(kit));
-                kit.network()
+                target.config.linux = Some(Arc::clone(guest));
+                guest.network()
             }
         };
         if network != Network::Hub {

@@ -81,7 +81,7 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
                 let archs = opened.builds.iter().map(|builds| builds.pair.arch());
                 let archs: Vec<&str> = archs.collect();
                 let cache = &config.builds.cache;
-                SecondPass::Linux(linux::kits(&archs, network, cache, &watcher)?)
+                SecondPass::Linux(linux::guests(&archs, network, cache, &watcher)?)
             }
         };
         options.second.push(pass);
