@@ -173,7 +173,8 @@ pub(crate) fn add_own(own: &mut OwnChanges, build: &Endpoint, control: &RunResul
     }
 }
 
-fn has_fields(changes: &BTreeSet<LoadChange>) -> bool {
+/// Tells whether fields are among the changes, and not pages of memory alone.
+pub(crate) fn has_fields(changes: &BTreeSet<LoadChange>) -> bool {
     let is_field = |change: &LoadChange| matches!(change, LoadChange::Field { .. });
     changes.iter().any(is_field)
 }
@@ -202,6 +203,10 @@ pub(crate) async fn garbage_of_load(
     spec: RunSpec<'_>,
     among: &BTreeSet<LoadChange>,
 ) -> Option<RunResult> {
+    // Pages alone show nothing of what is uninitialised.
+    if !has_fields(among) {
+        return None;
+    }
     let [mut once, twice] = with_filled_memory(spec).await;
     once.state.first = None;
     once.state.arrived = None;

@@ -21,10 +21,11 @@ struct Template {
 /// The files by their names.
 static TEMPLATES: LazyLock<BTreeMap<String, Template>> = LazyLock::new(|| {
     let files = include_str!(concat!(env!("OUT_DIR"), "/code.json"));
-    match serde_json::from_str(files) {
+    let mut files = serde_json::Deserializer::from_str(files);
+    match serde_path_to_error::deserialize(&mut files) {
         Ok(templates) => templates,
         // The files are part of the program; the tests fill every one.
-        Err(error) => panic!("the shipped rules/code is malformed: {error}"),
+        Err(error) => panic!("a file of the shipped rules/code is malformed: {error}"),
     }
 });
 

@@ -297,6 +297,7 @@ impl RamReader {
                 let length = cut.u16()?;
                 Page::Delta(self.packed(cut, length.into(), "an XBZRLE page")?)
             }
+            // COMPRESS_PAGE: no other form comes here.
             _ => {
                 let length = cut.u32()?;
                 Page::Packed(self.packed(cut, length.into(), "a packed page")?)

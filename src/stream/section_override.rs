@@ -79,9 +79,7 @@ impl SectionOverride {
     }
 
     fn like(&self, section: &Section) -> Option<&Section> {
-        self.sections
-            .iter()
-            .find(|s| s.name == section.name && s.instance_id == section.instance_id)
+        self.sections.iter().find(|s| s.is_same(section))
     }
 }
 

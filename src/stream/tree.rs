@@ -117,7 +117,7 @@ impl Content {
     }
 }
 
-/// Guest memory as the stream announces and sends it.
+/// Guest memory as the stream announces and sends it; the fields in the order of `stream show --format json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Ram {
     pub blocks: Vec<RamBlock>,
@@ -408,7 +408,7 @@ impl Node {
         let (array, list) = match &self.value {
             Value::Structs(elements) => (elements.as_slice(), &[][..]),
             Value::List(elements) => (&[][..], elements.as_slice()),
-            _ => (&[][..], &[][..]),
+            Value::Leaf(_) | Value::Leaves { .. } | Value::Struct(_) => (&[][..], &[][..]),
         };
         let all = array
             .iter()
@@ -422,7 +422,7 @@ impl Node {
     pub(crate) fn nested(&self) -> impl Iterator<Item = &Structure> {
         let one = match &self.value {
             Value::Struct(structure) => Some(structure),
-            _ => None,
+            Value::Leaf(_) | Value::Leaves { .. } | Value::Structs(_) | Value::List(_) => None,
         };
         let elements = self.elements().map(|(_, element)| element);
         one.into_iter().chain(elements)

@@ -269,6 +269,9 @@ fn a_stream_cut_at_any_byte_ends_there() {
         assert!(error.kind.is_end(), "{error}");
         let description = &reading.stream.description;
         assert!(matches!(description, DescriptionState::NotReached), "{cut}");
+        let begun = whole.sections.iter();
+        let begun = begun.filter(|section| section.payload_offset <= cut as u64);
+        assert_eq!(reading.stream.sections.len(), begun.count(), "{cut}");
         for (cut, whole) in reading.stream.sections.iter().zip(&whole.sections) {
             assert_eq!(cut.name, whole.name);
             assert_eq!(cut.content, Content::Undescribed);

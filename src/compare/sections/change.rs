@@ -27,7 +27,11 @@ impl Change {
 }
 
 /// Adds a change. Neighbours that changed alike are one, if the last one may be joined with it.
-pub(super) fn add(changes: &mut Vec<Change>, change: Change, joins: bool) {
+pub(super) fn add(
+    changes: &mut Vec<Change>,
+    change: Change,
+    joins: impl FnOnce(&Change, &Change) -> bool,
+) {
     let follows = |before: &[usize], after: &[usize]| match (before.last(), after.first()) {
         (Some(&a), Some(&b)) => a + 1 == b,
         (None, None) => true,
@@ -35,12 +39,12 @@ pub(super) fn add(changes: &mut Vec<Change>, change: Change, joins: bool) {
     };
     match changes.last_mut() {
         Some(last)
-            if joins
-                && last.rule == change.rule
+            if last.rule == change.rule
                 && last.certain == change.certain
                 && last.known.is_none()
                 && follows(&last.old, &change.old)
-                && follows(&last.new, &change.new) =>
+                && follows(&last.new, &change.new)
+                && joins(last, &change) =>
         {
             last.old.extend(change.old);
             last.new.extend(change.new);

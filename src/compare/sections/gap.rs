@@ -65,12 +65,13 @@ impl Gap<'_, '_, '_> {
         let change = Change::new(rule, certain, old, new);
         let all = self.old;
         // Padding that became a value, and a value that became padding, did not change alike.
-        let joins = |last: &Change| {
+        let joins = |last: &Change, change: &Change| {
             mergeable(rule) && all_padding(all, &last.old) == all_padding(all, &change.old)
         };
-        let own = self.run.changes.get(self.first..).unwrap_or_default();
-        let joins = own.last().is_some_and(joins);
-        add(&mut self.run.changes, change, joins);
+        let of_gap = self.first < self.run.changes.len();
+        add(&mut self.run.changes, change, |last, change| {
+            of_gap && joins(last, change)
+        });
     }
 
     /// A field behind a version gate that is closed is not on the wire. It matters only where the
@@ -142,12 +143,13 @@ impl Gap<'_, '_, '_> {
         if old.is_empty() || new.is_empty() {
             return false;
         }
-        let fit = fit(&items(self.old, &old), &items(self.new, &new));
+        let (olds, news) = (items(self.old, &old), items(self.new, &new));
+        let fit = fit(&olds, &news);
         let mut by_leaf: FxHashMap<Id, Vec<&Item>> = FxHashMap::default();
-        for b in items(self.new, &new) {
+        for b in news {
             by_leaf.entry(b.leaf).or_default().push(b);
         }
-        let conflict = items(self.old, &old).into_iter().any(|a| {
+        let conflict = olds.into_iter().any(|a| {
             let mut namesakes = by_leaf.get(&a.leaf).into_iter().flatten();
             namesakes.any(|b| width_conflict(a, b))
         });

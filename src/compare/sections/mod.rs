@@ -1,7 +1,8 @@
 //! The comparison of two sections: walks their layouts in one direction and words what it finds.
 //!
 //! `align` matches the two sequences of items; `gap` judges the items that have no exact match,
-//! with the help of `fit`; `run` those that stand elsewhere; `wording` puts it into sentences.
+//! with the help of `fit`; `run` those that stand elsewhere; `change` joins neighbours that changed alike;
+//! `wording` puts it into sentences.
 
 mod align;
 mod change;

@@ -37,7 +37,7 @@ pub(crate) struct LeftOver {
 impl<'d> Run<'_, 'd> {
     pub(super) fn push(&mut self, rule: Rule, certain: bool, old: usize, new: usize) {
         let change = Change::new(rule, certain, vec![old], vec![new]);
-        add(&mut self.changes, change, rule != Rule::ArrayResized);
+        add(&mut self.changes, change, |_, _| rule != Rule::ArrayResized);
     }
 
     /// Pairs what is missing in one place and new in another: it was moved.
@@ -99,21 +99,25 @@ impl<'d> Run<'_, 'd> {
             (Build::New, std::mem::take(&mut self.added), of_added),
         ] {
             for left in left_over {
-                let own = vec![left.item];
-                let (item, old, new) = match side {
-                    Build::Old => (&self.old[left.item], own, Vec::new()),
-                    _ => (&self.new[left.item], Vec::new(), own),
+                let item = match side {
+                    Build::Old => &self.old[left.item],
+                    _ => &self.new[left.item],
                 };
                 if item.is_subsection() && source != side {
                     continue;
                 }
                 let (rule, certain) = lone(item, rule, conditional, left.balanced);
                 if item.present && (item.is_subsection() || item.is_opaque() || item.bytes() > 0) {
+                    let own = vec![left.item];
+                    let (old, new) = match side {
+                        Build::Old => (own, Vec::new()),
+                        _ => (Vec::new(), own),
+                    };
                     let joins = last_step == Some(left.step) && rule != Rule::SubsectionUnknown;
                     add(
                         &mut self.changes,
                         Change::new(rule, certain, old, new),
-                        joins,
+                        |_, _| joins,
                     );
                     last_step = Some(left.step);
                 }

@@ -109,7 +109,7 @@ async fn own_lengths(
     let never_runs = LaunchSpec {
         workload: None,
         driving: None,
-        ..launch.clone().unasked()
+        ..launch.unasked()
     };
     let is_as_made = launch.workload.is_none() && launch.driving.is_none();
     let source = match is_as_made {

@@ -166,11 +166,11 @@ pub struct LaunchSpec {
 
 impl LaunchSpec {
     /// Returns the same without questions: they are asked once.
-    pub(crate) fn unasked(self) -> LaunchSpec {
+    pub(crate) fn unasked(&self) -> LaunchSpec {
         LaunchSpec {
             survey: false,
             features: false,
-            ..self
+            ..self.clone()
         }
     }
 

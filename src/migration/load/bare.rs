@@ -127,10 +127,12 @@ fn refused(section: &Section, dump: &Dump) -> Option<Unfit> {
         several => {
             let highest = several.iter().map(|known| known.version_id).max()?;
             let lowest = several.iter().map(|known| known.minimum_version_id).min()?;
-            let (rule, limit) = match version {
-                _ if version > highest => (Rule::VersionTooNew, format!("{highest} at most")),
-                _ if version < lowest => (Rule::VersionTooOld, format!("{lowest} at least")),
-                _ => return None,
+            let (rule, limit) = if version > highest {
+                (Rule::VersionTooNew, format!("{highest} at most"))
+            } else if version < lowest {
+                (Rule::VersionTooOld, format!("{lowest} at least"))
+            } else {
+                return None;
             };
             let why = format!(
                 "the state has version {version} of the section {name}, and the build loads {limit}"

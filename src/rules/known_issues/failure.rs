@@ -257,12 +257,15 @@ impl KnownFailure {
 
     /// Tells whether the entry is about a direction, between builds in this order.
     fn is_about(&self, direction: Direction, releases: [Option<Version>; 2]) -> bool {
-        let holds = match self.by {
-            Some(by) => Holds::of(by, releases[0], releases[1]),
-            None => Holds::InOrder,
-        };
         let same = |moved: Direction| self.direction.is_none_or(|listed| listed == moved);
-        holds.fits(|| same(direction), || same(direction.reversed()))
+        self.holds(releases)
+            .fits(|| same(direction), || same(direction.reversed()))
+    }
+
+    /// Returns how the builds relate to the change that the entry is about.
+    fn holds(&self, releases: [Option<Version>; 2]) -> Holds {
+        self.by
+            .map_or(Holds::InOrder, |by| Holds::of(by, releases[0], releases[1]))
     }
 
     /// Tells whether a case is what the entry is about, whatever its outcome.
@@ -326,12 +329,8 @@ impl KnownFailure {
             return false;
         };
         // Of builds in the other order, the change is the other way round.
-        let holds = self.by.map(|by| Holds::of(by, releases[0], releases[1]));
-        let same_rule = match holds {
-            Some(Holds::Swapped) => finding.rule == rule.mirror(),
-            Some(Holds::Perhaps) => finding.rule == *rule || finding.rule == rule.mirror(),
-            _ => finding.rule == *rule,
-        };
+        let holds = self.holds(releases);
+        let same_rule = holds.fits(|| finding.rule == *rule, || finding.rule == rule.mirror());
         same_rule
             && (finding.section == *section || finding.also_in.contains(section))
             && finding.path.starts_with(path)

@@ -54,7 +54,7 @@ pub(crate) struct AcrossSearch<'t> {
     known: Vec<KnownChange>,
 }
 
-/// A change that the builds make to themselves, seen in a guest in which one device may have it.
+/// A page of memory that the builds change by themselves, seen in a guest in which one device may have it.
 #[derive(Debug)]
 struct KnownChange {
     change: LoadChange,

@@ -116,14 +116,12 @@ impl Devices<'_> {
         });
         let owners: BTreeSet<Item> = owners.collect::<Option<_>>()?;
         let culprit = owners.first().copied().filter(|_| owners.len() == 1)?;
-        let arrived = |section: &&SentSection| {
+        let arrived = |section: &SentSection| {
             !self.may_send([&SectionName::new(&section.vmsd_name)])(culprit)
         };
-        let mut others = Run {
-            sent: run.sent.iter().filter(arrived).cloned().collect(),
-            differing: Arc::default(),
-            ..run.clone()
-        };
+        let mut others = run.clone();
+        others.sent.retain(arrived);
+        others.differing = Arc::default();
         others.attempt.outcome = Outcome::Pass;
         others.attempt.cause = None;
         others.attempt.state.diffs.clear();

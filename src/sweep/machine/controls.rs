@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::culprit::{Item, Search, Trial, Verdict};
-use crate::migration::calibration::{OwnChanges, add_own, are_unlike, explains};
+use crate::migration::calibration::{OwnChanges, add_own, are_unlike, explains, has_fields};
 use crate::migration::case::{AGAIN, blamed, controls_of_death};
 use crate::migration::checks::changes::LoadChange;
 use crate::model::Route;
@@ -183,7 +183,9 @@ impl<'t> Controls<'t> {
         tasks.extend(more);
         let verdicts = controls.across.search.verdicts().iter();
         let broken = verdicts.filter_map(|(&(route, item), verdict)| match verdict {
-            Verdict::Culprit(run) => Some((route, item, Arc::clone(run))),
+            Verdict::Culprit(run) if run.attempt.outcome == Outcome::Broken => {
+                Some((route, item, Arc::clone(run)))
+            }
             _ => None,
         });
         let broken: Vec<(Route, Item, Arc<Run>)> = broken.collect();
@@ -238,7 +240,7 @@ impl<'t> Controls<'t> {
                     purpose: Purpose::ControlAgain(item),
                     guest: self.across.guest(control, &company),
                 };
-                tasks.extend(std::iter::repeat_with(task).take(AGAIN));
+                tasks.extend(std::iter::repeat_with(task).take(AGAIN.min(most - tried)));
             }
         }
         tasks
@@ -291,7 +293,7 @@ impl<'t> Controls<'t> {
         due.into_iter().map(task).collect()
     }
 
-    /// Puts a run in the place of that of a culprit.
+    /// Puts the run of a culprit in the place of the one before, which may have passed.
     pub(crate) fn correct(&mut self, item: Item, route: Route, run: Arc<Run>) {
         let verdict = Verdict::Culprit(run);
         self.across.search.decide(route, item, verdict);
@@ -326,15 +328,22 @@ impl<'t> Controls<'t> {
         let back = route.reversed();
         let verdict = self.across.search.verdict(back, item);
         let passed_back = matches!(verdict, Some(Verdict::Passed(_)));
-        let is_broken = run.attempt.outcome == Outcome::Broken && passed_back;
-        match run.attempt.only_changes().filter(|_| is_broken) {
-            Some(changes) => self.refill(back, item, changes),
-            None => Vec::new(),
+        if run.attempt.outcome != Outcome::Broken || !passed_back {
+            return Vec::new();
         }
+        self.refill(back, item, run.attempt.only_changes())
     }
 
     /// Moves a device with other contents of uninitialised memory, once: one of these may be garbage.
-    fn refill(&mut self, route: Route, item: Item, changes: BTreeSet<LoadChange>) -> Vec<Task> {
+    fn refill(
+        &mut self,
+        route: Route,
+        item: Item,
+        changes: Option<BTreeSet<LoadChange>>,
+    ) -> Vec<Task> {
+        let Some(changes) = changes.filter(has_fields) else {
+            return Vec::new();
+        };
         let task = self.refilled.insert((route, item)).then(|| Task {
             purpose: Purpose::Refill(item, changes),
             guest: self.across.guest(route, &[item]),
@@ -352,16 +361,16 @@ impl<'t> Controls<'t> {
     pub(crate) fn record_repeat(&mut self, item: Item, route: Route, run: Arc<Run>) -> Vec<Task> {
         let first = self.across.search.verdict(route, item);
         let differs = match first {
-            Some(Verdict::Culprit(first)) => first.attempt.only_changes().filter(|_| {
-                first.attempt.outcome == Outcome::Lost && are_unlike(&first.attempt, &run.attempt)
-            }),
+            Some(Verdict::Culprit(first))
+                if first.attempt.outcome == Outcome::Lost
+                    && are_unlike(&first.attempt, &run.attempt) =>
+            {
+                first.attempt.only_changes()
+            }
             _ => None,
         };
         self.repeats.entry((route, item)).or_default().push(run);
-        match differs {
-            Some(changes) => self.refill(route, item, changes),
-            None => Vec::new(),
-        }
+        self.refill(route, item, differs)
     }
 
     /// Takes another run of a control.

@@ -47,7 +47,7 @@ pub(crate) struct Guest {
     pub section_override: Option<Arc<SectionOverride>>,
     /// The changes of the machine by itself, so that they are not attributed to its devices.
     pub tolerated: Arc<LoadChanges>,
-    /// The changes that the builds are known to make to its devices: they are tolerated too.
+    /// The pages that the builds are known to change by themselves in its devices: they are tolerated too.
     pub known: OwnChanges,
 }
 
@@ -185,8 +185,8 @@ pub(crate) enum TaskResult {
     Moved(Moved),
     /// The sections to override for the machine to migrate, if there are any.
     Override(Option<Arc<SectionOverride>>),
-    /// The run that takes the place of a culprit's: with the explanation of its failure, or one that shows what a load
-    /// leaves garbage in, if it does.
+    /// The run of a culprit that takes the place of the one before: with the explanation of its failure, or one that
+    /// shows what a load leaves garbage in, if it does.
     Corrected(Option<Arc<Run>>),
 }
 
@@ -257,7 +257,7 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
     };
     // Only the first guest is asked, whatever it takes to explain it.
     let (buses, features) = (attempt.buses.take(), attempt.features.take());
-    let launch = launch.clone().unasked();
+    let launch = launch.unasked();
     let spec = RunSpec {
         launch: &launch,
         ..spec

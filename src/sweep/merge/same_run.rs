@@ -1,6 +1,6 @@
 //! The check that two reports are of one run.
 
-use crate::model::{BuildKind, BuildRef};
+use crate::model::BuildRef;
 use crate::report::ShardRef;
 use crate::report::read::Input;
 use crate::sweep::merge::MergeError;
@@ -84,12 +84,7 @@ impl Reports<'_> {
 }
 
 fn build(build: &BuildRef) -> String {
-    let kind = match build.kind {
-        BuildKind::Dump => "dump",
-        BuildKind::Binary => "binary",
-        BuildKind::Package => "package",
-        BuildKind::State => "state",
-    };
+    let kind = build.kind;
     match build.version {
         Some(version) => format!("{} ({kind}, {version})", build.label),
         None => format!("{} ({kind})", build.label),
