@@ -1,7 +1,7 @@
 //! The fate of an option, and the line about it in the report.
 
 use crate::guest::given::Given;
-use crate::guest::opts::{Opts, Setting};
+use crate::guest::opts::{Opts, Setting, join};
 use crate::model::visible;
 use crate::report::{GuestLine, GuestReason, Omission, Treatment};
 
@@ -144,4 +144,23 @@ pub(super) fn shown(given: &Given) -> String {
 
 fn is_secret(name: &str) -> bool {
     matches!(name, "data" | "iv") || name.contains("password") || name.contains("passphrase")
+}
+
+/// Keeps an object with some settings and those that are accepted of the others, which are left out for a reason.
+pub(super) fn with_some<'o>(
+    mut settings: Vec<(&'o str, &'o str)>,
+    opts: &'o Opts,
+    accepts: impl Fn(&str, &str) -> bool,
+    reason: GuestReason,
+) -> Treated {
+    let made = settings.len();
+    let mut without = Vec::new();
+    for (name, value) in &opts.items {
+        match value.text() {
+            _ if settings[..made].iter().any(|(known, _)| known == name) => {}
+            Some(value) if accepts(name, value) => settings.push((name, value)),
+            _ => without.push(omission(name, reason)),
+        }
+    }
+    Treated::kept([Arg::new("-object", join(settings))]).without(without)
 }

@@ -1,7 +1,6 @@
 //! The memory of a guest: its size and layout stay, its place on the host does not matter.
 
-use crate::guest::lines::{Arg, Treated, omission};
-use crate::guest::object;
+use crate::guest::lines::{Arg, Treated, omission, with_some};
 use crate::guest::options::Composer;
 use crate::guest::opts::{Opts, bytes, is_number, is_word, join};
 use crate::guest::{Idle, MOST_WORKING_MEMORY};
@@ -42,14 +41,14 @@ const SEEN: &[&str] = &["share", "x-use-canonical-path-for-ramblock-id"];
 pub(super) fn backend(kind: &str, opts: &Opts, id: &str) -> Result<Treated, GuestReason> {
     let size = opts.get("size").filter(|size| is_number(size));
     let size = size.ok_or(GuestReason::Malformed)?;
-    let made = [
+    let made = vec![
         ("qom-type", "memory-backend-ram"),
         ("id", id),
         ("size", size),
     ];
     let is_seen = |name: &str, value: &str| SEEN.contains(&name) && is_word(value);
     let reason = GuestReason::HostMemorySetting;
-    let treated = object::with_some(made.to_vec(), opts, is_seen, reason);
+    let treated = with_some(made, opts, is_seen, reason);
     Ok(match kind {
         "memory-backend-ram" => treated,
         _ => Treated::replaced(treated.args, GuestReason::HostMemory),

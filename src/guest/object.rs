@@ -1,6 +1,6 @@
 //! The objects of a guest: those that it sees the effect of, and those of the host.
 
-use crate::guest::lines::{Arg, Treated, omission};
+use crate::guest::lines::{Arg, Treated, with_some};
 use crate::guest::memory;
 use crate::guest::opts::{Opts, is_number, is_word, join};
 use crate::report::GuestReason;
@@ -94,23 +94,4 @@ pub(super) fn object(value: &str) -> Result<Treated, GuestReason> {
         }
         Fate::LeftOut(reason) => Err(reason),
     }
-}
-
-/// Keeps an object with some settings and those that are accepted of the others, which are left out for a reason.
-pub(super) fn with_some<'o>(
-    mut settings: Vec<(&'o str, &'o str)>,
-    opts: &'o Opts,
-    accepts: impl Fn(&str, &str) -> bool,
-    reason: GuestReason,
-) -> Treated {
-    let made = settings.len();
-    let mut without = Vec::new();
-    for (name, value) in &opts.items {
-        match value.text() {
-            _ if settings[..made].iter().any(|(known, _)| known == name) => {}
-            Some(value) if accepts(name, value) => settings.push((name, value)),
-            _ => without.push(omission(name, reason)),
-        }
-    }
-    Treated::kept([Arg::new("-object", join(settings))]).without(without)
 }

@@ -107,10 +107,12 @@ impl Defined {
             let id = |implied| read(implied).id("id").ok().map(str::to_owned);
             match given.name.as_str() {
                 "object" => {
-                    let is_kept = read("qom-type")
-                        .get("qom-type")
-                        .is_some_and(object::is_kept);
-                    defined.objects.extend(id("qom-type").filter(|_| is_kept));
+                    let opts = read("qom-type");
+                    if opts.get("qom-type").is_some_and(object::is_kept) {
+                        defined
+                            .objects
+                            .extend(opts.id("id").ok().map(str::to_owned));
+                    }
                 }
                 "chardev" => defined.chardevs.extend(id("backend")),
                 "netdev" => defined.netdevs.extend(id("type")),
@@ -177,7 +179,7 @@ impl Composer {
     /// Takes what the guest has of an option.
     ///
     /// # Errors
-    /// The reason why it has nothing of it.
+    /// The reason why it has nothing of it, unless there is more to say than that.
     fn keep(&mut self, given: &Given) -> Result<Treated, GuestReason> {
         let value = given.value.as_deref().unwrap_or_default();
         match given.name.as_str() {

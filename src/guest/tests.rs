@@ -499,6 +499,9 @@ fn a_cell_of_numa_has_its_memory_in_the_units_of_libvirt() {
         ("134217728", "b", 128),
         ("128000000", "bytes", 123),
         ("3000", "MB", 2862),
+        ("65536", "K", 64),
+        ("2", "gib", 2048),
+        ("1", "tb", 953_675),
     ] {
         let guest = of(&format!(
             "<domain type='kvm'><memory>65536</memory><vcpu>1</vcpu>\

@@ -31,7 +31,7 @@ const GUARDS_END: Signal = Signal::SIGTERM;
 /// Time that it has for that.
 const GUARDS_TIME: Duration = Duration::from_secs(5);
 
-/// Held by whoever starts a process until its program runs: until then it has all files of ours open.
+/// Held by whoever starts a process of a build until its program runs: until then it has all files of ours open.
 static STARTING: RwLock<()> = RwLock::new(());
 
 /// Writes a file that is to be executed while no process of ours starts: the kernel executes nothing that somebody

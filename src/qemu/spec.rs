@@ -116,15 +116,22 @@ impl SpecError {
 
     /// Tells whether there is no program where the argument says, although it may be there another time.
     pub(crate) fn is_missing_file(&self) -> bool {
-        matches!(
-            self,
+        match self {
             SpecError::NoFile(_)
-                | SpecError::Folder(_)
-                | SpecError::NotInFolder { .. }
-                | SpecError::NotExecutable(_)
-                | SpecError::NotOnPath(_)
-                | SpecError::Unreadable { .. }
-        )
+            | SpecError::Folder(_)
+            | SpecError::NotInFolder { .. }
+            | SpecError::NotExecutable(_)
+            | SpecError::NotOnPath(_)
+            | SpecError::Unreadable { .. } => true,
+            SpecError::Empty
+            | SpecError::NotOnPathButHere(_)
+            | SpecError::UnknownScheme { .. }
+            | SpecError::BadSuite(_)
+            | SpecError::LastReleaseAlone
+            | SpecError::NoLastRelease { .. }
+            | SpecError::UnknownArchitecture { .. }
+            | SpecError::DumpCannotRun(_) => false,
+        }
     }
 }
 

@@ -49,7 +49,7 @@ impl Tree {
     fn at(top: &Path) -> Option<Tree> {
         let version = version(top)?;
         let folders = spec::paths_in(top).into_iter();
-        let folders = folders.filter(|folder| !folder.is_symlink());
+        let folders = folders.filter(|path| path.is_dir() && !path.is_symlink());
         let mut built = [top.join(BUILD)].into_iter().chain(folders);
         let built = built.find(|folder| spec::has_program(folder));
         if built.is_none() && !top.join(HEADER).is_file() && !spec::has_program(top) {

@@ -119,7 +119,6 @@ fn serial(reader: &mut Reader, node: Node) {
     let id = chardev(reader, node);
     let named = attribute(node, "target/model", "name");
     let driver = match (named, attribute(node, "target", "type")) {
-        (Some("sclpconsole" | "sclplmconsole"), _) => named,
         // They are part of the board.
         (Some("pl011" | "16550a"), _) => None,
         (Some(_), _) => named,
@@ -204,7 +203,7 @@ fn video(reader: &mut Reader, node: Node, is_first: bool) {
         return;
     };
     let kib = |name: &str| kind.attribute(name).and_then(number);
-    let (bytes, mib) = (|kib: u64| kib << 10, |kib: u64| kib >> 10);
+    let (to_bytes, mib) = (|kib: u64| kib << 10, |kib: u64| kib >> 10);
     let mut items = Items::default();
     let driver = match kind.attribute("type").unwrap_or_default() {
         "none" => return,
@@ -215,8 +214,8 @@ fn video(reader: &mut Reader, node: Node, is_first: bool) {
         "cirrus" => "cirrus-vga",
         "vmvga" => "vmware-svga",
         "qxl" => {
-            items.set_some("ram_size", kib("ram").map(bytes));
-            items.set_some("vram_size", kib("vram").map(bytes));
+            items.set_some("ram_size", kib("ram").map(to_bytes));
+            items.set_some("vram_size", kib("vram").map(to_bytes));
             items.set_some("vgamem_mb", kib("vgamem").map(mib));
             if is_first { "qxl-vga" } else { "qxl" }
         }

@@ -296,16 +296,20 @@ fn bytes(node: Node) -> Option<u64> {
 /// Returns the bytes of an amount of memory, which counts KiB unless the element names another unit.
 fn amount(node: Node, digits: &str) -> Option<u64> {
     let amount: u64 = digits.parse().ok()?;
-    let unit = match node.attribute("unit").unwrap_or("KiB") {
-        "b" | "bytes" => 1,
-        "KB" => 1000,
-        "k" | "KiB" => 1 << 10,
-        "MB" => 1_000_000,
-        "M" | "MiB" => 1 << 20,
-        "GB" => 1_000_000_000,
-        "G" | "GiB" => 1 << 30,
-        "T" | "TiB" => 1 << 40,
-        _ => return None,
-    };
-    amount.checked_mul(unit)
+    amount.checked_mul(unit(node.attribute("unit").unwrap_or("KiB"))?)
+}
+
+/// Returns the bytes of a unit of libvirt, in capitals or not: `MiB` and `M` are powers of two, `MB` is one of ten.
+fn unit(name: &str) -> Option<u64> {
+    let name = name.to_ascii_lowercase();
+    if matches!(name.as_str(), "b" | "byte" | "bytes") {
+        return Some(1);
+    }
+    let prefix = name.chars().next()?;
+    let power = "kmgtpe".find(prefix)? as u32 + 1;
+    match &name[1..] {
+        "" | "ib" => Some(1 << (10 * power)),
+        "b" => Some(1000_u64.pow(power)),
+        _ => None,
+    }
 }

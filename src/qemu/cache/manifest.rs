@@ -197,7 +197,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Compares what is there, and learns the times of files that were copied, if there are some.
+    /// Returns the first damage of what is there, and whether files were copied: their times are learnt, to be written.
     fn compare(&mut self, entry: &Path, care: Care) -> Result<(Option<Damage>, bool), CacheError> {
         let mut damage = None;
         let mut known = 0;
