@@ -47,12 +47,18 @@ impl Outcome {
 
     /// Tells whether it says nothing of the two builds.
     pub(crate) fn is_idle(self) -> bool {
-        matches!(self, Outcome::Skip | Outcome::Broken)
+        match self {
+            Outcome::Skip | Outcome::Broken => true,
+            Outcome::Pass | Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => false,
+        }
     }
 
     /// Tells whether it counts against the two builds.
     pub fn is_failure(self) -> bool {
-        self != Outcome::Pass && !self.is_idle()
+        match self {
+            Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => true,
+            Outcome::Pass | Outcome::Broken | Outcome::Skip => false,
+        }
     }
 }
 
