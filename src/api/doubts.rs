@@ -157,13 +157,21 @@ impl Found {
             .into_iter()
             .filter(is_told)
             .partition(|case| case.outcome == Outcome::Skip);
-        if let Some(first) = not_tried.first() {
-            let devices: BTreeSet<&str> = not_tried.iter().map(|c| &*c.device_set).collect();
-            let devices: Vec<&str> = devices.into_iter().collect();
-            let why = first.message().unwrap_or("they were not moved");
-            self.notices
-                .push(NoticeKind::DoubtsNotSettled.about(devices.join(", "), why));
+        let not_tried = not_tried.iter().map(|case| {
+            let why = case.message().unwrap_or("it was not moved");
+            (&*case.device_set, why)
+        });
+        let left_out = result.swept.left_out.iter();
+        let left_out = left_out.map(|left| (&*left.device, &*left.reason));
+        let mut not_settled: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (device, why) in not_tried.chain(left_out) {
+            not_settled.entry(why).or_default().insert(device);
         }
+        let notices = not_settled.into_iter().map(|(why, devices)| {
+            let devices: Vec<&str> = devices.into_iter().collect();
+            NoticeKind::DoubtsNotSettled.about(devices.join(", "), why)
+        });
+        self.notices.extend(notices);
         let derived = tried.into_iter().map(|case| Case {
             derived: true,
             ..case

@@ -11,7 +11,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
-use tracing::Instrument;
+use tracing::{Instrument, debug};
 
 use crate::cleanup::{OWN, Peer, TempFolder, cpu_time, end_dead_runs, is_stopped};
 use crate::qemu::identity::RunningProgram;
@@ -62,6 +62,19 @@ pub enum Problem {
     Temp(#[from] io::Error),
 }
 
+impl StartError {
+    /// Tells whether the build may well start the next time: it did not end by itself, for a reason of its own.
+    fn may_pass(&self) -> bool {
+        match &self.problem {
+            Problem::Ended(how) => {
+                how.is_by_signal() || output::start::lacks_resources(&self.stderr)
+            }
+            Problem::Qmp(error) => matches!(error, QmpError::Closed),
+            problem => problem.is_of_this_host(),
+        }
+    }
+}
+
 impl Problem {
     /// Tells whether this host is at fault, which gave no process, folder or socket.
     pub(crate) fn is_of_this_host(&self) -> bool {
@@ -87,8 +100,14 @@ pub struct Monitored {
     _dir: TempFolder,
 }
 
+/// Times that a build is started where something else may have kept it from that.
+const STARTS: u32 = 3;
+/// Pause before the second start; the third has twice as long. What this host lacks may be there again by then.
+const BEFORE_NEXT_START: Duration = Duration::from_millis(100);
+
 impl Monitored {
-    /// Starts a build with these arguments and a monitor.
+    /// Starts a build with these arguments and a monitor. One that is killed as it starts, or for which this host has no
+    /// room, is started again: what is kept from starting by chance would pass for what the build refuses.
     ///
     /// # Errors
     /// It cannot be started, ends at once, opens no monitor in time or does not speak QMP
@@ -97,6 +116,21 @@ impl Monitored {
         build: &Build,
         args: impl IntoIterator<Item = A>,
     ) -> Result<Monitored, StartError> {
+        let args = args.into_iter().map(|arg| arg.as_ref().to_owned());
+        let args: Vec<OsString> = args.collect();
+        for start in 1..STARTS {
+            match Monitored::start_once(build, &args).await {
+                Err(error) if error.may_pass() => {
+                    debug!(%error, start, "the build is started again");
+                    tokio::time::sleep(BEFORE_NEXT_START * start).await;
+                }
+                started => return started,
+            }
+        }
+        Monitored::start_once(build, &args).await
+    }
+
+    async fn start_once(build: &Build, args: &[OsString]) -> Result<Monitored, StartError> {
         let no_files = |error: io::Error| StartError::quiet(build, error);
         let dir = private_dir().map_err(no_files)?;
         let socket = dir.path().join("q");
@@ -108,10 +142,9 @@ impl Monitored {
             "socket,id=migcompat,path={}",
             option_value(&socket.to_string_lossy())
         );
-        let args = args.into_iter().map(|arg| arg.as_ref().to_owned());
         // Not `-mon`, of which 11.1 warns.
         let monitor = ["-chardev", &chardev, "-qmp", "chardev:migcompat"].map(OsString::from);
-        let mut given: Vec<OsString> = args.chain(monitor).collect();
+        let mut given = [args, &monitor].concat();
         command.args(&given);
         command.command.stdout(Stdio::null());
         given.extend(build.confining_options().iter().map(OsString::from));

@@ -76,6 +76,11 @@ pub(super) fn tie_to_us(command: &mut Command, at_our_end: Signal) {
 pub struct Ended(pub ExitStatus);
 
 impl Ended {
+    /// Tells whether a signal ended it.
+    pub(crate) fn is_by_signal(self) -> bool {
+        self.0.signal().is_some()
+    }
+
     /// Tells whether somebody else ended it: no program does that to itself.
     pub(crate) fn is_by_others(self) -> bool {
         self.0.signal() == Some(Signal::SIGKILL as i32)

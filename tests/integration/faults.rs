@@ -370,3 +370,55 @@ fn few_descriptors_are_no_break() {
         leaves_nothing(temp.path());
     }
 }
+
+/// A build that something else keeps from starting has refused nothing, and is started again.
+#[apply(test)]
+#[needs(Builds)]
+fn what_keeps_a_build_from_starting_once_is_no_refusal() {
+    let case = "q35/am53c974/unix/forward";
+    let no_memory =
+        "echo \"$0: cannot set up guest memory 'pc.ram': Cannot allocate memory\" >&2; exit 1";
+    let refusal = "echo \"$0: -device am53c974: not today\" >&2; exit 1";
+    for (end, most, starts, why) in [
+        ("kill -KILL $$", 1, 2, None),
+        ("kill -SEGV $$", 2, 3, None),
+        (no_memory, 1, 2, None),
+        (
+            "kill -KILL $$",
+            9,
+            3,
+            Some("it was killed by SIGKILL instead of running"),
+        ),
+        (no_memory, 9, 3, Some("Cannot allocate memory")),
+        (refusal, 9, 1, Some("-device am53c974: not today")),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("starts");
+        let (log, prefix) = (log.display(), build(NEW).shell_prefix());
+        let with_device = format!("echo >>{log}; [ $(wc -l <{log}) -gt {most} ] || {{ {end}; }}");
+        let text = format!("case \"$*\" in *am53c974*) {with_device};; esac\nexec {prefix} \"$@\"");
+        let new = script(dir.path(), "qemu-system-x86_64", &text);
+        let run = Run::new(&["check", OLD, &new, "-M", "q35", "--case", case]);
+        let begun = fs::read_to_string(dir.path().join("starts")).unwrap();
+        match why {
+            None => {
+                assert_eq!(run.status(), Some(1), "{end}: {}", run.said());
+                assert_eq!(run.outcomes(), ["fail"], "{end}");
+                assert!(begun.lines().count() >= starts, "{end}");
+            }
+            Some(why) => {
+                assert_eq!(run.status(), Some(125), "{end}: {}", run.said());
+                assert_eq!(begun.lines().count(), starts, "{end}");
+                let told = &run.report["notices"];
+                let is_told = |notice: &serde_json::Value| {
+                    let detail = notice["detail"].as_str().unwrap();
+                    notice["subject"] == "am53c974" && detail.contains(why)
+                };
+                assert!(
+                    told.as_array().unwrap().iter().any(is_told),
+                    "{end}: {told:#}"
+                );
+            }
+        }
+    }
+}

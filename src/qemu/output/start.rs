@@ -22,6 +22,22 @@ pub(crate) fn missing_rom(stderr: &str) -> Option<&str> {
     })
 }
 
+/// The words of the C library for what a host may have again a moment later: memory, processes, descriptors, room on a
+/// disk, and a program that nobody writes into.
+const LACKING: [&str; 6] = [
+    "Cannot allocate memory",
+    "Resource temporarily unavailable",
+    "Too many open files",
+    "No space left on device",
+    "Text file busy",
+    "Out of memory",
+];
+
+/// Tells whether a build that did not start complains of what the host lacks.
+pub(crate) fn lacks_resources(stderr: &str) -> bool {
+    complaints(stderr).any(|line| LACKING.iter().any(|words| line.contains(words)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,6 +53,26 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(named_device(stderr), device, "{stderr}");
+        }
+    }
+
+    #[test]
+    fn what_a_host_lacks_is_told_from_what_a_build_refuses() {
+        for (stderr, lacks) in [
+            (
+                "q: cannot set up guest memory 'pc.ram': Cannot allocate memory\n",
+                true,
+            ),
+            (
+                "qemu_thread_create: Resource temporarily unavailable\n",
+                true,
+            ),
+            ("sh: 1: ./qemu-system-x86_64: Text file busy\n", true),
+            ("q: -device a,id=a: Parameter 'b' expects uint8_t\n", false),
+            ("q: warning: Too many open files\n", false),
+            ("", false),
+        ] {
+            assert_eq!(lacks_resources(stderr), lacks, "{stderr}");
         }
     }
 
