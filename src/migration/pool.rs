@@ -18,6 +18,9 @@ const STACK: usize = 16 << 20;
 pub(crate) enum RunFailure {
     #[error("no runtime: {0}")]
     Runtime(#[from] io::Error),
+    /// The panic itself is passed on.
+    #[error("a worker panicked")]
+    Panicked,
 }
 
 /// Something to do, and how long it may take beside the others: the longest begins first.
@@ -109,6 +112,7 @@ pub(crate) fn run<J: Send, R: Send>(
             // that thread has to last as long as the job.
             let thread = thread::Builder::new().stack_size(STACK);
             let spawned = thread.spawn_scoped(scope, move || {
+                let _said = SaysPanic(&sender);
                 if let Err(error) = do_jobs(queue, work, &sender, &span) {
                     let _nobody_left = sender.send(Err(error.into()));
                 }
@@ -134,7 +138,7 @@ pub(crate) fn run<J: Send, R: Send>(
                     outcome = Err(failure);
                     break;
                 }
-                // Every worker is gone: one panicked, and the scope passes that on.
+                // Every worker is gone.
                 Err(_) => break,
             }
         }
@@ -168,6 +172,17 @@ fn do_jobs<J, R>(
         }
     }
     Ok(())
+}
+
+/// Says that a worker panicked, when it is dropped by that: the others would wait for ever for what it was to do.
+struct SaysPanic<'s, J, R>(&'s mpsc::Sender<Done<J, R>>);
+
+impl<J, R> Drop for SaysPanic<'_, J, R> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _nobody_left = self.0.send(Err(RunFailure::Panicked));
+        }
+    }
 }
 
 /// Closes the queue when dropped, by a panic too.
@@ -226,5 +241,16 @@ mod tests {
             assert_eq!(sum, 15);
         }
         run(2, jobs(&[]), async |job| *job, |_, _: usize| Vec::new()).expect("nothing to do");
+    }
+
+    #[test]
+    fn a_panic_of_a_worker_ends_the_run_and_is_passed_on() {
+        for workers in [1, 2, 8] {
+            let ran = std::panic::catch_unwind(|| {
+                let work = async |job: &usize| assert_ne!(*job, 3, "three is too much");
+                run(workers, jobs(&[1, 2, 3, 4, 5]), work, |_, ()| Vec::new())
+            });
+            assert!(ran.is_err(), "{workers}");
+        }
     }
 }

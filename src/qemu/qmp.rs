@@ -83,8 +83,16 @@ pub struct Session {
     /// The line that was no QMP, once there was one.
     garbage: Arc<Mutex<Option<String>>>,
     transcript: Transcript,
+    turn: Turn,
     _tasks: JoinSet<()>,
 }
+
+/// The turn to send a command, and whether the session is over. Without ids one command waits for the other anyway; and
+/// the crate panics when another one is sent after one that could not be.
+type Turn = Arc<tokio::sync::Mutex<Over>>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Over(bool);
 
 impl Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -140,6 +148,7 @@ impl Session {
             socket: again,
             garbage,
             transcript,
+            turn: Turn::new(Over(false).into()),
             _tasks: tasks,
         })
     }
@@ -159,7 +168,8 @@ impl Session {
             .add(ASKED, &format!("{} {arguments}", C::NAME));
         // In a task of its own, so that a reply is awaited even when the caller has gone: without
         // ids the crate would take it for that of the next command, with ids end the session.
-        let reply = tokio::spawn(self.service.execute(command));
+        let reply = in_turn(Arc::clone(&self.turn), self.service.execute(command));
+        let reply = tokio::spawn(reply);
         match tokio::time::timeout(deadline, reply).await {
             Ok(Ok(Ok(value))) => Ok(value),
             Ok(Ok(Err(ExecuteError::Qapi(error)))) => Err(QmpError::Refused {
@@ -271,6 +281,21 @@ impl Session {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Sends a command once the one before it has its reply, unless the session is over.
+async fn in_turn<T>(
+    turn: Turn,
+    command: impl Future<Output = Result<T, ExecuteError>>,
+) -> Result<T, ExecuteError> {
+    let mut over = turn.lock().await;
+    if over.0 {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
+    let reply = command.await;
+    // A reply of another form than is known ends nothing.
+    over.0 = matches!(&reply, Err(ExecuteError::Io(error)) if error.kind() != io::ErrorKind::InvalidData);
+    reply
 }
 
 fn broken(garbage: &Mutex<Option<String>>, command: &'static str, error: io::Error) -> QmpError {
@@ -584,6 +609,28 @@ mod tests {
     }
 
     const READY: &str = r#"{"return": {}, "id": ID}"#;
+
+    /// A build that dies is noticed by the first command that cannot be sent, before anybody looks at the socket.
+    #[test]
+    fn commands_to_a_build_that_is_gone_are_refused_one_by_one() {
+        const NO_IDS: &str = r#"{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}"#;
+        block_on(async {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            let greeting = format!("{NO_IDS}\r\n{{\"return\": {{}}}}\r\n");
+            theirs.write_all(greeting.as_bytes()).await.unwrap();
+            let session = Session::open(ours, LATE).await.unwrap();
+            drop(theirs);
+            let (one, other) = tokio::join!(
+                session.execute(QueryTarget {}, LATE),
+                session.execute(HumanCommand::new("info qtree"), LATE),
+            );
+            let third = session.quit(LATE).await;
+            assert!(matches!(one, Err(QmpError::Closed)), "{one:?}");
+            assert!(matches!(other, Err(QmpError::Closed)), "{other:?}");
+            assert!(third.is_ok(), "{third:?}");
+        })
+        .unwrap();
+    }
 
     #[test]
     fn events_of_any_form_arrive_and_end_nothing() {
