@@ -1,29 +1,49 @@
 //! Work on threads of its own, all of it done when the caller goes on.
 
-use std::sync::{Mutex, PoisonError};
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
-/// Runs both at once; a panic of one is passed on.
+/// Takes what waits for a thread.
+fn take<T>(waiting: &Mutex<Option<T>>) -> Option<T> {
+    waiting
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
+}
+
+/// Returns what a thread found, or passes its panic on.
+fn found<T>(joined: thread::Result<T>) -> T {
+    joined.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Runs both at once, or one after the other where the system gives no thread; a panic of one is passed on.
 pub(crate) fn side_by_side<A: Send, B: Send>(
     old: impl FnOnce() -> A + Send,
     new: impl FnOnce() -> B + Send,
 ) -> (A, B) {
-    std::thread::scope(|scope| {
-        let new = scope.spawn(new);
+    // What a thread that does not start was given is gone: it is given a share of it.
+    let waiting = Mutex::new(Some(new));
+    let new = || take(&waiting).map(|new| new());
+    thread::scope(|scope| {
+        let spawned = thread::Builder::new().spawn_scoped(scope, new);
         let old = old();
-        match new.join() {
-            Ok(new) => (old, new),
-            Err(panic) => std::panic::resume_unwind(panic),
+        let new = spawned.map_or_else(|_| new(), |thread| found(thread.join()));
+        match new {
+            Some(new) => (old, new),
+            None => unreachable!("one thread alone takes it"),
         }
     })
 }
 
-/// Works on so many items at a time, and returns the results in the order of the items; a panic is passed on.
+/// Works on so many items at a time, or on fewer where the system gives no more threads, and returns the results in the
+/// order of the items; a panic is passed on.
 pub(crate) fn each<T: Send, R: Send>(
     jobs: usize,
     items: Vec<T>,
     work: impl Fn(T) -> R + Sync,
 ) -> Vec<R> {
-    let jobs = jobs.max(1).min(items.len());
+    let others = jobs.min(items.len()).saturating_sub(1);
     let queue = Mutex::new(items.into_iter().enumerate());
     let next = || {
         let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -36,20 +56,49 @@ pub(crate) fn each<T: Send, R: Send>(
         }
         done
     };
-    let mut done = Vec::new();
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(worker)).collect();
-        for worker in workers {
-            match worker.join() {
-                Ok(part) => done.extend(part),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
+    let mut done = thread::scope(|scope| {
+        let spawned = (0..others).map(|_| thread::Builder::new().spawn_scoped(scope, worker));
+        let workers: Vec<_> = spawned.map_while(Result::ok).collect();
+        let mut done = worker();
+        done.extend(workers.into_iter().flat_map(|thread| found(thread.join())));
+        done
     });
     done.sort_by_key(|&(at, _)| at);
     done.into_iter().map(|(_, result)| result).collect()
 }
 
+/// Something that is found out meanwhile.
+#[derive(Debug)]
+pub(crate) enum Meanwhile<T> {
+    Coming(JoinHandle<Option<T>>),
+    Done(T),
+}
+
+impl<T: Send + 'static> Meanwhile<T> {
+    /// Begins with it, or does it at once where the system gives no thread.
+    pub(crate) fn begin(task: impl FnOnce() -> T + Send + 'static) -> Meanwhile<T> {
+        let waiting = Arc::new(Mutex::new(Some(task)));
+        let run = move || take(&waiting).map(|task| task());
+        match thread::Builder::new().spawn(run.clone()) {
+            Ok(thread) => Meanwhile::Coming(thread),
+            Err(_) => match run() {
+                Some(done) => Meanwhile::Done(done),
+                None => unreachable!("no thread has taken it"),
+            },
+        }
+    }
+
+    /// Waits for it; a panic is passed on.
+    pub(crate) fn wait(self) -> T {
+        match self {
+            Meanwhile::Coming(thread) => match found(thread.join()) {
+                Some(done) => done,
+                None => unreachable!("one thread alone takes it"),
+            },
+            Meanwhile::Done(done) => done,
+        }
+    }
+}
 #[cfg(test)]
 mod tests {
     use super::*;

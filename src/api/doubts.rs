@@ -156,7 +156,7 @@ impl Found {
             .cases
             .into_iter()
             .filter(is_told)
-            .partition(|case| case.outcome == Outcome::Skip);
+            .partition(|case| case.outcome == Outcome::Skip && !case.lacks_host());
         let not_tried = not_tried.iter().map(|case| {
             let why = case.message().unwrap_or("it was not moved");
             (&*case.device_set, why)

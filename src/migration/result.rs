@@ -196,6 +196,12 @@ impl RunResult {
         }
     }
 
+    /// Tells whether this host kept it from being tried, and no build.
+    pub(crate) fn lacks_host(&self) -> bool {
+        let kind = self.cause.as_ref().and_then(|cause| cause.kind);
+        self.outcome == Outcome::Skip && kind == Some(FailureKind::HostLacks)
+    }
+
     pub(crate) fn failed(&self) -> bool {
         !matches!(self.outcome, Outcome::Pass | Outcome::Skip)
     }

@@ -3,6 +3,7 @@
 use std::mem;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{Instrument, debug, debug_span};
 
@@ -31,6 +32,9 @@ use crate::report::{DrivenReport, Leg, LegSide, LinuxReport, Outcome, Phase};
 use crate::stream::Stream;
 use crate::workload::{SerialLog, Workload};
 
+/// Pause before a guest is sent once more for which this host had no room.
+const BEFORE_NEXT_RUN: Duration = Duration::from_millis(500);
+
 /// A guest, and the way that it takes.
 #[derive(Clone, Copy)]
 pub(crate) struct RunSpec<'r> {
@@ -48,8 +52,18 @@ impl RunSpec<'_> {
         self.watched(&|_| {}).await
     }
 
-    /// Sends the guest along its route.
+    /// Sends the guest along its route. What this host has no room for is tried once more.
     pub(crate) async fn watched(self, watcher: Watcher<'_>) -> RunResult {
+        let result = self.once(watcher).await;
+        if !result.lacks_host() {
+            return result;
+        }
+        debug!(cause = ?result.cause, "the guest is sent once more");
+        tokio::time::sleep(BEFORE_NEXT_RUN).await;
+        self.once(watcher).await
+    }
+
+    async fn once(self, watcher: Watcher<'_>) -> RunResult {
         let folder = match self.launch.folder() {
             Ok(folder) => folder,
             Err(why) => return RunResult::skip(&why.to_string()),
@@ -506,16 +520,20 @@ impl MigrationRun<'_> {
         source: Vm,
         destination: Vm,
     ) -> RunResult {
-        let outcome = failed.error.outcome();
+        let evidence = evidence::collect(Some(source), destination).await;
+        let printed = &evidence.stderr;
+        let error = failed
+            .error
+            .with_words(&printed.source, &printed.destination);
+        let outcome = error.outcome();
         match self.legs.get_mut(failed.leg) {
             Some(leg) => leg.outcome = outcome,
             None => self.record(direction, outcome, failed.stats),
         }
-        let evidence = evidence::collect(Some(source), destination).await;
         let (legs, state) = (mem::take(&mut self.legs), mem::take(&mut self.state));
         let damaged = failed.damaged_blocks;
         let damaged = damaged.and_then(|blocks| state.damaged(blocks));
-        let result = RunResult::of_failed_leg(failed.error, legs, state, evidence);
+        let result = RunResult::of_failed_leg(error, legs, state, evidence);
         RunResult {
             wrong: damaged.filter(|_| result.is_quiet()),
             ..result

@@ -63,25 +63,19 @@ pub enum Problem {
 }
 
 impl StartError {
-    /// Tells whether the build may well start the next time: it did not end by itself, for a reason of its own.
-    fn may_pass(&self) -> bool {
+    /// Tells whether this host is at fault, which gave no process, folder, socket or memory.
+    pub(crate) fn is_of_this_host(&self) -> bool {
         match &self.problem {
-            Problem::Ended(how) => {
-                how.is_by_signal() || output::start::lacks_resources(&self.stderr)
-            }
-            Problem::Qmp(error) => matches!(error, QmpError::Closed),
-            problem => problem.is_of_this_host(),
+            Problem::Ended(_) => output::start::lacks_resources(&self.stderr),
+            Problem::Temp(_) | Problem::Run(RunError::Spawn { .. }) => true,
+            Problem::Run(_) | Problem::Silent(_) | Problem::Qmp(_) => false,
         }
     }
-}
 
-impl Problem {
-    /// Tells whether this host is at fault, which gave no process, folder or socket.
-    pub(crate) fn is_of_this_host(&self) -> bool {
-        matches!(
-            self,
-            Problem::Temp(_) | Problem::Run(RunError::Spawn { .. })
-        )
+    /// Tells whether nothing of the build's own kept it from starting, so that it may well start the next time.
+    fn may_pass(&self) -> bool {
+        let is_killed = matches!(self.problem, Problem::Ended(how) if how.is_by_others());
+        is_killed || self.is_of_this_host()
     }
 }
 

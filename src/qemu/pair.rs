@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
 
 use crate::model::{BuildRef, Confine, ConfinedBuild};
-use crate::parallel::side_by_side;
+use crate::parallel::{Meanwhile, side_by_side};
 use crate::qemu::identity::RunningProgram;
 use crate::qemu::machine::Machines;
 use crate::qemu::{
@@ -177,29 +176,17 @@ pub struct Pair {
 
 /// Hashes of the programs of a pair, made while guests run: each is of tens of megabytes.
 #[derive(Debug)]
-pub(crate) struct Fingerprints(Hashes);
-
-#[derive(Debug)]
-enum Hashes {
-    Known(Option<String>, Option<String>),
-    Coming(JoinHandle<(Option<String>, Option<String>)>),
-}
+pub(crate) struct Fingerprints(Meanwhile<(Option<String>, Option<String>)>);
 
 impl Fingerprints {
     /// Takes the hashes of the old and of the new build, where they are known.
     pub(crate) fn known(old: Option<String>, new: Option<String>) -> Fingerprints {
-        Fingerprints(Hashes::Known(old, new))
+        Fingerprints(Meanwhile::Done((old, new)))
     }
 
     /// Waits for the hashes of the old and of the new build; `None` for one that cannot be read.
     pub(crate) fn wait(self) -> (Option<String>, Option<String>) {
-        match self.0 {
-            Hashes::Known(old, new) => (old, new),
-            Hashes::Coming(thread) => match thread.join() {
-                Ok(hashes) => hashes,
-                Err(panic) => std::panic::resume_unwind(panic),
-            },
-        }
+        self.0.wait()
     }
 }
 
@@ -207,9 +194,8 @@ impl Pair {
     /// Begins to hash the programs of the builds.
     pub(crate) fn fingerprints(&self) -> Fingerprints {
         let (old, new) = (self.old.clone(), self.new.clone());
-        Fingerprints(Hashes::Coming(std::thread::spawn(move || {
-            (old.fingerprint(), new.fingerprint())
-        })))
+        let both = move || (old.fingerprint(), new.fingerprint());
+        Fingerprints(Meanwhile::begin(both))
     }
 
     /// Opens both builds side by side.

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Direction, SectionName, display_as_serialized};
 use crate::report::{
-    BaselineStatus, CaseTier, Cause, DrivenReport, LinuxReport, Memory, Notice, NoticeKind,
+    BaselineStatus, CaseTier, Cause, DrivenReport, FailureKind, LinuxReport, Memory, Notice,
+    NoticeKind,
 };
 
 /// The outcome of a case. Anything but `Pass` and `Skip` counts against the builds.
@@ -410,7 +411,15 @@ impl Case {
         });
         let lost = self.logs_lost.iter();
         let lost = lost.map(|why| NoticeKind::LogsNotKept.about(&*self.id, why));
-        not_running.chain(undriven).chain(lost)
+        let lacking = self.cause.iter().filter(|_| self.lacks_host());
+        let lacking = lacking.map(|cause| NoticeKind::HostLacks.about(&*self.id, &cause.message));
+        not_running.chain(undriven).chain(lost).chain(lacking)
+    }
+
+    /// Tells whether this host kept the guest from being moved.
+    pub(crate) fn lacks_host(&self) -> bool {
+        let kind = self.cause.as_ref().and_then(|cause| cause.kind);
+        self.outcome.is_idle() && kind == Some(FailureKind::HostLacks)
     }
 
     /// Returns the shortest line that does the same by hand: the script beside the logs, or else the line that needs

@@ -125,8 +125,10 @@ pub enum Phase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureKind {
-    /// The builds, the transport or this host do not allow the migration that was asked for.
+    /// The builds or the transport do not allow the migration that was asked for.
     CannotBeSetUp,
+    /// This host has no memory, process, descriptor or room for it.
+    HostLacks,
     /// A QEMU does not start.
     DoesNotStart,
     /// A QEMU refuses a command or the stream.

@@ -84,6 +84,8 @@ pub enum NoticeKind {
     Interrupted,
     /// No device type that a sweep was asked for could be tried. The subject is what selects them.
     NothingTried,
+    /// This host had no room for guests, and nothing is known of them. The subject is the case, or several.
+    HostLacks,
     /// A stranger's device set, guest or saved state was run in a build that is not confined. The subject is its file.
     Unconfined,
     /// The logs of a case that failed could not be kept. The subject is the case.
@@ -114,8 +116,8 @@ impl NoticeKind {
 
 impl Notice {
     /// Tells whether the evidence does not answer the question without it: a part of the run has no report or no
-    /// history, nothing that was asked for or no pair of builds was tried, there was no Linux where it was asked for, or the
-    /// dumps are of two machine types, between which QEMU migrates no guest.
+    /// history, nothing that was asked for or no pair of builds was tried, this host had no room for a guest, there was no
+    /// Linux where it was asked for, or the dumps are of two machine types, between which QEMU migrates no guest.
     pub fn is_of_verdict(&self) -> bool {
         matches!(
             self.kind,
@@ -123,6 +125,7 @@ impl Notice {
                 | NoticeKind::MachinesDiffer
                 | NoticeKind::HistoryFailed
                 | NoticeKind::NothingTried
+                | NoticeKind::HostLacks
                 | NoticeKind::NoLinux
                 | NoticeKind::PairNotTested
         )
@@ -187,6 +190,7 @@ impl Notice {
             Kind::Unconfined => format!("{subject} was run without confinement"),
             Kind::LogsNotKept => format!("the logs of {subject} are lost"),
             Kind::Interrupted => format!("the run was interrupted by {subject}"),
+            Kind::HostLacks => format!("this host has no room for the guests of {subject}"),
             Kind::NothingTried => {
                 format!("every device type that --only {subject} selects is left out")
             }

@@ -268,7 +268,11 @@ mod tests {
             ..covered(None)
         };
         assert_eq!(drawn(broken, required(Some(1))), Incompatible);
-        for kind in [NoticeKind::ShardMissing, NoticeKind::NothingTried] {
+        for kind in [
+            NoticeKind::ShardMissing,
+            NoticeKind::NothingTried,
+            NoticeKind::HostLacks,
+        ] {
             let partial = Report {
                 notices: vec![kind.about("2/3", "there is no report of it")],
                 ..report()

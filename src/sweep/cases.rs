@@ -139,7 +139,11 @@ pub(crate) fn device_case(
         return case;
     }
     match verdict {
-        Verdict::Refused(run) => case.cause = message(run.refusal(&target.config.old)),
+        Verdict::Refused(run) => {
+            let kind = run.attempt.cause.as_ref().and_then(|cause| cause.kind);
+            case.cause =
+                message(run.refusal(&target.config.old)).map(|cause| Cause { kind, ..cause });
+        }
         Verdict::Passed(run) => {
             case.outcome = Outcome::Pass;
             case.legs.clone_from(&run.attempt.legs);

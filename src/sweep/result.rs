@@ -10,7 +10,7 @@ use crate::report::{Case, Grafted, LeftOut, Swept};
 use crate::sweep::case_id::{BARE, CaseId, State};
 use crate::sweep::cases::{bare_case, device_case, excluded_case, failed_before, group_case};
 use crate::sweep::catalogue::How;
-use crate::sweep::machine::{AcrossSearch, Before, Context, Controls, Cost, Evidence};
+use crate::sweep::machine::{AcrossSearch, Before, Context, Controls, Cost, Evidence, Run};
 
 /// A machine's part of the report.
 #[derive(Debug, Clone)]
@@ -141,8 +141,12 @@ impl MachineResult {
         for &item in &devices.own {
             let candidate = &devices.catalogue.candidates[item];
             match fate(across, item) {
-                // As it is after reset it has no case. Where Linux does not work with it, that is said of each.
-                Fate::Refused(reason) if target.state() == State::Reset => {
+                // As it is after reset it has no case. Where Linux does not work with it, that is said of each, and where
+                // this host has no room for it.
+                Fate::Refused(run)
+                    if target.state() == State::Reset && !run.attempt.lacks_host() =>
+                {
+                    let reason = run.refusal(&target.config.old);
                     self.leave_out(&candidate.driver, reason);
                     continue;
                 }
@@ -189,23 +193,23 @@ impl MachineResult {
 }
 
 /// The fate of a device on all routes together.
-enum Fate {
+enum Fate<'r> {
     /// No route was open to it.
     Untried,
-    /// A build does not start with it, for this reason.
-    Refused(String),
+    /// A build does not start with it.
+    Refused(&'r Run),
     Exercised,
 }
 
-fn fate(across: &AcrossSearch<'_>, item: Item) -> Fate {
-    let Context { target, options } = across.devices.context;
+fn fate<'r>(across: &'r AcrossSearch<'_>, item: Item) -> Fate<'r> {
+    let options = across.devices.context.options;
     let routes = options.directions.iter().copied().map(Route::Across);
     let mut fate = Fate::Untried;
     for verdict in routes.filter_map(|route| across.search.verdict(route, item)) {
         match verdict {
             Verdict::Refused(run) => {
                 if matches!(fate, Fate::Untried) {
-                    fate = Fate::Refused(run.refusal(&target.config.old));
+                    fate = Fate::Refused(run);
                 }
             }
             Verdict::Passed(_) | Verdict::Culprit(_) | Verdict::NeedsCulprit(_) => {

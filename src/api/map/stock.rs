@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use crate::api::confinement;
 use crate::api::dumps::{Dumps, dump};
@@ -11,7 +10,7 @@ use crate::api::map::MapConfig;
 use crate::api::progress::{Event, Progress};
 use crate::api::sweep::opened::Supply;
 use crate::model::{BuildKind, BuildRef};
-use crate::parallel::each;
+use crate::parallel::{Meanwhile, each};
 use crate::qemu::{self, BuildArg, FetchEvent, Means, Pair, QemuError, machine};
 use crate::report::{NoticeKind, Report};
 use crate::vmstate::dump::Dump;
@@ -28,7 +27,7 @@ pub(crate) struct Stock {
     args: Vec<BuildArg>,
     /// By architecture; what is not there is why.
     builds: BTreeMap<String, Vec<Result<Stocked, String>>>,
-    hashes: JoinHandle<Vec<Option<String>>>,
+    hashes: Meanwhile<Vec<Option<String>>>,
 }
 
 impl Stock {
@@ -74,7 +73,7 @@ impl Stock {
         let programs = opened.map(|stocked| Some(stocked.as_ref().ok()?.build.clone()));
         let programs: Vec<Option<qemu::Opened>> = programs.collect();
         // Each is of tens of megabytes: they are hashed while guests run.
-        let hashes = std::thread::spawn(move || {
+        let hashes = Meanwhile::begin(move || {
             let hashed = programs.iter().map(|build| build.as_ref()?.fingerprint());
             hashed.collect()
         });
@@ -121,10 +120,7 @@ impl Stock {
 
     /// Waits for the hashes of all builds, in their order; nothing for one that cannot be read.
     pub(crate) fn hashes(self) -> Vec<Option<String>> {
-        match self.hashes.join() {
-            Ok(hashes) => hashes,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+        self.hashes.wait()
     }
 
     /// Returns the report of two builds that cannot be swept.

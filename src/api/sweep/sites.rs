@@ -397,12 +397,13 @@ fn nothing_tried(swept: &[Swept], only: &[String]) -> Option<Notice> {
     Some(NoticeKind::NothingTried.about(only.join(", "), why.join("; ")))
 }
 
-/// Returns notices with one for all devices that a guest did not use for the same reason: each is of a case of its own.
+/// Returns notices with one for all cases of the same reason: devices that a guest did not use, and guests for which this
+/// host had no room.
 fn by_reason(notices: BTreeSet<Notice>) -> Vec<Notice> {
     let mut joined: Vec<Notice> = Vec::new();
     for notice in notices {
         let is_alike = |known: &&mut Notice| {
-            known.kind == NoticeKind::NotDriven
+            matches!(known.kind, NoticeKind::NotDriven | NoticeKind::HostLacks)
                 && (known.kind, &known.detail) == (notice.kind, &notice.detail)
         };
         match joined.iter_mut().find(is_alike) {

@@ -99,6 +99,8 @@ pub(crate) fn of_error(error: &LegError) -> Cause {
 /// Reads from what was printed why a side failed, where that can say more than the error.
 fn read(error: &LegError, stderr: &Stderr) -> Printed {
     match error.outcome() {
+        // Its words are in the error.
+        _ if matches!(error.kind, LegErrorKind::HostLacks { .. }) => Printed::Nothing,
         // Nothing that was printed says more than what was found to be different.
         Outcome::Lost | Outcome::Hang => Printed::Nothing,
         // What the other side prints is an effect.

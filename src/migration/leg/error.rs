@@ -15,7 +15,7 @@ use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{HeartbeatError, Vm};
 use crate::model::{SectionName, Version};
 use crate::qemu::qmp::{Exchange, QmpError};
-use crate::qemu::{Ended, ProcessState, StartError};
+use crate::qemu::{Ended, ProcessState, StartError, output};
 use crate::report::{FailureKind, LegSide, Message, Outcome, Phase, StateDiff, Waiting};
 use crate::workload::{SerialEvent, WorkloadError};
 
@@ -118,6 +118,11 @@ pub(crate) enum LegErrorKind {
     MigrationFailed(Option<String>),
     /// The process ended.
     Ended(Ended),
+    /// The process ended for what this host lacks, in its own words.
+    HostLacks {
+        how: Ended,
+        words: String,
+    },
     TimedOut(Timeout),
     /// The session on the monitor broke, and the process goes on.
     Monitor(QmpError),
@@ -305,19 +310,52 @@ impl LegError {
         matches!(self.kind, LegErrorKind::Ended(how) if how.is_by_others())
     }
 
+    /// Takes an end for which this host is at fault, by what the side printed, for that.
+    pub(crate) fn with_words(self, source: &str, destination: &str) -> Self {
+        let printed = match self.side {
+            Some(LegSide::Source) => source,
+            _ => destination,
+        };
+        match (&self.kind, output::start::lacking(printed)) {
+            (LegErrorKind::Ended(how), Some(words)) if how.is_by_signal() => LegError {
+                kind: LegErrorKind::HostLacks {
+                    how: *how,
+                    words: words.to_owned(),
+                },
+                ..self
+            },
+            _ => self,
+        }
+    }
+
+    /// Tells whether this host is at fault, and no build.
+    fn is_of_this_host(&self) -> bool {
+        match &self.kind {
+            LegErrorKind::HostLacks { .. }
+            | LegErrorKind::CannotBeSetUp(Obstacle::NoChannel { .. }) => true,
+            LegErrorKind::DoesNotStart(error) | LegErrorKind::NoLongerStarts { error, .. } => {
+                error.is_of_this_host()
+            }
+            LegErrorKind::NotDriven { stderr, .. } | LegErrorKind::NoWorkload { stderr, .. } => {
+                output::start::lacking(stderr).is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// Returns the outcome of a leg that ends so.
     pub(crate) fn outcome(&self) -> Outcome {
+        if self.is_of_this_host() {
+            return Outcome::Skip;
+        }
         match &self.kind {
             LegErrorKind::CannotBeSetUp(_)
+            | LegErrorKind::HostLacks { .. }
             | LegErrorKind::DoesNotStart(_)
             | LegErrorKind::NoWorkload { .. } => Outcome::Skip,
             LegErrorKind::NotDriven { .. } => Outcome::Broken,
             LegErrorKind::CommandRefused(_) | LegErrorKind::MigrationFailed(_) => Outcome::Fail,
             LegErrorKind::Ended(how) if self.is_refusal(*how) => Outcome::Fail,
-            // This host has no room for a process, a socket or a folder.
-            LegErrorKind::NoLongerStarts { error, .. } if error.problem.is_of_this_host() => {
-                Outcome::Skip
-            }
             LegErrorKind::NoLongerStarts { .. }
             | LegErrorKind::Ended(_)
             | LegErrorKind::Monitor(_) => Outcome::Crash,
@@ -339,8 +377,12 @@ impl LegError {
 
     /// Returns the kind of failure as reports name it.
     pub(crate) fn failure_kind(&self) -> FailureKind {
+        if self.is_of_this_host() {
+            return FailureKind::HostLacks;
+        }
         match &self.kind {
             LegErrorKind::CannotBeSetUp(_) => FailureKind::CannotBeSetUp,
+            LegErrorKind::HostLacks { .. } => FailureKind::HostLacks,
             LegErrorKind::DoesNotStart(_) | LegErrorKind::NoLongerStarts { .. } => {
                 FailureKind::DoesNotStart
             }
@@ -427,6 +469,9 @@ impl fmt::Display for LegError {
                     true => f.write_str(", by a person or by a system that is out of memory"),
                     false => Ok(()),
                 }
+            }
+            LegErrorKind::HostLacks { how, words } => {
+                write!(f, "{side} {how}, for this host has no room for it: {words}")
             }
             LegErrorKind::TimedOut(timeout) => {
                 write!(f, "{side}{timeout}")?;

@@ -1,7 +1,7 @@
 //! Parsing of the reason why a build does not start: the device and the ROM that its error output
 //! names.
 
-use crate::qemu::output::{complaints, reason};
+use crate::qemu::output::{complaints, reason, without_program};
 
 /// Returns the id of the device that an error output names as the reason: `e1000` of
 /// `-device e1000,id=e1000: ...`.
@@ -33,9 +33,18 @@ const LACKING: [&str; 6] = [
     "Out of memory",
 ];
 
+/// The words of GLib for memory that it does not get. Once a stream is read, its size may be from there.
+const NOT_ALLOCATED: &str = "failed to allocate ";
+
+/// Returns the line in which a build complains of what the host lacks, if there is one.
+pub(crate) fn lacking(stderr: &str) -> Option<&str> {
+    let is_such = |line: &&str| LACKING.iter().any(|words| line.contains(words));
+    complaints(stderr).find(is_such).map(without_program)
+}
+
 /// Tells whether a build that did not start complains of what the host lacks.
 pub(crate) fn lacks_resources(stderr: &str) -> bool {
-    complaints(stderr).any(|line| LACKING.iter().any(|words| line.contains(words)))
+    lacking(stderr).is_some() || complaints(stderr).any(|line| line.contains(NOT_ALLOCATED))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::thread;
 use lzma_rust2::XzReader;
 use serde::{Deserialize, Serialize};
 
+use crate::parallel::each;
 use crate::qemu::keep;
 use crate::workload::linux::aliases::{self, PciFunction};
 
@@ -68,23 +69,10 @@ impl Catalogue {
         let mut paths = Vec::new();
         find(folder, &mut paths)?;
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        let share = paths.len().div_ceil(threads).max(1);
-        let read = thread::scope(|scope| {
-            let readers: Vec<_> = paths
-                .chunks(share)
-                .map(|paths| scope.spawn(move || describe_all(folder, paths)))
-                .collect();
-            let mut modules = BTreeMap::new();
-            for reader in readers {
-                match reader.join() {
-                    Ok(found) => modules.extend(found?),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            }
-            io::Result::Ok(modules)
-        });
+        let modules = each(threads, paths, |path| described(folder, &path));
+        let modules = modules.into_iter().filter_map(Result::transpose);
         Ok(Catalogue {
-            modules: read?,
+            modules: modules.collect::<io::Result<_>>()?,
             builtin: builtin(folder)?,
         })
     }
@@ -207,16 +195,15 @@ fn find(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-fn describe_all(folder: &Path, paths: &[PathBuf]) -> io::Result<Vec<(String, Module)>> {
-    let described = paths.iter().filter_map(|path| {
-        let name = module_name(path)?;
-        let module = contents(path).map(|bytes| Module {
-            path: path.strip_prefix(folder).unwrap_or(path).to_owned(),
-            ..describe(&bytes)
-        });
-        Some(module.map(|module| (name, module)))
-    });
-    described.collect()
+fn described(folder: &Path, path: &Path) -> io::Result<Option<(String, Module)>> {
+    let Some(name) = module_name(path) else {
+        return Ok(None);
+    };
+    let module = Module {
+        path: path.strip_prefix(folder).unwrap_or(path).to_owned(),
+        ..describe(&contents(path)?)
+    };
+    Ok(Some((name, module)))
 }
 
 /// Reads the file of a module, which may be compressed.
