@@ -102,6 +102,20 @@ pub(crate) fn excluded_case(target: &SweepTarget, id: &CaseId, driver: &str) -> 
     }
 }
 
+/// Returns the cases of what is decided: the machine without any device, or a device. Controls may still change what
+/// failed.
+pub(crate) fn decided(
+    across: &AcrossSearch<'_>,
+    decided: Vec<(Direction, Option<Item>)>,
+) -> Vec<Case> {
+    let target = across.devices.context.target;
+    let case = |(direction, item)| match item {
+        None => bare_case(target, &across.bare, direction),
+        Some(item) => device_case(across, None, item, direction),
+    };
+    decided.into_iter().map(case).collect()
+}
+
 /// Returns the case of a device type in one direction. Before there are controls, a failure is as it came, without its
 /// logs.
 pub(crate) fn device_case(

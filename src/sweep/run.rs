@@ -3,6 +3,7 @@
 use crate::migration::pool;
 use crate::migration::pool::{Job, RunFailure};
 use crate::report::Case;
+use crate::sweep::cases;
 use crate::sweep::machine::{Advance, FailedBefore, MachineSweep, Options, Task, perform};
 use crate::sweep::pairing::Sent;
 use crate::sweep::result::MachineResult;
@@ -85,10 +86,12 @@ pub(crate) fn sweep(
         });
         let advance = sweep.advance_so_far();
         let decided = sweep.newly_decided();
+        let across = sweep.across();
+        let decided = across.map(|across| cases::decided(across, decided));
         on_event(SweepEvent::Advanced {
             target,
             advance,
-            decided: &decided,
+            decided: decided.as_deref().unwrap_or_default(),
         });
         if let Some(controls) = sweep.finished() {
             let found = MachineResult::of(controls, &sweep.evidence, &sweep.cost);

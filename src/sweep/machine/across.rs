@@ -18,8 +18,8 @@ use crate::sweep::machine::bare::BareMachine;
 use crate::sweep::machine::devices::Devices;
 use crate::sweep::machine::evidence::Evidence;
 use crate::sweep::machine::guest::{Guest, Moved, Purpose, Task};
+use crate::sweep::machine::options::{Context, Packing};
 use crate::sweep::machine::run::{Calibration, Run};
-use crate::sweep::machine::{Context, Packing};
 
 /// Device types that did not migrate in a direction.
 pub(crate) type FailedBefore = BTreeMap<(Direction, String), Before>;

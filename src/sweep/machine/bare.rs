@@ -12,8 +12,8 @@ use crate::model::{Direction, Route};
 use crate::report::{Outcome, Repeated};
 use crate::stream::section_override::SectionOverride;
 use crate::sweep::case_id::{BARE, State};
-use crate::sweep::machine::Context;
 use crate::sweep::machine::guest::{Guest, Purpose, Task};
+use crate::sweep::machine::options::Context;
 use crate::sweep::machine::run::Run;
 
 /// The machine without any device.

@@ -14,8 +14,8 @@ use crate::sweep::machine::attribution::accounts_for;
 use crate::sweep::machine::evidence::Evidence;
 use crate::sweep::machine::guest::{Guest, Moved, Purpose, Task, endpoints};
 use crate::sweep::machine::kind::{Kind, Represented};
+use crate::sweep::machine::options::{Context, Packing};
 use crate::sweep::machine::run::{Calibration, Run};
-use crate::sweep::machine::{Context, Packing};
 use crate::sweep::target::SweepTarget;
 
 /// The culprits of a search from each build to itself.

@@ -7,7 +7,7 @@ use crate::devices::DeviceSet;
 use crate::migration::endpoint::buses::Buses;
 use crate::sweep::case_id::{CaseFamily, CaseId};
 use crate::sweep::catalogue::Catalogue;
-use crate::sweep::machine::{Context, Packing};
+use crate::sweep::machine::options::{Context, Packing};
 use crate::sweep::pack::pack;
 
 /// The devices of a machine.

@@ -8,6 +8,7 @@ mod devices;
 mod evidence;
 mod guest;
 mod kind;
+mod options;
 mod rom;
 mod run;
 
@@ -17,12 +18,8 @@ use std::time::Instant;
 use crate::culprit::{Item, Verdict};
 use crate::migration::case::milliseconds;
 use crate::migration::pool::Job;
-use crate::model::{Direction, Exclusion};
-use crate::report::Case;
-use crate::sweep::cases::{bare_case, device_case};
-use crate::sweep::catalogue::Only;
-use crate::sweep::shard::Shard;
-use crate::sweep::target::{SecondPass, SweepTarget};
+use crate::model::Direction;
+use crate::sweep::target::SweepTarget;
 
 pub(crate) use across::{AcrossSearch, Before, FailedBefore};
 pub(crate) use bare::BareMachine;
@@ -30,39 +27,10 @@ pub(crate) use controls::Controls;
 pub(crate) use devices::Devices;
 pub(crate) use evidence::Evidence;
 pub(crate) use guest::{Task, TaskResult, endpoints, perform};
+pub(crate) use options::{Context, Options, Packing};
 pub(crate) use run::Run;
 
 use guest::Purpose;
-
-/// The number of devices in one guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Packing {
-    /// Several: as many as there is room for.
-    Packed,
-    /// One: slow, and the reference for the results of packing.
-    OneByOne,
-}
-
-/// The options of a sweep, for every machine.
-#[derive(Debug, Clone)]
-pub(crate) struct Options {
-    pub directions: Vec<Direction>,
-    pub packing: Packing,
-    pub only: Only,
-    /// The passes in which what migrates is moved once more.
-    pub second: Vec<SecondPass>,
-    /// The cases that are left out on purpose.
-    pub exclude: Vec<Exclusion>,
-    /// The part of the run that this is; a whole run has none.
-    pub shard: Option<Shard>,
-}
-
-/// The machine that is swept, and how.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Context<'t> {
-    pub target: &'t SweepTarget,
-    pub options: &'t Options,
-}
 
 /// The state of a machine's sweep.
 #[derive(Debug)]
@@ -252,12 +220,13 @@ impl<'t> MachineSweep<'t> {
 
     /// Returns how far it has come.
     pub(super) fn advance_so_far(&self) -> Advance {
-        let (phase, across) = match &self.phase {
-            Phase::BareMachine(_) => (SweepPhase::Machine, None),
-            Phase::Across(across) => (SweepPhase::Devices, Some(&**across)),
-            Phase::Controls(controls) => (SweepPhase::Controls, Some(&controls.across)),
-            Phase::Done(controls) => (SweepPhase::Done, Some(&controls.across)),
+        let phase = match &self.phase {
+            Phase::BareMachine(_) => SweepPhase::Machine,
+            Phase::Across(_) => SweepPhase::Devices,
+            Phase::Controls(_) => SweepPhase::Controls,
+            Phase::Done(_) => SweepPhase::Done,
         };
+        let across = self.across();
         let cases = across.map_or(0, |across| {
             let devices = across.devices.catalogue.candidates.len();
             devices * self.context.options.directions.len()
@@ -278,32 +247,36 @@ impl<'t> MachineSweep<'t> {
         }
     }
 
-    /// Returns the cases that were decided since this was asked last. Controls may still change what failed.
-    pub(super) fn newly_decided(&mut self) -> Vec<Case> {
+    /// Returns the devices that are tried between the builds, once the machine has moved.
+    pub(super) fn across(&self) -> Option<&AcrossSearch<'t>> {
+        match &self.phase {
+            Phase::Across(across) => Some(across),
+            Phase::Controls(controls) | Phase::Done(controls) => Some(&controls.across),
+            Phase::BareMachine(_) => None,
+        }
+    }
+
+    /// Returns what was decided since this was asked last: the machine without any device, or one of them, in a direction.
+    pub(super) fn newly_decided(&mut self) -> Vec<(Direction, Option<Item>)> {
         let across = match &self.phase {
             Phase::Across(across) => across,
             Phase::Controls(controls) => &controls.across,
             Phase::BareMachine(_) | Phase::Done(_) => return Vec::new(),
         };
         let Context { target, options } = self.context;
-        let mut cases = Vec::new();
-        for &direction in &options.directions {
-            let is_own = target.bare_family().is_in(options.shard);
-            if is_own && self.told.insert((direction, None)) {
-                cases.push(bare_case(target, &across.bare, direction));
-            }
-        }
-        for (&(route, item), verdict) in across.search.verdicts() {
+        let is_own = target.bare_family().is_in(options.shard);
+        let directions = options.directions.iter().filter(|_| is_own);
+        let bare = directions.map(|&direction| (direction, None));
+        let devices = across.search.verdicts().iter();
+        let devices = devices.filter_map(|(&(route, item), verdict)| {
             let is_told =
                 matches!(verdict, Verdict::Refused(_)) || !across.devices.own.contains(&item);
-            if let Some(direction) = route.direction()
-                && !is_told
-                && self.told.insert((direction, Some(item)))
-            {
-                cases.push(device_case(across, None, item, direction));
-            }
-        }
-        cases
+            let direction = route.direction().filter(|_| !is_told)?;
+            Some((direction, Some(item)))
+        });
+        let decided: Vec<_> = bare.chain(devices).collect();
+        let is_new = |of: &(Direction, Option<Item>)| self.told.insert(*of);
+        decided.into_iter().filter(is_new).collect()
     }
 
     /// Returns the results, once nothing is left to be done.
