@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::model::{BadVersion, Date, Direction, MachineNames, Pattern, Rule, Version};
 use crate::report::Sought;
 use crate::report::{Case, Finding, Notice, NoticeKind, Outcome, Report, StateDiff};
-use crate::rules::known_issues::load::{NO_MACHINES, in_order, refused, rule};
+use crate::rules::known_issues::error::{NO_MACHINES, in_order, refused, rule};
 use crate::rules::known_issues::{Holds, KnownIssues, ListError, Match, Place, Scope};
 
 /// A failure that somebody has looked at, and that does not count until it expires.

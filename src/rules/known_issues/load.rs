@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::input::read_listed_text;
 use crate::model::{Date, Direction, MachineNames, Pattern, Rule, Version, hidden_line};
 use crate::qemu::machine;
+use crate::rules::known_issues::error::{ListError, NO_MACHINES, in_order, refused, rule};
 use crate::rules::known_issues::failure::RawFailure;
 use crate::rules::known_issues::{
     Absent, Break, Condition, KnownIssues, Place, Refused, Rename, Renamed, Unrelated, Volatile,
@@ -25,25 +26,6 @@ struct Shipped {
     digest: u64,
     /// Each with its file.
     lists: Vec<(String, Tables)>,
-}
-
-/// A list file that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ListError {
-    #[error("cannot read the lists in {}: {source}", folder.display())]
-    Io {
-        folder: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("cannot read the list {}: {source}", file.display())]
-    Unread {
-        file: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("{file}: {reason}")]
-    Malformed { file: String, reason: String },
-    #[error("{place}: {reason}")]
-    Entry { place: Place, reason: String },
 }
 
 /// The text in a suggested entry for what a person has to write; the loader refuses it, so it is not
@@ -329,43 +311,6 @@ impl KnownIssues {
         }
         Ok(())
     }
-}
-
-/// Returns the error of an entry that is well-formed and means nothing, or too much.
-pub(super) fn refused(place: Place, reason: impl Into<String>) -> ListError {
-    let reason = reason.into();
-    ListError::Entry { place, reason }
-}
-
-/// The fault of an entry that names no machine.
-pub(super) const NO_MACHINES: &str =
-    "machines is empty; name them, or write [\"*\"] if it is every one";
-
-/// Returns the rule that an entry names.
-///
-/// # Errors
-/// There is none.
-pub(super) fn rule(id: &str, place: &Place) -> Result<Rule, ListError> {
-    let none = || refused(place.clone(), format!("there is no rule `{id}`"));
-    Rule::from_id(id).ok_or_else(none)
-}
-
-/// Checks the releases around a change.
-///
-/// # Errors
-/// They are in the wrong order.
-pub(super) fn in_order(
-    after: Option<Version>,
-    by: Version,
-    place: &Place,
-) -> Result<(), ListError> {
-    if after.is_some_and(|after| after >= by) {
-        return Err(refused(
-            place.clone(),
-            "after must be an older release than by",
-        ));
-    }
-    Ok(())
 }
 
 fn check_rename(entry: &Rename) -> Result<(), ListError> {

@@ -5,6 +5,7 @@
 //! known, as for a dump file, it is taken to hold. A lookup returns the entry that answered
 //! ([`Match`]): a caller that needs to know which entries serve collects them.
 
+mod error;
 mod failure;
 mod load;
 mod migration;
@@ -18,8 +19,9 @@ use serde::Deserialize;
 
 use crate::model::{Date, Direction, MachineNames, Pattern, Rule, Version};
 
+pub(crate) use error::ListError;
 pub(crate) use failure::{KnownFailure, review};
-pub(crate) use load::{FILL_IN, ListError};
+pub(crate) use load::FILL_IN;
 pub use scope::Scope;
 pub(crate) use state::{StateNames, Volatile};
 

@@ -1,38 +1,6 @@
 //! The devices that the guest found, and the drivers that took them.
 
-use crate::workload::linux::lines::Line;
-
-/// A virtio device in the guest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct VirtioDevice {
-    /// The kernel's name of it: `virtio0`.
-    pub name: String,
-    /// The kind of device, as the specification numbers them.
-    pub kind: u32,
-    /// The driver that it is bound to.
-    pub driver: Option<String>,
-    /// The features that the driver accepted, by their bits.
-    pub features: Vec<u32>,
-}
-
-/// A bus on which devices are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bus {
-    Pci,
-    Usb,
-}
-
-/// A device on a bus.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Attached {
-    pub bus: Bus,
-    /// The kernel's name of its place.
-    pub address: String,
-    /// Vendor and device.
-    pub id: (u16, u16),
-    /// The drivers that it is bound to.
-    pub driver: Option<String>,
-}
+use crate::workload::linux::lines::{Attached, Line, VirtioDevice};
 
 /// All that the guest said of itself before its first round.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

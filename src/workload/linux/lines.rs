@@ -1,7 +1,5 @@
 //! The lines that the guest prints on its console.
 
-use crate::workload::linux::inventory::{Attached, Bus, VirtioDevice};
-
 /// The line by which the guest says that it works.
 const START: &str = "S migcompat linux 1";
 
@@ -28,6 +26,38 @@ pub(crate) enum Line {
     Failed(String),
     /// A message of the kernel's of level "error" or worse.
     Logged(String),
+}
+
+/// A virtio device in the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VirtioDevice {
+    /// The kernel's name of it: `virtio0`.
+    pub name: String,
+    /// The kind of device, as the specification numbers them.
+    pub kind: u32,
+    /// The driver that it is bound to.
+    pub driver: Option<String>,
+    /// The features that the driver accepted, by their bits.
+    pub features: Vec<u32>,
+}
+
+/// A bus on which devices are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bus {
+    Pci,
+    Usb,
+}
+
+/// A device on a bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attached {
+    pub bus: Bus,
+    /// The kernel's name of its place.
+    pub address: String,
+    /// Vendor and device.
+    pub id: (u16, u16),
+    /// The drivers that it is bound to.
+    pub driver: Option<String>,
 }
 
 /// The end of a round.

@@ -23,8 +23,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use aliases::PciFunction;
 pub(crate) use backends::Network;
-pub(crate) use inventory::{Bus, Inventory};
-pub(crate) use lines::{Beat, Line};
+pub(crate) use inventory::Inventory;
+pub(crate) use lines::{Beat, Bus, Line};
 pub(crate) use packages::{Driven, Packages, fetch_all, memory_mib, packages, targets};
 
 use cpio::Archive;
