@@ -1,54 +1,16 @@
 //! Disks and firmware: empty ones of the same kind stand for the images of the host.
 
 use crate::guest::Idle;
+use crate::guest::composer::Composer;
+use crate::guest::defined::{FLASH, Node};
 use crate::guest::lines::{Arg, Treated, omission};
-use crate::guest::options::Composer;
-use crate::guest::opts::{Opts, Setting, bytes, is_word, join};
+use crate::guest::opts::{Opts, is_word, join};
 use crate::report::GuestReason;
-
-/// The options of a machine that name its firmware.
-pub(super) const FLASH: &[&str] = &["pflash0", "pflash1"];
 
 /// Bytes of a disk of which the file does not tell the size: no image is looked at, and hardly any device sends it.
 const DISK: u64 = 1 << 30;
 /// Bytes of the usual floppy disk.
 const FLOPPY: u64 = 1_474_560;
-
-/// A node of the block layer, as far as it matters.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Node {
-    /// The image, for its name alone.
-    file: Option<String>,
-    /// The node that it is a layer of.
-    child: Option<String>,
-    read_only: bool,
-    size: Option<u64>,
-}
-
-impl Node {
-    pub(super) fn of(opts: &Opts) -> Node {
-        let nested = |name: &str| {
-            let mut items = opts.items.iter();
-            items.find_map(|(known, value)| match value {
-                Setting::Nested(value) if known == name => value.get("filename")?.as_str(),
-                _ => None,
-            })
-        };
-        let file = opts.get("filename").or(opts.get("file.filename"));
-        let file = file.or(opts.get("file")).or_else(|| nested("file"));
-        Node {
-            file: file.map(str::to_owned),
-            child: opts.get("file").map(str::to_owned),
-            read_only: ["read-only", "readonly"]
-                .iter()
-                .any(|name| opts.is_on(name)),
-            size: opts
-                .get("size")
-                .and_then(|size| bytes(size, 1))
-                .filter(|size| *size > 0 && size % 512 == 0),
-        }
-    }
-}
 
 /// Returns the name of the image below a node.
 fn image<'n>(composer: &'n Composer, name: &'n str) -> &'n str {

@@ -1,8 +1,8 @@
 //! The board of a guest: the machine type with its options, processors, clocks, ports and network backends.
 
-use crate::guest::block::FLASH;
+use crate::guest::composer::Composer;
+use crate::guest::defined::FLASH;
 use crate::guest::lines::{Arg, Treated, omission};
-use crate::guest::options::Composer;
 use crate::guest::opts::{Opts, Setting, is_name, is_number, is_word, join};
 use crate::report::{GuestReason, Omission};
 

@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use crate::devices::DeviceSet;
 use crate::guest::block;
+use crate::guest::composer::Composer;
+use crate::guest::defined::Defined;
 use crate::guest::device::{is_harmless, property};
 use crate::guest::given::Given;
-use crate::guest::options::{Composer, Defined};
 use crate::guest::opts::{Opts, Setting, is_name, is_word};
 use crate::model::Pattern;
 use crate::report::Treatment;

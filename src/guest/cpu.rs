@@ -1,7 +1,7 @@
 //! The CPU of a guest.
 
+use crate::guest::composer::Composer;
 use crate::guest::lines::{Treated, omission};
-use crate::guest::options::Composer;
 use crate::report::GuestReason;
 
 /// Flags that decide where a guest may start, and not what it is.

@@ -3,8 +3,9 @@
 use serde_json::{Map, Value};
 
 use crate::devices::{Device, DeviceSet};
+use crate::guest::composer::Composer;
+use crate::guest::defined::Defined;
 use crate::guest::lines::{Arg, Treated, omission};
-use crate::guest::options::{Composer, Defined};
 use crate::guest::opts::{Opts, Setting, is_name, is_word, join};
 use crate::qemu::machine;
 use crate::report::{GuestReason, Treatment};

@@ -1,8 +1,8 @@
 //! The memory of a guest: its size and layout stay, its place on the host does not matter.
 
-use crate::guest::lines::{Arg, Treated, omission, with_some};
-use crate::guest::options::Composer;
-use crate::guest::opts::{Opts, bytes, is_number, is_word, join};
+use crate::guest::composer::Composer;
+use crate::guest::lines::{Arg, Treated, omission};
+use crate::guest::opts::{Opts, bytes, is_number, join};
 use crate::guest::{Idle, MOST_WORKING_MEMORY};
 use crate::report::GuestReason;
 
@@ -32,25 +32,4 @@ pub(super) fn size(composer: &mut Composer, value: &str) -> Result<Treated, Gues
         return Err(GuestReason::Malformed);
     }
     Ok(Treated::kept([Arg::new("-m", join(kept))]).without(without))
-}
-
-/// Settings of a memory backend that the guest or the stream shows. `share` decides on the kind of a RAM block.
-const SEEN: &[&str] = &["share", "x-use-canonical-path-for-ramblock-id"];
-
-/// Puts plain memory in the place of any backend.
-pub(super) fn backend(kind: &str, opts: &Opts, id: &str) -> Result<Treated, GuestReason> {
-    let size = opts.get("size").filter(|size| is_number(size));
-    let size = size.ok_or(GuestReason::Malformed)?;
-    let made = vec![
-        ("qom-type", "memory-backend-ram"),
-        ("id", id),
-        ("size", size),
-    ];
-    let is_seen = |name: &str, value: &str| SEEN.contains(&name) && is_word(value);
-    let reason = GuestReason::HostMemorySetting;
-    let treated = with_some(made, opts, is_seen, reason);
-    Ok(match kind {
-        "memory-backend-ram" => treated,
-        _ => Treated::replaced(treated.args, GuestReason::HostMemory),
-    })
 }

@@ -8,8 +8,10 @@
 
 mod block;
 mod board;
+mod composer;
 mod confine;
 mod cpu;
+mod defined;
 mod device;
 mod domain;
 mod error;

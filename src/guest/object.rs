@@ -1,7 +1,6 @@
 //! The objects of a guest: those that it sees the effect of, and those of the host.
 
 use crate::guest::lines::{Arg, Treated, with_some};
-use crate::guest::memory;
 use crate::guest::opts::{Opts, is_number, is_word, join};
 use crate::report::GuestReason;
 
@@ -75,7 +74,7 @@ pub(super) fn object(value: &str) -> Result<Treated, GuestReason> {
     }
     let id = opts.id("id")?;
     match fate {
-        Fate::Memory => memory::backend(kind, &opts, id),
+        Fate::Memory => memory_backend(kind, &opts, id),
         Fate::Kept(known) => {
             let made = vec![("qom-type", kind), ("id", id)];
             let is_known = |name: &str, value: &str| {
@@ -94,4 +93,25 @@ pub(super) fn object(value: &str) -> Result<Treated, GuestReason> {
         }
         Fate::LeftOut(reason) => Err(reason),
     }
+}
+
+/// Settings of a memory backend that the guest or the stream shows. `share` decides on the kind of a RAM block.
+const SEEN: &[&str] = &["share", "x-use-canonical-path-for-ramblock-id"];
+
+/// Puts plain memory in the place of any backend.
+fn memory_backend(kind: &str, opts: &Opts, id: &str) -> Result<Treated, GuestReason> {
+    let size = opts.get("size").filter(|size| is_number(size));
+    let size = size.ok_or(GuestReason::Malformed)?;
+    let made = vec![
+        ("qom-type", "memory-backend-ram"),
+        ("id", id),
+        ("size", size),
+    ];
+    let is_seen = |name: &str, value: &str| SEEN.contains(&name) && is_word(value);
+    let reason = GuestReason::HostMemorySetting;
+    let treated = with_some(made, opts, is_seen, reason);
+    Ok(match kind {
+        "memory-backend-ram" => treated,
+        _ => Treated::replaced(treated.args, GuestReason::HostMemory),
+    })
 }

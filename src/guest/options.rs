@@ -1,48 +1,16 @@
 //! Each option of QEMU, and what becomes of it. An option that is not here is left out.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use crate::devices::{Device, DeviceSet};
-use crate::guest::block::Node;
+use crate::devices::DeviceSet;
+use crate::guest::composer::Composer;
+use crate::guest::defined::Defined;
 use crate::guest::given::{Description, Given};
 use crate::guest::lines::{Treated, printable, shown};
-use crate::guest::opts::Opts;
-use crate::guest::{Board, GuestSpec, block, board, cpu, device, memory, object};
+use crate::guest::{GuestSpec, block, board, cpu, device, memory, object};
 use crate::qemu::is_id;
 use crate::report::{GuestFile, GuestLine, GuestReason};
 
 /// The name of the device set in reports.
 const SET: &str = "guest";
-
-/// All that a description defines, by the names under which other options refer to it.
-#[derive(Debug, Default)]
-pub(super) struct Defined {
-    pub nodes: BTreeMap<String, Node>,
-    /// Drives and nodes that a device or the machine uses, by the driver of that device.
-    pub disks: BTreeMap<String, String>,
-    pub netdevs: BTreeSet<String>,
-    pub chardevs: BTreeSet<String>,
-    /// Character devices of monitors, which the guest does not have.
-    pub monitors: BTreeSet<String>,
-    pub audiodevs: BTreeSet<String>,
-    pub fsdevs: BTreeSet<String>,
-    /// Objects that the guest keeps, in some form.
-    pub objects: BTreeSet<String>,
-}
-
-/// A guest that is being put together.
-#[derive(Debug)]
-pub(super) struct Composer {
-    pub arch: Option<String>,
-    pub machine: Option<String>,
-    pub board: Board,
-    pub devices: Vec<Device>,
-    pub defined: Defined,
-    /// Devices that are left out, by their ids.
-    pub lacking: Vec<String>,
-    /// The hubs so far, one for each network backend.
-    pub hubs: usize,
-}
 
 /// Makes a guest of a description.
 pub(super) fn compose(description: Description) -> GuestSpec {
@@ -96,81 +64,7 @@ fn arch(program: &str) -> Option<String> {
     crate::qemu::machine::packages(arch).map(|_| arch.to_owned())
 }
 
-impl Defined {
-    pub(super) fn of(options: &[Given]) -> Defined {
-        let mut defined = Defined::default();
-        for given in options {
-            let Some(value) = &given.value else {
-                continue;
-            };
-            let read = |implied| Opts::parse(value, implied).unwrap_or_default();
-            let id = |implied| read(implied).id("id").ok().map(str::to_owned);
-            match given.name.as_str() {
-                "object" => {
-                    let opts = read("qom-type");
-                    if opts.get("qom-type").is_some_and(object::is_kept) {
-                        defined
-                            .objects
-                            .extend(opts.id("id").ok().map(str::to_owned));
-                    }
-                }
-                "chardev" => defined.chardevs.extend(id("backend")),
-                "netdev" => defined.netdevs.extend(id("type")),
-                "audiodev" => defined.audiodevs.extend(id("driver")),
-                "fsdev" => defined.fsdevs.extend(id("fsdriver")),
-                "mon" => {
-                    let chardev = read("").get("chardev").map(str::to_owned);
-                    defined.monitors.extend(chardev);
-                }
-                "blockdev" | "drive" => {
-                    let (implied, name) = match given.name.as_str() {
-                        "drive" => ("", "id"),
-                        _ => ("driver", "node-name"),
-                    };
-                    let opts = read(implied);
-                    if let Ok(name) = opts.id(name) {
-                        defined.nodes.insert(name.to_owned(), Node::of(&opts));
-                    }
-                }
-                "device" => {
-                    let opts = read("driver");
-                    if let Some(drive) = opts.get("drive") {
-                        let driver = opts.get("driver").unwrap_or_default();
-                        defined.disks.insert(drive.to_owned(), driver.to_owned());
-                    }
-                }
-                "machine" | "M" => {
-                    let opts = read("type");
-                    for flash in block::FLASH {
-                        if let Some(node) = opts.get(flash) {
-                            defined.disks.insert(node.to_owned(), (*flash).to_owned());
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        defined
-    }
-}
-
 impl Composer {
-    /// Begins a guest without any option.
-    pub(super) fn new(arch: Option<String>, defined: Defined) -> Composer {
-        Composer {
-            arch,
-            machine: None,
-            board: Board {
-                has_defaults: true,
-                ..Board::default()
-            },
-            devices: Vec::new(),
-            defined,
-            lacking: Vec::new(),
-            hubs: 0,
-        }
-    }
-
     /// Decides what becomes of an option.
     pub(super) fn treat(&mut self, given: &Given) -> Treated {
         self.keep(given).unwrap_or_else(Treated::left_out)
@@ -301,12 +195,5 @@ impl Composer {
                 ["-netdev", &hub.0, "-net", &format!("nic,netdev={}", hub.1)].map(str::to_owned);
             self.board.args.extend(words);
         }
-    }
-
-    /// Returns the definition of one more hub with nothing else on it, and its id.
-    pub(super) fn hub(&mut self) -> (String, String) {
-        self.hubs += 1;
-        let id = format!("migcompat-net{}", self.hubs);
-        (format!("hubport,id={id},hubid={}", self.hubs), id)
     }
 }

@@ -1,0 +1,44 @@
+//! A guest that is being put together, option by option.
+
+use crate::devices::Device;
+use crate::guest::Board;
+use crate::guest::defined::Defined;
+
+/// A guest that is being put together.
+#[derive(Debug)]
+pub(super) struct Composer {
+    pub arch: Option<String>,
+    pub machine: Option<String>,
+    pub board: Board,
+    pub devices: Vec<Device>,
+    pub defined: Defined,
+    /// Devices that are left out, by their ids.
+    pub lacking: Vec<String>,
+    /// The hubs so far, one for each network backend.
+    pub hubs: usize,
+}
+
+impl Composer {
+    /// Begins a guest without any option.
+    pub(super) fn new(arch: Option<String>, defined: Defined) -> Composer {
+        Composer {
+            arch,
+            machine: None,
+            board: Board {
+                has_defaults: true,
+                ..Board::default()
+            },
+            devices: Vec::new(),
+            defined,
+            lacking: Vec::new(),
+            hubs: 0,
+        }
+    }
+
+    /// Returns the definition of one more hub with nothing else on it, and its id.
+    pub(super) fn hub(&mut self) -> (String, String) {
+        self.hubs += 1;
+        let id = format!("migcompat-net{}", self.hubs);
+        (format!("hubport,id={id},hubid={}", self.hubs), id)
+    }
+}

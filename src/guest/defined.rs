@@ -1,0 +1,120 @@
+//! The names that the options of a guest define, under which others refer to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::guest::given::Given;
+use crate::guest::object;
+use crate::guest::opts::{Opts, Setting, bytes};
+
+/// The options of a machine that name its firmware.
+pub(super) const FLASH: &[&str] = &["pflash0", "pflash1"];
+
+/// All that a description defines, by the names under which other options refer to it.
+#[derive(Debug, Default)]
+pub(super) struct Defined {
+    pub nodes: BTreeMap<String, Node>,
+    /// Drives and nodes that a device or the machine uses, by the driver of that device.
+    pub disks: BTreeMap<String, String>,
+    pub netdevs: BTreeSet<String>,
+    pub chardevs: BTreeSet<String>,
+    /// Character devices of monitors, which the guest does not have.
+    pub monitors: BTreeSet<String>,
+    pub audiodevs: BTreeSet<String>,
+    pub fsdevs: BTreeSet<String>,
+    /// Objects that the guest keeps, in some form.
+    pub objects: BTreeSet<String>,
+}
+
+/// A node of the block layer, as far as it matters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Node {
+    /// The image, for its name alone.
+    pub file: Option<String>,
+    /// The node that it is a layer of.
+    pub child: Option<String>,
+    pub read_only: bool,
+    pub size: Option<u64>,
+}
+
+impl Node {
+    pub(super) fn of(opts: &Opts) -> Node {
+        let nested = |name: &str| {
+            let mut items = opts.items.iter();
+            items.find_map(|(known, value)| match value {
+                Setting::Nested(value) if known == name => value.get("filename")?.as_str(),
+                _ => None,
+            })
+        };
+        let file = opts.get("filename").or(opts.get("file.filename"));
+        let file = file.or(opts.get("file")).or_else(|| nested("file"));
+        Node {
+            file: file.map(str::to_owned),
+            child: opts.get("file").map(str::to_owned),
+            read_only: ["read-only", "readonly"]
+                .iter()
+                .any(|name| opts.is_on(name)),
+            size: opts
+                .get("size")
+                .and_then(|size| bytes(size, 1))
+                .filter(|size| *size > 0 && size % 512 == 0),
+        }
+    }
+}
+
+impl Defined {
+    pub(super) fn of(options: &[Given]) -> Defined {
+        let mut defined = Defined::default();
+        for given in options {
+            let Some(value) = &given.value else {
+                continue;
+            };
+            let read = |implied| Opts::parse(value, implied).unwrap_or_default();
+            let id = |implied| read(implied).id("id").ok().map(str::to_owned);
+            match given.name.as_str() {
+                "object" => {
+                    let opts = read("qom-type");
+                    if opts.get("qom-type").is_some_and(object::is_kept) {
+                        defined
+                            .objects
+                            .extend(opts.id("id").ok().map(str::to_owned));
+                    }
+                }
+                "chardev" => defined.chardevs.extend(id("backend")),
+                "netdev" => defined.netdevs.extend(id("type")),
+                "audiodev" => defined.audiodevs.extend(id("driver")),
+                "fsdev" => defined.fsdevs.extend(id("fsdriver")),
+                "mon" => {
+                    let chardev = read("").get("chardev").map(str::to_owned);
+                    defined.monitors.extend(chardev);
+                }
+                "blockdev" | "drive" => {
+                    let (implied, name) = match given.name.as_str() {
+                        "drive" => ("", "id"),
+                        _ => ("driver", "node-name"),
+                    };
+                    let opts = read(implied);
+                    if let Ok(name) = opts.id(name) {
+                        defined.nodes.insert(name.to_owned(), Node::of(&opts));
+                    }
+                }
+                "device" => {
+                    let opts = read("driver");
+                    if let Some(drive) = opts.get("drive") {
+                        let driver = opts.get("driver").unwrap_or_default();
+                        defined.disks.insert(drive.to_owned(), driver.to_owned());
+                    }
+                }
+                "machine" | "M" => {
+                    let opts = read("type");
+                    for flash in FLASH {
+                        if let Some(node) = opts.get(flash) {
+                            defined.disks.insert(node.to_owned(), (*flash).to_owned());
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        defined
+    }
+}
