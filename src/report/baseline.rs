@@ -5,37 +5,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BuildRef, Direction, display_as_serialized};
+use crate::model::{BuildRef, Direction};
 use crate::report::identity::{CaseKey, FailureKey, FindingId, FindingKey, keys_of};
-use crate::report::{Case, Evidence, Finding, Level, NoticeKind, Outcome, Report, Tool};
-
-/// The relation of a finding or a case to the baseline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BaselineStatus {
-    /// The baseline does not have it, or has it as less than it is now.
-    New,
-    /// The baseline has it too.
-    Same,
-    /// The baseline has it; it was looked for, and is not there any more.
-    Fixed,
-    /// The baseline has it; this run did not look for it.
-    Gone,
-}
-
-impl BaselineStatus {
-    /// Returns the meaning of the word.
-    pub fn explanation(self) -> &'static str {
-        match self {
-            BaselineStatus::New => "the baseline does not have it",
-            BaselineStatus::Same => "as in the baseline",
-            BaselineStatus::Fixed => "in the baseline, and not there any more",
-            BaselineStatus::Gone => "in the baseline, and not looked for in this run",
-        }
-    }
-}
-
-display_as_serialized!(BaselineStatus);
+use crate::report::{
+    BaselineStatus, Case, Evidence, Finding, Level, NoticeKind, Outcome, Report, Sought, Tool,
+};
 
 /// An earlier report, and how this one differs from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,44 +112,7 @@ impl fmt::Display for Past {
     }
 }
 
-/// The differences that a run looked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Sought {
-    /// In these directions.
-    pub directions: Vec<Direction>,
-    /// Between the dumps, and not only to explain what failed.
-    pub dumps: bool,
-    /// Among these device sets, devices or patterns of them, where not everything was looked at.
-    pub among: Vec<String>,
-    /// Doubts that the baseline has are left out: of the devices that are moved for a doubt, only the others were looked at.
-    pub new_doubts_alone: bool,
-}
-
 impl Sought {
-    /// Returns those between the dumps and in the guests that moved.
-    pub(crate) fn with_dumps(directions: &[Direction]) -> Sought {
-        Sought {
-            dumps: true,
-            ..Sought::without_dumps(directions)
-        }
-    }
-
-    /// Returns those in the guests that moved.
-    pub(crate) fn without_dumps(directions: &[Direction]) -> Sought {
-        Sought {
-            directions: directions.to_vec(),
-            ..Sought::default()
-        }
-    }
-
-    /// Sets the device sets, devices or patterns of them that were looked at.
-    pub(crate) fn among(self, names: impl IntoIterator<Item = String>) -> Sought {
-        let mut among: Vec<String> = names.into_iter().collect();
-        among.sort();
-        Sought { among, ..self }
-    }
-
     /// Tells whether the run of a report had evidence of a kind.
     pub(crate) fn had(&self, evidence: Evidence, report: &Report) -> bool {
         let lacks = |kind| report.notices.iter().any(|notice| notice.kind == kind);

@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Direction, SectionName, display_as_serialized};
 use crate::report::{
-    BaselineStatus, CaseTier, Cause, DrivenReport, FailureKind, LinuxReport, Memory, Notice,
-    NoticeKind,
+    BaselineStatus, CaseTier, Cause, DrivenReport, FailureKind, LinuxReport, Memory,
 };
 
 /// The outcome of a case. Anything but `Pass` and `Skip` counts against the builds.
@@ -398,22 +397,6 @@ impl Case {
             }),
             ..Case::default()
         }
-    }
-
-    /// Returns a notice of a guest that did not run, of devices that a guest did not use, and of logs that are lost.
-    pub fn notices(&self) -> impl Iterator<Item = Notice> + '_ {
-        let not_running = self.not_running.iter();
-        let not_running = not_running.map(|why| NoticeKind::NotRunning.about(&*self.id, why));
-        let undriven = self.linux.iter().filter(|linux| !linux.undriven.is_empty());
-        let undriven = undriven.map(|linux| {
-            let detail = format!("Linux {} has no driver for it", linux.kernel);
-            NoticeKind::NotDriven.about(linux.undriven.join(", "), detail)
-        });
-        let lost = self.logs_lost.iter();
-        let lost = lost.map(|why| NoticeKind::LogsNotKept.about(&*self.id, why));
-        let lacking = self.cause.iter().filter(|_| self.lacks_host());
-        let lacking = lacking.map(|cause| NoticeKind::HostLacks.about(&*self.id, &cause.message));
-        not_running.chain(undriven).chain(lost).chain(lacking)
     }
 
     /// Tells whether this host kept the guest from being moved.

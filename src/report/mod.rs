@@ -5,8 +5,10 @@
 
 mod accelerator;
 pub(crate) mod baseline;
+mod baseline_status;
 pub mod bisection;
 mod case;
+mod case_notices;
 mod cause;
 mod coverage;
 mod finding;
@@ -20,6 +22,7 @@ mod owner;
 mod policy;
 pub(crate) mod read;
 pub mod render;
+mod sought;
 mod swept;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -32,11 +35,13 @@ use serde::{Deserialize, Serialize};
 use crate::model::{BuildRef, ConfinedBuild, Rule};
 
 pub use accelerator::{AcceleratorUsed, PassedOver};
-pub use baseline::{Baseline, BaselineCounts, BaselineStatus, Past, PastKind, Sought};
+pub use baseline::{Baseline, BaselineCounts, Past, PastKind};
+pub use baseline_status::BaselineStatus;
 pub use case::{
     Case, Change, ChangedByLoad, Control, LeftOut, Leg, Outcome, Repeated, Split, StateChecked,
     StateDiff, WithoutCapability,
 };
+pub(crate) use case_notices::notices_of;
 pub use cause::{Cause, FailureKind, LegSide, Message, Phase, Waiting};
 pub use coverage::{
     BadCoverage, Coverage, CoverageCounts, CoveredField, CoveredSection, CoveredSubsection,
@@ -53,10 +58,10 @@ pub use guest::{
 pub(crate) use identity::{AD_HOC, TOGETHER};
 pub use linux::{DrivenReport, LinuxReport, VirtioReport};
 pub use memory::{CaseTier, FlakeRate, Memory, MemoryLabel, RunRecord, Tier};
-pub(crate) use notice::notices_of;
 pub use notice::{Notice, NoticeKind};
 pub use owner::Owner;
 pub use policy::{Gate, LevelOverride, LevelOverrides, Policy};
+pub use sought::Sought;
 pub use swept::{Grafted, ShardRef, Swept};
 pub use verdict::Verdict;
 

@@ -1,11 +1,8 @@
 //! Notices: missing evidence, so that a reader knows what a verdict rests on.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-
-use crate::report::Case;
 
 /// A kind of evidence that a run could have had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -198,88 +195,8 @@ impl Notice {
     }
 }
 
-/// Returns the notices of all cases, each once.
-pub(crate) fn notices_of(cases: &[Case]) -> BTreeSet<Notice> {
-    let mut changed: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for one in cases.iter().flat_map(|case| &case.changed_by_load) {
-        let builds = changed.entry(one.place()).or_default();
-        for build in &one.builds {
-            if !builds.contains(&build.as_str()) {
-                builds.push(build);
-            }
-        }
-    }
-    let changed = changed.into_iter().map(|(place, builds)| {
-        let within = match builds.as_slice() {
-            [] => "within a build".to_owned(),
-            builds => {
-                let within = builds.iter().map(|build| format!("from {build} to itself"));
-                within.collect::<Vec<String>>().join(" and ")
-            }
-        };
-        let detail = format!("a load changes it in the same way {within}");
-        NoticeKind::ChangedByLoad.about(place, detail)
-    });
-    cases
-        .iter()
-        .flat_map(Case::notices)
-        .chain(changed)
-        .collect()
-}
-
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.statement(), self.detail)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Direction;
-    use crate::report::ChangedByLoad;
-
-    #[test]
-    fn a_value_that_loads_change_is_named_once_for_all_cases() {
-        let changed = |field: Option<&str>, block: Option<&str>, builds: &[&str]| ChangedByLoad {
-            section: field.map(|_| "ide".to_owned()),
-            field: field.map(str::to_owned),
-            block: block.map(str::to_owned),
-            count: 1,
-            builds: builds.iter().map(|&build| build.to_owned()).collect(),
-        };
-        let case = |changed| Case {
-            changed_by_load: vec![changed],
-            ..Case::untried("id".to_owned(), "pc", "set", "unix", Direction::Forward)
-        };
-        let of = |cases: &[ChangedByLoad]| -> Vec<String> {
-            let cases: Vec<Case> = cases.iter().cloned().map(case).collect();
-            notices_of(&cases).iter().map(Notice::to_string).collect()
-        };
-        let sector = |builds: &[&str]| changed(Some("bmdma/sector"), None, builds);
-        let page = |builds: &[&str]| changed(None, Some("vmclock_page"), builds);
-        for (cases, said) in [
-            (
-                vec![sector(&["old"]), sector(&["new"]), sector(&["old", "new"])],
-                vec![
-                    "ide/bmdma/sector is not compared: a load changes it in the same way from old to itself and from new to itself",
-                ],
-            ),
-            (
-                vec![page(&["new"]), sector(&["old"]), page(&["old"])],
-                vec![
-                    "ide/bmdma/sector is not compared: a load changes it in the same way from old to itself",
-                    "vmclock_page is not compared: a load changes it in the same way from new to itself and from old to itself",
-                ],
-            ),
-            (
-                vec![page(&[]), page(&[])],
-                vec![
-                    "vmclock_page is not compared: a load changes it in the same way within a build",
-                ],
-            ),
-        ] {
-            assert_eq!(of(&cases), said);
-        }
     }
 }
