@@ -259,12 +259,13 @@ fn device_set(name: &str, guests: &Guests, arch: &str) -> Result<DeviceSet, Prob
     Ok(set)
 }
 
-/// Returns the file or folder of a device set, unless the name is that of a shipped one.
+/// Returns the file or folder of a device set, unless the name is that of a shipped one: what looks like a path, or is
+/// there.
 pub(crate) fn file_of_set(name: &str) -> Option<&Path> {
     let path = Path::new(name);
     let is_path = name.contains('/') || name.ends_with(".toml");
-    let is_folder = || DeviceSet::shipped(name).is_err() && path.is_dir();
-    (is_path || is_folder()).then_some(path)
+    let is_there = || DeviceSet::shipped(name).is_err() && path.exists();
+    (is_path || is_there()).then_some(path)
 }
 
 /// Tells whether a file is really in one of these folders, or in one below.

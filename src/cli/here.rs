@@ -16,6 +16,15 @@ fn working_folder() -> PathBuf {
     std::env::current_dir().unwrap_or_default()
 }
 
+/// Returns what is wrong where no command is typed and the working folder is in no tree.
+pub(crate) fn no_command() -> Failure {
+    Failure::usage(anyhow!(
+        "no command is named, and {} is in no tree of QEMU whose build could be checked: name one, for instance \
+         migcompat check debian:bookworm debian:trixie",
+        working_folder().display()
+    ))
+}
+
 /// Returns the BUILD argument for that tree.
 ///
 /// # Errors

@@ -52,6 +52,11 @@ pub(super) fn meant(error: &clap::Error, args: &[OsString]) -> Option<Vec<OsStri
     Some(args)
 }
 
+/// Tells whether no command is typed, so that the help alone would not say what was looked for.
+pub(super) fn is_without_command(error: &clap::Error, args: &[OsString]) -> bool {
+    error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand && args.len() <= 1
+}
+
 /// Tells whether a check is about the tree that the user stands in, and is not held against anything that he names.
 pub(super) fn is_meant(args: &CheckBuildsArgs) -> bool {
     let memory = &args.memory;

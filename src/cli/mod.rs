@@ -206,7 +206,13 @@ fn parse() -> Result<Cli, ExitCode> {
         }
         None => Err(error),
     });
-    let typed = typed.map_err(|error| refused(&error))?;
+    let typed = typed.map_err(|error| {
+        let status = refused(&error);
+        match in_tree::is_without_command(&error, &args) {
+            true => ExitCode::from(fail(&here::no_command())),
+            false => status,
+        }
+    })?;
     let (args, sources) = settings::complete(&mut command, &typed, &args)
         .map_err(|error| ExitCode::from(fail(&Failure::Usage(error))))?;
     let matches = match sources.is_empty() {

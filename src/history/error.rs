@@ -5,10 +5,11 @@ use std::path::PathBuf;
 /// A history that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    #[error("cannot use the history {}: {source}", file.display())]
+    // SQLite's own words stand in the sentence: below them is a number, and the same once more.
+    #[error("cannot use the history {}: {error}", file.display())]
     Sqlite {
         file: PathBuf,
-        source: rusqlite::Error,
+        error: rusqlite::Error,
     },
     #[error("there is no history {}; --history on a run makes one, and so does `history import`", file.display())]
     Missing { file: PathBuf },

@@ -249,6 +249,10 @@ mod tests {
         .expect("written");
         let error = History::open(&text, Access::Write).expect_err("it is none");
         assert!(matches!(error, HistoryError::Sqlite { .. }), "{error}");
+        assert!(
+            std::error::Error::source(&error).is_none(),
+            "it is said once"
+        );
         let missing = History::open(&folder.path().join("none.db"), Access::Read);
         assert!(matches!(missing, Err(HistoryError::Missing { .. })));
     }

@@ -78,9 +78,9 @@ impl History {
             }
         };
         let refused = |refusal: Refusal| match refusal {
-            Refusal::Sqlite(source) => HistoryError::Sqlite {
+            Refusal::Sqlite(error) => HistoryError::Sqlite {
                 file: file.to_owned(),
-                source,
+                error,
             },
             Refusal::Foreign => HistoryError::Foreign {
                 file: file.to_owned(),
@@ -111,10 +111,10 @@ impl History {
         History { rules, ..self }
     }
 
-    fn failed(&self, source: rusqlite::Error) -> HistoryError {
+    fn failed(&self, error: rusqlite::Error) -> HistoryError {
         HistoryError::Sqlite {
             file: self.file.clone(),
-            source,
+            error,
         }
     }
 

@@ -57,7 +57,9 @@ pub enum SpecError {
          and a QEMU binary needs permission to run", .0.display()
     )]
     NotExecutable(PathBuf),
-    #[error("{0}: no such program on the PATH, and no such file")]
+    #[error(
+        "{0}: no such program on the PATH, and no such file; a suite of Debian is named debian:SUITE"
+    )]
     NotOnPath(String),
     #[error("{0}: there is such a file here, but it is not on the PATH: did you mean ./{0}?")]
     NotOnPathButHere(String),

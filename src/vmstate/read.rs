@@ -48,7 +48,9 @@ pub enum DumpError {
         reason: String,
         hint: &'static str,
     },
-    #[error("{origin}:{line}:{column}: at {json_path}: {reason}")]
+    #[error(
+        "{origin}:{line}:{column}: at {json_path}: {reason} (no section of it can be read, so it is not a vmstate dump)"
+    )]
     Shape {
         origin: String,
         line: usize,
@@ -452,7 +454,11 @@ mod tests {
             (b"[1, 2]", "in:1:0: at the top level: invalid type: sequence, expected an object with one key per device type"),
             (b"{}", "holds no device description"),
             (b"{\"vmschkmachine\": {\"Name\": \"pc\"}}", "holds no device description"),
-            (b"{\"a\": 1}", "at a: invalid type: integer `1`"),
+            (
+                b"{\"a\": 1}",
+                "at a: invalid type: integer `1`, expected an object with a Description \
+                 (no section of it can be read, so it is not a vmstate dump)",
+            ),
             (b"{\n \"a\": {\"b\": 2}}", "in:2:14: at a: missing field `Description`"),
             (&not_utf8, "is not UTF-8 text: byte 6 (line 2)"),
             (deep.as_bytes(), "missing field `Description`"),

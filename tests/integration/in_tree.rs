@@ -362,6 +362,7 @@ fn nothing_is_meant_without_a_tree() {
     let dir = tempfile::tempdir().expect("a folder");
     for (args, wanted) in [
         (&[][..], "Usage: migcompat"),
+        (&[], "error: no command is named, and /"),
         (&["--watch"], "unexpected argument '--watch'"),
         (&["--color", "never"], "Usage: migcompat"),
     ] {

@@ -1223,6 +1223,11 @@ fn a_name_that_no_build_knows_is_refused_with_the_nearest() {
             "both have e1000e",
         ),
         (&live, &["-M", "q35", "--cpu", "qemu46"], "both have qemu64"),
+        (
+            &live,
+            &["-M", "q35", "--cpu", "Skylak"],
+            "both have Skylake-",
+        ),
         (&sweep, &["--only", "e100e"], "both have e1000e"),
         (
             &sweep,
@@ -1263,6 +1268,10 @@ fn options_of_the_machine_type_are_given_by_a_device_set() {
     assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
     // Without -M it is the usual machine.
     assert_eq!(run.case(0)["machine"], "pc-q35-7.2");
+    // What is there is read, whatever its name.
+    let run = Run::new(&["live", OLD, OLD, "--device-set", "Cargo.lock", "--paused"]);
+    assert_eq!(run.status(), Some(2), "{}", run.said());
+    assert!(run.said().contains("Cargo.lock:"), "{}", run.said());
     let machine = |name: &str| {
         let args = ["live", OLD, OLD, "--device-set", name, "--paused"];
         let run = Run::new(&args);

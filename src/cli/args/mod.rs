@@ -39,19 +39,20 @@ pub(crate) struct Cli {
     pub command: Command,
 }
 
+// A paragraph is one line: it is broken to the width of the terminal.
 const EXIT_STATUS: &str = "\
-A BUILD is a vmstate dump (.json, .json.gz, .json.zst), a QEMU binary or wrapper script, a folder that
-QEMU is built in or its tree, debian:SUITE (for instance debian:bookworm-backports), fetched once into a
+A BUILD is a vmstate dump (.json, .json.gz, .json.zst), a QEMU binary or wrapper script, a folder that \
+QEMU is built in or its tree, debian:SUITE (for instance debian:bookworm-backports), fetched once into a \
 cache and run from there, or last-release: of the fetched builds the newest before the other BUILD.
 
 An option is a variable too (--min-coverage: MIGCOMPAT_MIN_COVERAGE), and may stand in a migcompat.toml.
 
-Exit status: 0 compatible; 1 incompatible; 2 wrong usage or unreadable input; 125 could not be
-tested (a build will not start, no common machine), which git bisect run takes for \"skip\";
+Exit status: 0 compatible; 1 incompatible; 2 wrong usage or unreadable input; 125 could not be \
+tested (a build will not start, no common machine), which git bisect run takes for \"skip\"; \
 128 + N ended by signal N.";
 
 const REPORT_EXIT_STATUS: &str = "\
-Exit status: 0 compatible; 1 incompatible; 2 wrong usage or unreadable input; 125 could not be tested;
+Exit status: 0 compatible; 1 incompatible; 2 wrong usage or unreadable input; 125 could not be tested; \
 128 + N ended by signal N, with what is known by then in every output.";
 
 /// Examples, each of which a test reads as arguments, and the exit statuses of a report.
@@ -60,14 +61,14 @@ macro_rules! with_examples {
         concat!(
             "Examples:\n",
             $("  migcompat ", $example, "\n",)+
-            "\nExit status: 0 compatible; 1 incompatible; 2 wrong usage or unreadable input; 125 could not be tested;\n\
+            "\nExit status: 0 compatible; 1 incompatible; 2 wrong usage or unreadable input; 125 could not be tested; \
              128 + N ended by signal N, with what is known by then in every output."
         )
     };
 }
 
 const BISECT_EXIT_STATUS: &str = "\
-Exit status: 0 one build is found; 1 the case is the same at both ends; 2 wrong usage; 125 an end, or a
+Exit status: 0 one build is found; 1 the case is the same at both ends; 2 wrong usage; 125 an end, or a \
 build next to the one that is looked for, could not be tested; 128 + N ended by signal N.";
 
 #[derive(Debug, Subcommand)]
