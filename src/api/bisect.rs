@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::api::check::check;
+use crate::api::config::Memory;
 use crate::api::config::{Builds, CheckConfig, Doubts, Guests, Judging};
 use crate::api::error::{Error, Problem};
 use crate::api::logs::LogFolder;
-use crate::api::memory::Memory;
 use crate::api::outside_runtime;
 use crate::api::progress::{Event, Progress};
 use crate::bisect::revisions::{Built, Revision, Revisions};

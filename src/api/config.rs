@@ -6,12 +6,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::api::memory::Memory;
+use crate::history::{Purpose, TierRules};
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::capability::Capability;
 use crate::model::{AcceleratorPreference, CaseName, Confine, Direction, Exclusion};
 use crate::qemu::CacheConfig;
-use crate::report::{Policy, RequiredCoverage};
+use crate::report::{Gate, Policy, RequiredCoverage};
 use crate::sweep::selection::MachineSelection as Machines;
 use crate::sweep::shard::Shard;
 
@@ -438,4 +438,92 @@ impl MergeConfig {
             memory: Memory::default(),
         }
     }
+}
+
+/// A saved guest, and the build that is to load it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoadConfig {
+    /// The file with the state: a migration stream, an image that libvirt saved, or a qcow2 image with a snapshot.
+    pub state: PathBuf,
+    /// Bytes of the file before the stream.
+    pub offset: u64,
+    /// The name or id of the snapshot in a qcow2 image with several.
+    pub snapshot: Option<String>,
+    /// The build: a QEMU program or wrapper script, or `debian:SUITE`.
+    pub build: String,
+    /// The guest's architecture; by default what the machine type implies, else x86_64.
+    pub architecture: Option<String>,
+    /// The folder for fetched builds; by default `migcompat` in the user's cache folder.
+    pub cache: CacheConfig,
+    /// The confinement of all that the build starts.
+    pub confine: Confine,
+    /// The machine type; by default the one that the state names.
+    pub machine: Option<String>,
+    /// The guest that the state is of. By default the domain in an image of libvirt, or else a machine with the
+    /// memory of the state and no device that is not its own.
+    pub guest: Option<GuestDescription>,
+    /// Options of QEMU that are added, word by word.
+    pub args: Vec<String>,
+    /// The accelerators, the preferred one first; by default TCG alone.
+    pub accelerators: AcceleratorPreference,
+    /// The number of times that a failed load is tried again.
+    pub retries: u16,
+    /// The time limit of one load.
+    pub timeout: Duration,
+    /// The folder where the logs of a failed load are kept; by default a new one among the temporary ones.
+    pub logs: Option<PathBuf>,
+    /// Folders with lists of known issues, beside the shipped ones.
+    pub lists: Vec<PathBuf>,
+}
+
+impl LoadConfig {
+    /// A state in a file, and a build.
+    pub fn new(state: impl Into<PathBuf>, build: impl Into<String>) -> LoadConfig {
+        LoadConfig {
+            state: state.into(),
+            offset: 0,
+            snapshot: None,
+            build: build.into(),
+            architecture: None,
+            cache: CacheConfig::default(),
+            confine: Confine::Auto,
+            machine: None,
+            guest: None,
+            args: Vec::new(),
+            accelerators: AcceleratorPreference::default(),
+            retries: 2,
+            timeout: Duration::from_secs(60),
+            logs: None,
+            lists: Vec::new(),
+        }
+    }
+}
+
+/// Earlier results that a run is held against, which breaks then count, and the people to tell of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Memory {
+    /// A report in JSON, plain, `.gz` or `.zst`: every finding and case says how it stands to it.
+    pub baseline: Option<PathBuf>,
+    /// The file with the results of earlier runs: every case says what they make of it, and the run is
+    /// added. It is made where there is none.
+    pub history: Option<PathBuf>,
+    /// The file that holds this program, the lists and the device sets as they were, and is made where there
+    /// is none: a run that differs is refused.
+    pub lock: Option<PathBuf>,
+    /// The reason why a run that differs from the lock is done nonetheless; the report shows it.
+    pub acknowledged: Option<String>,
+    /// The breaks that count.
+    pub gate: Gate,
+    /// The rules by which the history gives each case its tier.
+    pub tiers: TierRules,
+    /// The file that says who owns which devices, in the style of QEMU's MAINTAINERS.
+    pub owners: Option<PathBuf>,
+    /// A tree of QEMU's sources, which has the files of a device; without a file of owners, its MAINTAINERS.
+    pub tree: Option<PathBuf>,
+    /// The words of the command line, which the report shows.
+    pub command: Vec<String>,
+    /// What the history is to make of the run later.
+    pub(crate) purpose: Purpose,
 }

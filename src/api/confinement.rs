@@ -1,10 +1,9 @@
 //! The confinement that what a run starts allows, and what a report says of it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::api::config::Guests;
-use crate::api::load::LoadConfig;
-use crate::api::opened::{file_of_set, is_trusted};
+use crate::api::config::{Guests, LoadConfig};
+use crate::devices::DeviceSet;
 use crate::guest::confine_words;
 use crate::migration::channel::transport::Transport;
 use crate::model::{Confine, ConfinedBuild};
@@ -100,4 +99,22 @@ pub(crate) fn of_pairs<'p>(pairs: impl IntoIterator<Item = &'p Pair>) -> Vec<Con
 pub(crate) fn notice(subject: String, confinement: &[ConfinedBuild]) -> Option<Notice> {
     let open = confinement.iter().find(|build| build.writes_anywhere())?;
     Some(NoticeKind::Unconfined.about(subject, open))
+}
+
+/// Returns the file or folder of a device set, unless the name is that of a shipped one: what looks like a path, or is
+/// there.
+pub(crate) fn file_of_set(name: &str) -> Option<&Path> {
+    let path = Path::new(name);
+    let is_path = name.contains('/') || name.ends_with(".toml");
+    let is_there = || DeviceSet::shipped(name).is_err() && path.exists();
+    (is_path || is_there()).then_some(path)
+}
+
+/// Tells whether a file is really in one of these folders, or in one below.
+pub(crate) fn is_trusted(file: &Path, folders: &[PathBuf]) -> bool {
+    let Ok(file) = file.canonicalize() else {
+        return false;
+    };
+    let mut folders = folders.iter().filter_map(|dir| dir.canonicalize().ok());
+    folders.any(|folder| file.starts_with(folder))
 }

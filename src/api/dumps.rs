@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::api::config::Builds;
 use crate::api::confinement;
+use crate::api::error::{ObtainError, other_machine};
 use crate::migration::endpoint::vm::Endpoint;
 use crate::model::{BuildKind, BuildRef};
 use crate::parallel::side_by_side;
@@ -13,7 +14,7 @@ use crate::qemu::{
 };
 use crate::report::{Notice, NoticeKind};
 use crate::vmstate::dump::Dump;
-use crate::vmstate::read::{DumpError, parse_dump, read_dump};
+use crate::vmstate::read::{parse_dump, read_dump};
 
 /// The machine type that a dump is made with when none is requested: the device types are the same
 /// with every machine, and this one needs nothing.
@@ -66,7 +67,7 @@ impl Pair {
         let machines = match &self.paired {
             Some(paired) => Some(paired_notice(paired)),
             None => differing(&self.old.1, &self.new.1).map(|(old, new)| {
-                NoticeKind::MachinesDiffer.about(machine::family(old), refused(old, new))
+                NoticeKind::MachinesDiffer.about(machine::family(old), other_machine(old, new))
             }),
         };
         machines.into_iter().chain(self.unreadable()).collect()
@@ -99,56 +100,9 @@ fn differing<'d>(old: &'d Dump, new: &'d Dump) -> Option<(&'d str, &'d str)> {
 pub(crate) fn paired_notice(machines: &Machines) -> Notice {
     let why = format!(
         "{}, so that streams are sent without a name (migration.send-configuration=off)",
-        refused(&machines.old, &machines.new)
+        other_machine(&machines.old, &machines.new)
     );
     NoticeKind::MachinesPaired.about(machines.to_string(), why)
-}
-
-/// Returns QEMU's message about a guest of another machine type.
-fn refused(old: &str, new: &str) -> String {
-    format!("QEMU says \"Machine type received is '{old}' and local is '{new}'\"")
-}
-
-/// A failure to obtain the two dumps.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ObtainError {
-    #[error(transparent)]
-    Builds(#[from] QemuError),
-    #[error(transparent)]
-    Input(#[from] DumpError),
-    #[error(
-        "{file} was made with -M {made}, not {wanted}; a dump holds the same device types whatever the machine, so -M can be left out"
-    )]
-    OtherMachine {
-        file: String,
-        made: String,
-        wanted: String,
-    },
-    #[error(
-        "{old_file} was made with -M {old} and {new_file} with -M {new}, between which no guest migrates: {}",
-        refused(old, new)
-    )]
-    DifferentMachines {
-        old_file: String,
-        old: String,
-        new_file: String,
-        new: String,
-    },
-    #[error("{build} wrote a dump that cannot be read: {source}")]
-    Unreadable { build: String, source: DumpError },
-}
-
-impl ObtainError {
-    /// Tells whether the arguments are to blame, rather than a build.
-    pub(crate) fn is_usage(&self) -> bool {
-        match self {
-            ObtainError::Builds(error) => error.is_usage(),
-            ObtainError::Unreadable { .. } => false,
-            ObtainError::Input(_)
-            | ObtainError::OtherMachine { .. }
-            | ObtainError::DifferentMachines { .. } => true,
-        }
-    }
 }
 
 /// One side, as far as it is known before the machine type is.

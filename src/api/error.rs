@@ -3,7 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::api::dumps::ObtainError;
 use crate::api::lock::LockError;
 use crate::api::unknown_name::UnknownName;
 use crate::bisect::revisions::RevisionError;
@@ -18,6 +17,7 @@ use crate::qemu::QemuError;
 use crate::report::read::ReadError;
 use crate::rules::known_issues::ListError;
 use crate::sweep::merge::MergeError;
+use crate::vmstate::read::DumpError;
 
 /// The reason why a function of this library returns no report.
 #[derive(Debug, thiserror::Error)]
@@ -187,6 +187,53 @@ impl<P: Into<Problem>> From<P> for Error {
         match problem.into() {
             problem if problem.is_usage() => Error::Usage(Reason(Box::new(problem))),
             problem => Error::Untestable(Reason(Box::new(problem))),
+        }
+    }
+}
+
+/// Returns QEMU's message about a guest of another machine type.
+pub(crate) fn other_machine(old: &str, new: &str) -> String {
+    format!("QEMU says \"Machine type received is '{old}' and local is '{new}'\"")
+}
+
+/// A failure to obtain the two dumps.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ObtainError {
+    #[error(transparent)]
+    Builds(#[from] QemuError),
+    #[error(transparent)]
+    Input(#[from] DumpError),
+    #[error(
+        "{file} was made with -M {made}, not {wanted}; a dump holds the same device types whatever the machine, so -M can be left out"
+    )]
+    OtherMachine {
+        file: String,
+        made: String,
+        wanted: String,
+    },
+    #[error(
+        "{old_file} was made with -M {old} and {new_file} with -M {new}, between which no guest migrates: {}",
+        other_machine(old, new)
+    )]
+    DifferentMachines {
+        old_file: String,
+        old: String,
+        new_file: String,
+        new: String,
+    },
+    #[error("{build} wrote a dump that cannot be read: {source}")]
+    Unreadable { build: String, source: DumpError },
+}
+
+impl ObtainError {
+    /// Tells whether the arguments are to blame, rather than a build.
+    pub(crate) fn is_usage(&self) -> bool {
+        match self {
+            ObtainError::Builds(error) => error.is_usage(),
+            ObtainError::Unreadable { .. } => false,
+            ObtainError::Input(_)
+            | ObtainError::OtherMachine { .. }
+            | ObtainError::DifferentMachines { .. } => true,
         }
     }
 }

@@ -1,11 +1,9 @@
 //! A saved guest loaded into one build.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::api::config::GuestDescription;
+use crate::api::config::{GuestDescription, LoadConfig};
 use crate::api::error::{Error, Problem};
 use crate::api::host_cpu::HostCpu;
 use crate::api::logs::LogFolder;
@@ -22,9 +20,9 @@ use crate::migration::load::{
     DEVICE_SET, Loaded, StateFile, Unfit, bare, load as load_state, untried_load,
 };
 use crate::migration::timeouts::Timeouts;
-use crate::model::{AcceleratorPreference, BuildKind, BuildRef, Confine};
+use crate::model::{BuildKind, BuildRef};
 use crate::qemu::machine::{self, ProfileCpu};
-use crate::qemu::{self, CacheConfig, Means, Opened, QemuError, block_on};
+use crate::qemu::{self, Means, Opened, QemuError, block_on};
 use crate::report::{
     Cause, FailureKind, LegSide, Notice, NoticeKind, Outcome as CaseOutcome, Policy, Report,
     notices_of,
@@ -34,66 +32,6 @@ use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::stream::Place;
 use crate::vmstate::dump::Dump;
 use crate::vmstate::read::parse_dump;
-
-/// A saved guest, and the build that is to load it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LoadConfig {
-    /// The file with the state: a migration stream, an image that libvirt saved, or a qcow2 image with a snapshot.
-    pub state: PathBuf,
-    /// Bytes of the file before the stream.
-    pub offset: u64,
-    /// The name or id of the snapshot in a qcow2 image with several.
-    pub snapshot: Option<String>,
-    /// The build: a QEMU program or wrapper script, or `debian:SUITE`.
-    pub build: String,
-    /// The guest's architecture; by default what the machine type implies, else x86_64.
-    pub architecture: Option<String>,
-    /// The folder for fetched builds; by default `migcompat` in the user's cache folder.
-    pub cache: CacheConfig,
-    /// The confinement of all that the build starts.
-    pub confine: Confine,
-    /// The machine type; by default the one that the state names.
-    pub machine: Option<String>,
-    /// The guest that the state is of. By default the domain in an image of libvirt, or else a machine with the
-    /// memory of the state and no device that is not its own.
-    pub guest: Option<GuestDescription>,
-    /// Options of QEMU that are added, word by word.
-    pub args: Vec<String>,
-    /// The accelerators, the preferred one first; by default TCG alone.
-    pub accelerators: AcceleratorPreference,
-    /// The number of times that a failed load is tried again.
-    pub retries: u16,
-    /// The time limit of one load.
-    pub timeout: Duration,
-    /// The folder where the logs of a failed load are kept; by default a new one among the temporary ones.
-    pub logs: Option<PathBuf>,
-    /// Folders with lists of known issues, beside the shipped ones.
-    pub lists: Vec<PathBuf>,
-}
-
-impl LoadConfig {
-    /// A state in a file, and a build.
-    pub fn new(state: impl Into<PathBuf>, build: impl Into<String>) -> LoadConfig {
-        LoadConfig {
-            state: state.into(),
-            offset: 0,
-            snapshot: None,
-            build: build.into(),
-            architecture: None,
-            cache: CacheConfig::default(),
-            confine: Confine::Auto,
-            machine: None,
-            guest: None,
-            args: Vec::new(),
-            accelerators: AcceleratorPreference::default(),
-            retries: 2,
-            timeout: Duration::from_secs(60),
-            logs: None,
-            lists: Vec::new(),
-        }
-    }
-}
 
 /// Loads a saved guest into a build, without running it, and compares what the build has then with what was saved.
 ///

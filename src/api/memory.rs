@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::api::config::Memory;
 use crate::api::error::{Error, Problem};
 use crate::api::lock::{Lock, LockError};
 use crate::api::{Outcome, one_case};
 use crate::devices::shipped;
 use crate::history::{
-    Access, Entry, Findings, History, HistoryError, Kind, MOST, Purpose, Row, Run, Sighting,
-    TierRules, Trial, judge, over,
+    Access, Entry, Findings, History, HistoryError, Kind, MOST, Purpose, Row, Run, Sighting, Trial,
+    judge, over,
 };
 use crate::model::Exclusion;
 use crate::owners::Owners;
@@ -22,34 +23,6 @@ use crate::report::{
 };
 use crate::rules::code;
 use crate::rules::known_issues::{self, KnownIssues};
-
-/// Earlier results that a run is held against, which breaks then count, and the people to tell of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Memory {
-    /// A report in JSON, plain, `.gz` or `.zst`: every finding and case says how it stands to it.
-    pub baseline: Option<PathBuf>,
-    /// The file with the results of earlier runs: every case says what they make of it, and the run is
-    /// added. It is made where there is none.
-    pub history: Option<PathBuf>,
-    /// The file that holds this program, the lists and the device sets as they were, and is made where there
-    /// is none: a run that differs is refused.
-    pub lock: Option<PathBuf>,
-    /// The reason why a run that differs from the lock is done nonetheless; the report shows it.
-    pub acknowledged: Option<String>,
-    /// The breaks that count.
-    pub gate: Gate,
-    /// The rules by which the history gives each case its tier.
-    pub tiers: TierRules,
-    /// The file that says who owns which devices, in the style of QEMU's MAINTAINERS.
-    pub owners: Option<PathBuf>,
-    /// A tree of QEMU's sources, which has the files of a device; without a file of owners, its MAINTAINERS.
-    pub tree: Option<PathBuf>,
-    /// The words of the command line, which the report shows.
-    pub command: Vec<String>,
-    /// What the history is to make of the run later.
-    pub(crate) purpose: Purpose,
-}
 
 /// The means by which a report was made.
 pub(crate) struct Means<'m> {

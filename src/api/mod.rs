@@ -61,14 +61,14 @@ use nix::sys::resource::{Resource, getrlimit};
 pub use bisect::{BisectConfig, Candidates, RevisionRange, bisect};
 pub use check::check;
 pub use config::{
-    Builds, CheckConfig, Doubts, GuestDescription, Guests, Judging, LiveConfig, Loops, MergeConfig,
-    SecondPass, SideArgs, StaticConfig, SweepConfig, WorkloadKind,
+    Builds, CheckConfig, Doubts, GuestDescription, Guests, Judging, LiveConfig, LoadConfig, Loops,
+    Memory, MergeConfig, SecondPass, SideArgs, StaticConfig, SweepConfig, WorkloadKind,
 };
+pub(crate) use error::ObtainError;
 pub use error::{Error, Reason};
 pub use live::live;
-pub use load::{LoadConfig, load};
+pub use load::load;
 pub use map::{MapConfig, map};
-pub use memory::Memory;
 pub use merge::{merge, merge_maps};
 pub use progress::{Advance, CaseEvent, Event, Progress, Silent, SweepPhase};
 pub use self_test::{HostCheck, HostState, KnownCase, SelfTest, SelfTestConfig, Trust, self_test};

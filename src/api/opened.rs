@@ -1,14 +1,15 @@
 //! Two builds that are opened for guests, and the guests that are to be moved between them.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::api::config::{Builds, GuestDescription, Guests, WorkloadKind};
+use crate::api::confinement::{self, file_of_set, is_trusted};
 use crate::api::dumps::{Dumps, endpoints};
 use crate::api::error::{Error, Problem};
 use crate::api::progress::{Event, Progress};
-use crate::api::{confinement, jobs, names, one_case};
+use crate::api::{jobs, names, one_case};
 use crate::devices::DeviceSet;
 use crate::guest::{GuestSpec, Idle, confine};
 use crate::migration::checks::state::Names;
@@ -257,22 +258,4 @@ fn device_set(name: &str, guests: &Guests, arch: &str) -> Result<DeviceSet, Prob
         })?;
     }
     Ok(set)
-}
-
-/// Returns the file or folder of a device set, unless the name is that of a shipped one: what looks like a path, or is
-/// there.
-pub(crate) fn file_of_set(name: &str) -> Option<&Path> {
-    let path = Path::new(name);
-    let is_path = name.contains('/') || name.ends_with(".toml");
-    let is_there = || DeviceSet::shipped(name).is_err() && path.exists();
-    (is_path || is_there()).then_some(path)
-}
-
-/// Tells whether a file is really in one of these folders, or in one below.
-pub(crate) fn is_trusted(file: &Path, folders: &[PathBuf]) -> bool {
-    let Ok(file) = file.canonicalize() else {
-        return false;
-    };
-    let mut folders = folders.iter().filter_map(|dir| dir.canonicalize().ok());
-    folders.any(|folder| file.starts_with(folder))
 }

@@ -39,7 +39,7 @@ use nix::sys::signal::Signal;
 
 use args::{Cli, Command};
 
-use crate::api::dumps::ObtainError;
+use crate::api::ObtainError;
 use crate::model::{visible_lines, visible_output};
 use crate::qemu::QemuError;
 use crate::report::Verdict;

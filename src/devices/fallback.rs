@@ -134,9 +134,14 @@ impl FallBack {
             });
             if let Some(rule) = rule {
                 let id = format!("n{number}-{}", device.properties.len());
+                let fitting = match kind.as_str() {
+                    // From 1: a chassis 0 is none.
+                    "uint8" => number % usize::from(u8::MAX) + 1,
+                    _ => number,
+                };
                 let filled = |text: &String| {
                     text.replace("{id}", &id)
-                        .replace("{n}", &number.to_string())
+                        .replace("{n}", &fitting.to_string())
                 };
                 device.backend.extend(rule.backend.iter().map(filled));
                 let value = Value::Text(filled(&rule.value));
@@ -182,6 +187,26 @@ mod tests {
             new: Known::default(),
         };
         set.compose(&target).args.join(" ")
+    }
+
+    #[test]
+    fn a_number_fits_into_its_property() {
+        let facts = Driver {
+            bus: Some("PCI".to_owned()),
+            category: "Bridge devices".to_owned(),
+        };
+        for (number, kind, value) in [
+            (7, "uint8", "8"),
+            (254, "uint8", "255"),
+            (255, "uint8", "1"),
+            (403, "uint8", "149"),
+            (403, "uint16", "403"),
+        ] {
+            let properties = [("chassis".to_owned(), kind.to_owned())];
+            let set = FallBack::recipe("a-bridge", &facts, &properties, "aarch64", number);
+            let chassis = &set.devices[0].properties["chassis"];
+            assert_eq!(*chassis, Value::Text(value.to_owned()), "{number} {kind}");
+        }
     }
 
     #[test]

@@ -15,9 +15,9 @@ use nix::sys::signal::Signal;
 use crate::cleanup::{guarding, uninterrupted};
 use crate::model::{BuildKind, ConfinedBuild};
 use crate::qemu::confinement::{Barriers, ConfinePolicy, Lacking};
-use crate::qemu::firmware::INSTALLED;
 use crate::qemu::identity::content_hash;
 use crate::qemu::namespace::NetworkNamespace;
+use crate::qemu::options::quote;
 use crate::qemu::process::{ToStart, tie_to_us, write_executable};
 use crate::qemu::spec::paths_in;
 
@@ -63,6 +63,9 @@ impl MallocFill {
         )
     }
 }
+
+/// The folders of an installed QEMU. A distribution has firmware that is not built from QEMU in some of its own.
+pub(super) const INSTALLED: [&str; 3] = ["share/qemu", "share/seabios", "lib/ipxe/qemu"];
 
 /// A QEMU that can be started: a binary or script of the user's, or one from a package.
 #[derive(Debug, Clone)]
@@ -430,12 +433,6 @@ fn write_script(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
         Ok(())
     };
     uninterrupted(|| write_executable(write))
-}
-
-/// Quotes one word for a shell.
-pub(crate) fn quote(word: &str) -> String {
-    // The one thing that cannot be quoted is a NUL, which no argument can hold either.
-    shlex::try_quote(word).map_or_else(|_| word.replace('\0', ""), String::from)
 }
 
 /// The program itself: in some releases `usr/bin` has a shell script where `usr/libexec` has it.

@@ -15,109 +15,31 @@
 //! Before a build is used, its files are compared with its manifest. One that lost or changed some is
 //! fetched again, and nothing that is another user's is used.
 
+mod keep;
 mod manifest;
+mod record;
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
-use serde::{Deserialize, Serialize};
 
 use crate::cleanup::{TempFolder, uninterrupted};
 use crate::model::Version;
 use crate::qemu::{BuildArg, FetchEvent, FetchWatcher};
+pub(crate) use keep::keep;
 use manifest::Care;
 pub use manifest::Damage;
 pub(super) use manifest::ours;
+pub(crate) use record::{CacheError, FORMAT, Record, at};
 
-/// The form of an entry. An entry of another form is fetched again.
-const FORMAT: u32 = 1;
 const RECORD: &str = "build.json";
 const FETCH_LOCK: &str = ".fetch.lock";
 const FETCH_PREFIX: &str = ".fetch-";
-
-/// An error of the cache folder.
-#[derive(Debug, thiserror::Error)]
-pub enum CacheError {
-    #[error(
-        "no cache folder: neither HOME nor XDG_CACHE_HOME names an absolute path; set --cache DIR"
-    )]
-    NoHome,
-    #[error("{}: the cache folder is not a folder", .0.display())]
-    NotAFolder(PathBuf),
-    #[error(
-        "{} belongs to another user ({owner}), so that nothing of it is run: remove it, or name a folder \
-         of your own with --cache DIR", path.display()
-    )]
-    Foreign { path: PathBuf, owner: u32 },
-    #[error("{what} in the cache: {}: {source}", path.display())]
-    Io {
-        what: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
-    #[error("{suite} {package} is in use by another run of migcompat; it was not removed")]
-    InUse { suite: String, package: String },
-    #[error("{0} is not a fetched build; only debian:SUITE can be removed from the cache")]
-    NotFetched(String),
-}
-
-impl CacheError {
-    /// Tells whether the arguments or the environment are to blame.
-    pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            CacheError::NoHome
-                | CacheError::NotAFolder(_)
-                | CacheError::NotFetched(_)
-                | CacheError::Foreign { .. }
-        )
-    }
-}
-
-pub(crate) fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError {
-    let path = path.to_owned();
-    move |source| CacheError::Io { what, path, source }
-}
-
-/// The record beside an unpacked build.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    pub format: u32,
-    pub suite: String,
-    pub package: String,
-    /// Debian's version of the package, for instance `1:7.2+dfsg-7+deb12u18`.
-    pub version: String,
-    /// The time when it was fetched, in UTC.
-    pub date: String,
-    pub download_bytes: u64,
-    pub unpacked_bytes: u64,
-    /// The files unpacked, QEMU and every library, which name their versions.
-    pub files: Vec<String>,
-    /// False of an entry of before there were manifests.
-    #[serde(default)]
-    pub has_manifest: bool,
-}
-
-impl Record {
-    pub(crate) fn new(suite: &str, package: &str, version: &str) -> Self {
-        Record {
-            format: FORMAT,
-            suite: suite.to_owned(),
-            package: package.to_owned(),
-            version: version.to_owned(),
-            date: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
-            download_bytes: 0,
-            unpacked_bytes: 0,
-            files: Vec::new(),
-            has_manifest: true,
-        }
-    }
-}
 
 /// A build in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -539,40 +461,6 @@ impl Fetching {
         let suite = File::open(&self.suite_dir).map_err(at("opening", &self.suite_dir))?;
         suite.sync_all().map_err(at("syncing", &self.suite_dir))
     }
-}
-
-/// Keeps something that was found out about an entry in a file, where another run may be reading the previous one.
-///
-/// # Errors
-/// It cannot be written.
-pub(crate) fn keep(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    put(folder, name, bytes, |_| Ok(()))
-}
-
-/// The same, on the disk before it has its name.
-///
-/// # Errors
-/// It cannot be written.
-fn keep_synced(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    put(folder, name, bytes, File::sync_data)
-}
-
-fn put(
-    folder: &Path,
-    name: &str,
-    bytes: &[u8],
-    before_its_name: impl FnOnce(&File) -> io::Result<()>,
-) -> io::Result<()> {
-    uninterrupted(|| {
-        let mut builder = tempfile::Builder::new();
-        // What the umask leaves of it: whoever may use the build may read what is known of it.
-        builder.permissions(Permissions::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        before_its_name(file.as_file())?;
-        file.persist(folder.join(name))?;
-        Ok(())
-    })
 }
 
 /// A folder that passes for no build, whatever is in it.

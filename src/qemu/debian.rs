@@ -8,103 +8,13 @@ mod apt;
 mod files;
 mod sources;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::qemu::build::Build;
-use crate::qemu::cache::{Cache, CacheError, Cached, Damage, Fetching, InUse, Instead, Record};
-use crate::qemu::process::quoted;
+use crate::qemu::cache::{Cache, CacheError, Cached, Fetching, InUse, Instead, Record};
 use crate::qemu::progress::{FetchStep, Step};
-use crate::qemu::{FetchEvent, FetchWatcher, QemuError, RunError, block_on};
+use crate::qemu::{FetchError, FetchEvent, FetchWatcher, QemuError, block_on};
 use apt::Apt;
-
-const INSTEAD: &str = "pass a QEMU binary or a vmstate dump instead of debian:SUITE";
-
-/// A suite could not be fetched.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    #[error("fetching debian:{suite} needs {tool}, which is not on this machine; {INSTEAD}")]
-    NoTool { suite: String, tool: &'static str },
-    #[error(
-        "fetching debian:{suite}: this machine's apt has no Debian archive among its sources \
-         (if it has, `apt-get update` may help it to know); {INSTEAD}"
-    )]
-    NoArchive { suite: String },
-    #[error("debian:{suite}: the Debian archive has no such suite{}", quoted(.detail))]
-    NoSuchSuite { suite: String, detail: String },
-    #[error(
-        "debian:{suite}: its signature cannot be verified with the keys on this machine, so it is \
-         not used (a newer debian-archive-keyring may know it){}", quoted(.detail)
-    )]
-    Unverified { suite: String, detail: String },
-    #[error("debian:{suite}: the Debian archive cannot be reached; {INSTEAD}{}", quoted(.detail))]
-    Unreachable { suite: String, detail: String },
-    #[error(
-        "debian:{suite} has no {what} in the cache {}, and nothing is fetched (--offline): \
-         `migcompat {command}` fetches it where there is a network", folder.display()
-    )]
-    Offline {
-        suite: String,
-        /// The contents that were looked for.
-        what: String,
-        folder: PathBuf,
-        /// The arguments that fetch them.
-        command: String,
-    },
-    #[error(
-        "debian:{suite} has no package with a {what} (looked for {})", packages.join(", ")
-    )]
-    NoPackage {
-        suite: String,
-        /// The contents that were looked for.
-        what: String,
-        packages: Vec<String>,
-    },
-    #[error("debian:{suite}: {package} {version} has no {what}")]
-    NotInPackage {
-        suite: String,
-        package: String,
-        version: String,
-        /// The contents that were looked for.
-        what: String,
-    },
-    #[error(
-        "debian:{suite} in the cache is damaged ({damage}), and it cannot be fetched again now; \
-         `migcompat builds fetch debian:{suite}` does so later: {source}"
-    )]
-    Damaged {
-        suite: String,
-        damage: Damage,
-        source: Box<QemuError>,
-    },
-    #[error("debian:{suite}: {what} failed{}", quoted(.detail))]
-    Failed {
-        suite: String,
-        what: String,
-        detail: String,
-    },
-    #[error("debian:{suite}: {source}")]
-    Run { suite: String, source: RunError },
-    #[error("debian:{suite}: {}: {source}", path.display())]
-    Io {
-        suite: String,
-        path: PathBuf,
-        source: io::Error,
-    },
-}
-
-impl FetchError {
-    /// Tells whether the arguments are to blame.
-    pub(crate) fn is_usage(&self) -> bool {
-        match self {
-            FetchError::NoSuchSuite { .. } | FetchError::Offline { .. } => true,
-            FetchError::Damaged { source, .. } => {
-                matches!(&**source, QemuError::Fetch(FetchError::Offline { .. }))
-            }
-            _ => false,
-        }
-    }
-}
 
 /// Opens the build of a suite for a target, from the cache or fetched into it.
 ///

@@ -8,39 +8,9 @@ use std::process::Stdio;
 use crate::qemu::accelerator;
 use crate::qemu::machine::Profile;
 use crate::qemu::monitor::private_dir;
-use crate::qemu::process::quoted;
 use crate::qemu::{
-    Build, Ended, QemuError, Question, RunError, Running, Subject, block_on, machine,
+    Build, DumpError, Ended, QemuError, Question, Running, Subject, block_on, machine,
 };
-
-/// A build gave no dump.
-#[derive(Debug, thiserror::Error)]
-pub enum DumpError {
-    /// The build failed, and its file is not to be trusted: a build that crashes half-way leaves a
-    /// file that may even look whole.
-    #[error("{label}: it {ended} while dumping {machine}{}", quoted(.stderr))]
-    Failed {
-        label: String,
-        machine: String,
-        ended: Ended,
-        /// The end of its error output.
-        stderr: String,
-    },
-    #[error("{label}: it exited successfully, but wrote no dump of {machine}{}", quoted(.stderr))]
-    Empty {
-        label: String,
-        machine: String,
-        stderr: String,
-    },
-    #[error("{label}: dumping {machine}: {source}")]
-    Run {
-        label: String,
-        machine: String,
-        source: RunError,
-    },
-    #[error("{label}: no temporary folder for its dump: {source}")]
-    Temp { label: String, source: io::Error },
-}
 
 impl Build {
     /// Has the build write the vmstate dump of a machine type, which describes what every device

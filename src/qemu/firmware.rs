@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::qemu::build::INSTALLED;
 use crate::qemu::cache::Entry;
 use crate::qemu::process::output;
 use crate::qemu::spec::{BUNDLE_LEVELS, in_bundle, paths_in};
@@ -27,9 +28,6 @@ pub enum FirmwareSource {
     /// A build in the cache, of this label.
     Fetched(String),
 }
-
-/// The folders of an installed QEMU. A distribution has firmware that is not built from QEMU in some of its own.
-pub(super) const INSTALLED: [&str; 3] = ["share/qemu", "share/seabios", "lib/ipxe/qemu"];
 
 /// Folders up to which a tree is searched, from that of the program upwards.
 const LEVELS: usize = 3;

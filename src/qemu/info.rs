@@ -4,10 +4,9 @@ use qapi::qmp;
 
 use crate::model::Version;
 use crate::qemu::accelerator;
-use crate::qemu::identity::RunningProgram;
 use crate::qemu::process::output;
-use crate::qemu::qmp::{HumanCommand, MachineType, QmpError, QueryMachines, QueryTarget};
-use crate::qemu::{Build, Monitored, QemuError, RunError, block_on};
+use crate::qemu::qmp::{HumanCommand, QmpError, QueryMachines, QueryTarget};
+use crate::qemu::{Build, BuildInfo, Monitored, QemuError, RunError, block_on};
 
 /// Starts with no machine at all, so that nothing but the program itself can fail.
 const NO_MACHINE: [&str; 6] = ["-M", "none", "-S", "-nodefaults", "-display", "none"];
@@ -15,22 +14,6 @@ const NO_MACHINE: [&str; 6] = ["-M", "none", "-S", "-nodefaults", "-display", "n
 /// Returns the arguments with which a build is started to be asked about itself.
 pub(crate) fn to_be_asked() -> impl Iterator<Item = &'static str> {
     NO_MACHINE.into_iter().chain(accelerator::ANY)
-}
-
-/// The answers of a build about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BuildInfo {
-    pub version: Version,
-    /// The distribution's name for it, for instance `Debian 1:7.2+dfsg-7+deb12u18`; often empty.
-    pub package: String,
-    /// The target, for instance `x86_64`.
-    pub target: String,
-    /// The machine types by name.
-    pub machines: Vec<MachineType>,
-    /// Set if it answered with KVM, which comes after TCG: it has no TCG.
-    pub lacks_tcg: bool,
-    /// The program that answered, if the system shows it.
-    pub program: Option<RunningProgram>,
 }
 
 impl Build {

@@ -2,6 +2,8 @@
 
 mod map;
 mod missing;
+mod pick;
+mod resolve;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,11 +12,10 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::model::Version;
-use crate::qemu::{BuildInfo, MachineType};
 
 pub(crate) use map::{ConfigSpace, Map, MmioMap, PciMap, Range};
-use missing::Missing;
 pub use missing::NoCommonMachine;
+pub use resolve::{resolve, resolve_one, versioned};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -155,16 +156,6 @@ pub fn usual_of(target: &str) -> impl Iterator<Item = &'static str> {
         .map(|(_, family)| family)
 }
 
-/// The versioned machine types that both builds list.
-pub fn versioned(old: &BuildInfo, new: &BuildInfo) -> Vec<String> {
-    old.machines
-        .iter()
-        .map(|machine| machine.name.as_str())
-        .filter(|name| split(name).is_some() && lists(new, name))
-        .map(str::to_owned)
-        .collect()
-}
-
 /// The architecture when neither the machine type nor the user names one.
 pub const USUAL_ARCHITECTURE: &str = "x86_64";
 
@@ -293,71 +284,6 @@ pub fn family(machine: &str) -> &str {
     split(machine).map_or(machine, |(family, _)| family)
 }
 
-/// The machine type that a wanted name means for both builds: itself if both list it, else the
-/// newest of the family or alias that both list.
-///
-/// # Errors
-/// There is none; the error says what comes closest.
-pub fn resolve(
-    wanted: &str,
-    old: &BuildInfo,
-    new: &BuildInfo,
-) -> Result<String, Box<NoCommonMachine>> {
-    let common: Vec<&str> = old
-        .machines
-        .iter()
-        .filter(|machine| lists(new, &machine.name))
-        .map(|machine| machine.name.as_str())
-        .collect();
-    pick(wanted, &[old, new], &common).ok_or_else(|| {
-        let missing = match (lists(old, wanted), lists(new, wanted)) {
-            (true, false) => Missing::New(new.version),
-            (false, true) => Missing::Old(old.version),
-            _ => Missing::Both,
-        };
-        NoCommonMachine::new(wanted, missing, &[old, new], &common)
-    })
-}
-
-/// The machine type that a wanted name means for one build.
-///
-/// # Errors
-/// The build has none; the error says what comes closest.
-pub fn resolve_one(wanted: &str, build: &BuildInfo) -> Result<String, Box<NoCommonMachine>> {
-    let all: Vec<&str> = build
-        .machines
-        .iter()
-        .map(|machine| machine.name.as_str())
-        .collect();
-    pick(wanted, &[build], &all)
-        .ok_or_else(|| NoCommonMachine::new(wanted, Missing::Only(build.version), &[build], &all))
-}
-
-fn lists(build: &BuildInfo, name: &str) -> bool {
-    build.machines.iter().any(|machine| machine.name == name)
-}
-
-fn pick(wanted: &str, builds: &[&BuildInfo], common: &[&str]) -> Option<String> {
-    if common.contains(&wanted) {
-        return Some(wanted.to_owned());
-    }
-    let aliased: Vec<&MachineType> = builds
-        .iter()
-        .flat_map(|build| &build.machines)
-        .filter(|machine| machine.alias.as_deref() == Some(wanted))
-        .collect();
-    // The builds' own aliases come first. Some are of types without a version: `powernv9`, `pc-q35-noble`.
-    let aliased = aliased
-        .iter()
-        .find_map(|machine| match split(&machine.name) {
-            Some((family, _)) => newest(family, common),
-            None => common.iter().find(|name| **name == machine.name).copied(),
-        });
-    aliased
-        .or_else(|| families(wanted).find_map(|family| newest(family, common)))
-        .map(str::to_owned)
-}
-
 /// The families a name may mean by the table, and itself.
 fn families(wanted: &str) -> impl Iterator<Item = &str> {
     let of_table = TABLE
@@ -368,21 +294,10 @@ fn families(wanted: &str) -> impl Iterator<Item = &str> {
     of_table.chain([wanted])
 }
 
-fn newest<'a>(family: &str, names: &[&'a str]) -> Option<&'a str> {
-    names
-        .iter()
-        .filter_map(|name| {
-            split(name)
-                .filter(|(of, _)| *of == family)
-                .map(|(_, v)| (v, *name))
-        })
-        .max()
-        .map(|(_, name)| name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qemu::{BuildInfo, MachineType};
 
     fn build(version: Version, machines: &[(&str, &str)]) -> BuildInfo {
         BuildInfo {
@@ -656,13 +571,6 @@ mod tests {
             let found = profile(machine, None).map(|profile| &*profile.family);
             assert_eq!(found, family, "{machine}");
         }
-    }
-
-    #[test]
-    fn point_releases_and_two_digits_sort_as_numbers() {
-        let names = ["pc-q35-4.0", "pc-q35-4.0.1", "pc-q35-9.2", "pc-q35-10.0"];
-        assert_eq!(newest("pc-q35", &names), Some("pc-q35-10.0"));
-        assert_eq!(newest("pc-q35", &names[..2]), Some("pc-q35-4.0.1"));
     }
 
     #[test]

@@ -25,3 +25,9 @@ pub(crate) fn is_id(text: &str) -> bool {
     chars.next().is_some_and(|c| c.is_ascii_alphabetic())
         && chars.all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
 }
+
+/// Quotes one word for a shell.
+pub(crate) fn quote(word: &str) -> String {
+    // The one thing that cannot be quoted is a NUL, which no argument can hold either.
+    shlex::try_quote(word).map_or_else(|_| word.replace('\0', ""), String::from)
+}

@@ -45,6 +45,7 @@ mod history;
 mod hostile;
 mod in_tree;
 mod interruptions;
+mod layout;
 mod linux;
 mod live;
 mod load;

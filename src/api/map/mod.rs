@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::api::config::Memory;
 use crate::api::config::{Builds, Judging, SweepConfig};
 use crate::api::error::{Error, Problem};
 use crate::api::logs::LogFolder;
-use crate::api::memory::{self, Memory};
+use crate::api::memory;
 use crate::api::progress::{Event, Progress};
 use crate::api::sweep::opened::Opened;
 use crate::api::sweep::options;

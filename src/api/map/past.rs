@@ -1,7 +1,8 @@
 //! Everything that a map is held against: an earlier map, pair by pair, and what else outlives a run.
 
+use crate::api::config::Memory;
 use crate::api::error::{Error, Problem};
-use crate::api::memory::{Memory, Recalled};
+use crate::api::memory::Recalled;
 use crate::model::BuildRef;
 use crate::report::map::Map;
 use crate::report::read::{Input, read_map};

@@ -12,7 +12,8 @@ use std::path::Path;
 use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
-use crate::qemu::cache::{CacheError, Record, at, keep_synced};
+use crate::qemu::cache::keep::keep_synced;
+use crate::qemu::cache::record::{CacheError, Record, at};
 use crate::qemu::identity::content_hash;
 
 const MANIFEST: &str = "manifest.json";

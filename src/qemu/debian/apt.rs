@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::qemu::FetchError;
 use crate::qemu::FetchWatcher;
+use crate::qemu::debian::Extent;
 use crate::qemu::debian::files::{bytes_in, tame};
 use crate::qemu::debian::sources;
 use crate::qemu::debian::sources::Archive;
-use crate::qemu::debian::{Extent, FetchError};
 use crate::qemu::process::{Output, output};
 use crate::qemu::progress::{FetchStep, Step};
 

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::model::{Version, nearest};
-use crate::qemu::machine::{families, pick, split};
+use crate::qemu::machine::pick::pick;
+use crate::qemu::machine::{families, split};
 use crate::qemu::{BuildInfo, MachineType};
 
 /// The most names that a message lists where none is similar.

@@ -1,0 +1,60 @@
+//! The machine types that a name means for builds.
+
+use crate::qemu::BuildInfo;
+use crate::qemu::machine::missing::{Missing, NoCommonMachine};
+use crate::qemu::machine::pick::pick;
+use crate::qemu::machine::split;
+
+/// The versioned machine types that both builds list.
+pub fn versioned(old: &BuildInfo, new: &BuildInfo) -> Vec<String> {
+    old.machines
+        .iter()
+        .map(|machine| machine.name.as_str())
+        .filter(|name| split(name).is_some() && lists(new, name))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The machine type that a wanted name means for both builds: itself if both list it, else the
+/// newest of the family or alias that both list.
+///
+/// # Errors
+/// There is none; the error says what comes closest.
+pub fn resolve(
+    wanted: &str,
+    old: &BuildInfo,
+    new: &BuildInfo,
+) -> Result<String, Box<NoCommonMachine>> {
+    let common: Vec<&str> = old
+        .machines
+        .iter()
+        .filter(|machine| lists(new, &machine.name))
+        .map(|machine| machine.name.as_str())
+        .collect();
+    pick(wanted, &[old, new], &common).ok_or_else(|| {
+        let missing = match (lists(old, wanted), lists(new, wanted)) {
+            (true, false) => Missing::New(new.version),
+            (false, true) => Missing::Old(old.version),
+            _ => Missing::Both,
+        };
+        NoCommonMachine::new(wanted, missing, &[old, new], &common)
+    })
+}
+
+/// The machine type that a wanted name means for one build.
+///
+/// # Errors
+/// The build has none; the error says what comes closest.
+pub fn resolve_one(wanted: &str, build: &BuildInfo) -> Result<String, Box<NoCommonMachine>> {
+    let all: Vec<&str> = build
+        .machines
+        .iter()
+        .map(|machine| machine.name.as_str())
+        .collect();
+    pick(wanted, &[build], &all)
+        .ok_or_else(|| NoCommonMachine::new(wanted, Missing::Only(build.version), &[build], &all))
+}
+
+fn lists(build: &BuildInfo, name: &str) -> bool {
+    build.machines.iter().any(|machine| machine.name == name)
+}
