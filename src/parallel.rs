@@ -1,8 +1,11 @@
 //! Work on threads of its own, all of it done when the caller goes on.
 
+use std::io;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+
+use tokio::sync::oneshot;
 
 /// Takes what waits for a thread.
 fn take<T>(waiting: &Mutex<Option<T>>) -> Option<T> {
@@ -99,6 +102,26 @@ impl<T: Send + 'static> Meanwhile<T> {
         }
     }
 }
+
+/// Begins with something that blocks, and returns its result as a future. tokio's own way to do so panics where the
+/// system gives no thread, and has a runtime wait at its end for what may never be over.
+///
+/// # Errors
+/// The system gives no thread.
+pub(crate) fn blocking<T: Send + 'static>(
+    task: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<impl Future<Output = io::Result<T>>> {
+    let (done, is_done) = oneshot::channel();
+    thread::Builder::new().spawn(move || {
+        let _nobody_waits = done.send(task());
+    })?;
+    Ok(async move {
+        is_done
+            .await
+            .map_err(|_| io::Error::other("a thread panicked"))?
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,5 +133,18 @@ mod tests {
             assert_eq!(squares, Vec::from_iter((0..50).map(|item| item * item)));
             assert!(each(jobs, Vec::<u8>::new(), |item| item).is_empty());
         }
+    }
+    #[test]
+    fn what_blocks_is_waited_for_and_a_panic_of_it_is_an_error() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.expect("a runtime");
+        let done = blocking(|| Ok(5)).expect("a thread");
+        assert_eq!(runtime.block_on(done).expect("done"), 5);
+        let refused = blocking(|| Err::<(), _>(io::ErrorKind::NotFound.into())).expect("a thread");
+        let refused = runtime.block_on(refused).expect_err("refused");
+        assert_eq!(refused.kind(), io::ErrorKind::NotFound);
+        let panics = blocking(|| -> io::Result<()> { panic!("on purpose") }).expect("a thread");
+        let panicked = runtime.block_on(panics).expect_err("an error");
+        assert_eq!(panicked.to_string(), "a thread panicked");
     }
 }

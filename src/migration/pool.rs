@@ -89,11 +89,11 @@ impl<J> Queue<J> {
     }
 }
 
-/// Runs jobs, so many at once, until none is left. Each result is passed to `done`, which may ask for
-/// more jobs.
+/// Runs jobs, so many at once or fewer where the system gives no more threads, until none is left. Each result is passed
+/// to `done`, which may ask for more jobs.
 ///
 /// # Errors
-/// The system gives no runtime.
+/// The system gives no thread or no runtime.
 pub(crate) fn run<J: Send, R: Send>(
     workers: usize,
     first: Vec<Job<J>>,
@@ -118,7 +118,11 @@ pub(crate) fn run<J: Send, R: Send>(
                 }
             });
             if let Err(error) = spawned {
-                let _nobody_left = no_thread.send(Err(error.into()));
+                // Fewer do it as well.
+                if worker == 0 {
+                    let _nobody_left = no_thread.send(Err(error.into()));
+                }
+                break;
             }
         }
         drop(sender);

@@ -27,6 +27,7 @@ use crate::migration::linux_boot::boot_to_be_sent;
 use crate::migration::result::{RunResult, Surveyed};
 use crate::migration::saved::LoadError;
 use crate::model::Direction;
+use crate::qemu::MemoryKills;
 use crate::qemu::properties::Asked;
 use crate::report::{DrivenReport, Leg, LegSide, LinuxReport, Outcome, Phase};
 use crate::stream::Stream;
@@ -86,6 +87,7 @@ impl RunSpec<'_> {
             driven: None,
             buses: None,
             features: None,
+            memory_kills: MemoryKills::so_far(),
         };
         let labels: Vec<&str> = self.route.iter().map(|end| end.build.label()).collect();
         let span = debug_span!(
@@ -258,6 +260,7 @@ struct MigrationRun<'r> {
     driven: Option<DrivenReport>,
     buses: Option<Surveyed>,
     features: Option<Snapshots>,
+    memory_kills: MemoryKills,
 }
 
 /// A leg that ends the run.
@@ -522,9 +525,11 @@ impl MigrationRun<'_> {
     ) -> RunResult {
         let evidence = evidence::collect(Some(source), destination).await;
         let printed = &evidence.stderr;
-        let error = failed
-            .error
-            .with_words(&printed.source, &printed.destination);
+        let error = failed.error.unless_of_host(
+            &printed.source,
+            &printed.destination,
+            self.memory_kills.any_since(),
+        );
         let outcome = error.outcome();
         match self.legs.get_mut(failed.leg) {
             Some(leg) => leg.outcome = outcome,

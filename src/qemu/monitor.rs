@@ -73,7 +73,7 @@ impl StartError {
     }
 
     /// Tells whether nothing of the build's own kept it from starting, so that it may well start the next time.
-    fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         let is_killed = matches!(self.problem, Problem::Ended(how) if how.is_by_others());
         is_killed || self.is_of_this_host()
     }

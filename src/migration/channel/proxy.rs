@@ -13,6 +13,7 @@ use tokio::time::{Duration, timeout};
 use crate::migration::checks::stream_memory::StreamMemory;
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::leg::error::LegError;
+use crate::parallel::blocking;
 use crate::report::Phase;
 use crate::stream::section_override::SectionOverride;
 use crate::stream::{Options, Parser, Reading, Stream};
@@ -123,7 +124,7 @@ impl StreamProxy {
     pub(crate) fn feed(
         feed: impl FnOnce() -> io::Result<Reading<StreamMemory>> + Send + 'static,
     ) -> StreamProxy {
-        StreamProxy::spawn(async { tokio::task::spawn_blocking(feed).await? })
+        StreamProxy::spawn(async { blocking(feed)?.await })
     }
 
     fn spawn(

@@ -310,21 +310,32 @@ impl LegError {
         matches!(self.kind, LegErrorKind::Ended(how) if how.is_by_others())
     }
 
-    /// Takes an end for which this host is at fault, by what the side printed, for that.
-    pub(crate) fn with_words(self, source: &str, destination: &str) -> Self {
+    /// Takes an end for which this host is at fault for that: by what the side printed, or because the system killed
+    /// something for want of memory meanwhile.
+    pub(crate) fn unless_of_host(
+        self,
+        source: &str,
+        destination: &str,
+        memory_ran_out: bool,
+    ) -> Self {
         let printed = match self.side {
             Some(LegSide::Source) => source,
             _ => destination,
         };
-        match (&self.kind, output::start::lacking(printed)) {
-            (LegErrorKind::Ended(how), Some(words)) if how.is_by_signal() => LegError {
-                kind: LegErrorKind::HostLacks {
-                    how: *how,
-                    words: words.to_owned(),
-                },
-                ..self
-            },
-            _ => self,
+        let how = match self.kind {
+            LegErrorKind::Ended(how) if how.is_by_signal() => how,
+            _ => return self,
+        };
+        let words = match output::start::lacking(printed) {
+            Some(words) => words.to_owned(),
+            None if memory_ran_out && how.is_by_others() => {
+                "the system is out of memory".to_owned()
+            }
+            None => return self,
+        };
+        LegError {
+            kind: LegErrorKind::HostLacks { how, words },
+            ..self
         }
     }
 
@@ -333,9 +344,9 @@ impl LegError {
         match &self.kind {
             LegErrorKind::HostLacks { .. }
             | LegErrorKind::CannotBeSetUp(Obstacle::NoChannel { .. }) => true,
-            LegErrorKind::DoesNotStart(error) | LegErrorKind::NoLongerStarts { error, .. } => {
-                error.is_of_this_host()
-            }
+            LegErrorKind::DoesNotStart(error) => error.is_of_this_host(),
+            // It did start before, and was started again.
+            LegErrorKind::NoLongerStarts { error, .. } => error.may_pass(),
             LegErrorKind::NotDriven { stderr, .. } | LegErrorKind::NoWorkload { stderr, .. } => {
                 output::start::lacking(stderr).is_some()
             }
@@ -548,5 +559,48 @@ pub(crate) async fn ended(vm: &mut Vm, within: Duration) -> Option<Ended> {
     match tokio::time::timeout(within, exit).await {
         Ok(Ok(status)) => Some(Ended(status)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_side_that_died_for_want_of_memory_is_told_from_one_that_somebody_killed() {
+        let (killed, aborted, refused) = (9, 6, 1 << 8);
+        let memory = "q: cannot set up guest memory 'x': Cannot allocate memory\n";
+        for (status, printed, memory_ran_out, outcome, kind) in [
+            (killed, "", true, Outcome::Skip, FailureKind::HostLacks),
+            (killed, "", false, Outcome::Crash, FailureKind::Died),
+            (aborted, "", true, Outcome::Crash, FailureKind::Died),
+            (
+                aborted,
+                memory,
+                false,
+                Outcome::Skip,
+                FailureKind::HostLacks,
+            ),
+            // A size that the stream names, of which it does not die.
+            (refused, memory, true, Outcome::Fail, FailureKind::Refused),
+        ] {
+            for side in [LegSide::Source, LegSide::Destination] {
+                if status == refused && side == LegSide::Source {
+                    continue;
+                }
+                let how = Ended(ExitStatus::from_raw(status));
+                let error = LegError::new(side, Phase::Transfer, LegErrorKind::Ended(how));
+                let [source, destination] = match side {
+                    LegSide::Source => [printed, ""],
+                    LegSide::Destination => ["", printed],
+                };
+                let error = error.unless_of_host(source, destination, memory_ran_out);
+                assert_eq!(error.outcome(), outcome, "{status} {side:?}: {error}");
+                assert_eq!(error.failure_kind(), kind, "{status} {side:?}: {error}");
+            }
+        }
     }
 }

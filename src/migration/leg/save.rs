@@ -8,7 +8,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::cleanup::TempFolder;
@@ -17,7 +16,9 @@ use crate::migration::channel::proxy::{Captured, StreamProxy};
 use crate::migration::checks::stream_memory::StreamMemory;
 use crate::migration::endpoint::commands::{Migrate, MigrateIncoming, QueryMigrate, QueryStatus};
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
+use crate::migration::leg::error::TIME_TO_EXPLAIN;
 use crate::migration::leg::set_up;
+use crate::parallel::blocking;
 use crate::qemu::output::devices::DeviceTree;
 use crate::qemu::properties::{Asked, Snapshot};
 use crate::report::LegSide;
@@ -142,14 +143,20 @@ pub(crate) async fn save_to(vm: &Vm, file: &Path, deadline: Duration) -> Result<
     let mut written = File::create(file).map_err(of_file)?;
     let (mut ours, theirs) = io::pipe().map_err(of_file)?;
     let uri = give(vm, theirs).await?;
-    let copied = spawn_blocking(move || io::copy(&mut ours, &mut written));
+    let copied = blocking(move || io::copy(&mut ours, &mut written)).map_err(no_thread)?;
     vm.execute(Migrate { uri }).await.map_err(text)?;
-    until_completed(vm, deadline).await?;
-    match timeout(deadline, copied).await {
-        Ok(Ok(copied)) => copied.map(drop).map_err(of_file),
-        Ok(Err(panic)) => Err(panic.to_string()),
-        Err(late) => Err(late.to_string()),
+    let completed = until_completed(vm, deadline).await;
+    let limit = completed.as_ref().map_or(TIME_TO_EXPLAIN, |()| deadline);
+    match timeout(limit, copied).await {
+        // The build says no more than that its stream went nowhere.
+        Ok(Err(error)) => Err(of_file(error)),
+        Ok(Ok(_)) => completed,
+        Err(late) => completed.and(Err(late.to_string())),
     }
+}
+
+fn no_thread(error: io::Error) -> String {
+    format!("no thread for the stream: {error}")
 }
 
 /// Has a machine that waits for it load what was saved in a file.
@@ -162,7 +169,7 @@ pub(crate) async fn load_from(vm: &Vm, file: &Path, deadline: Duration) -> Resul
     let (theirs, mut ours) = io::pipe().map_err(of_file)?;
     let uri = give(vm, theirs).await?;
     // Of what it does not take it says why itself.
-    spawn_blocking(move || io::copy(&mut saved, &mut ours));
+    let _copied = blocking(move || io::copy(&mut saved, &mut ours)).map_err(no_thread)?;
     let exit_on_error = None;
     let command = MigrateIncoming { uri, exit_on_error };
     vm.execute(command).await.map_err(text)?;

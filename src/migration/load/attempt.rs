@@ -23,8 +23,8 @@ use crate::migration::leg::watch::Stats;
 use crate::migration::load::StateFile;
 use crate::migration::result::RunResult;
 use crate::model::Direction;
-use crate::qemu::option_value;
 use crate::qemu::qmp::QmpError;
+use crate::qemu::{MemoryKills, option_value};
 use crate::report::{LegSide, Outcome, Phase};
 use crate::stream;
 use crate::stream::{Options, Parser, Reading};
@@ -58,6 +58,7 @@ pub(super) async fn attempt(
             return RunResult::not_started(vec![error]);
         }
     };
+    let memory_kills = MemoryKills::so_far();
     let begun = Instant::now();
     let mut checks = StateChecks::default();
     let loaded = take(config, &mut vm, state).await;
@@ -86,8 +87,11 @@ pub(super) async fn attempt(
             RunResult::passed(vec![leg(Outcome::Pass)], checks)
         }
         Err(error) => {
-            let legs = vec![leg(error.outcome())];
             let evidence = evidence::collect(None, vm).await;
+            let printed = &evidence.stderr;
+            let memory_ran_out = memory_kills.any_since();
+            let error = error.unless_of_host(&printed.source, &printed.destination, memory_ran_out);
+            let legs = vec![leg(error.outcome())];
             RunResult::of_failed_leg(error, legs, checks, evidence)
         }
     }
