@@ -7,6 +7,14 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
+/// Bytes of a thread's stack. A case runs the futures of guests, controls and splits one inside the other; without
+/// optimisation these take more than the two megabytes that a thread gets. Memory that is not touched costs nothing.
+pub(crate) const STACK: usize = 16 << 20;
+
+fn builder() -> thread::Builder {
+    thread::Builder::new().stack_size(STACK)
+}
+
 /// Takes what waits for a thread.
 fn take<T>(waiting: &Mutex<Option<T>>) -> Option<T> {
     waiting
@@ -29,7 +37,7 @@ pub(crate) fn side_by_side<A: Send, B: Send>(
     let waiting = Mutex::new(Some(new));
     let new = || take(&waiting).map(|new| new());
     thread::scope(|scope| {
-        let spawned = thread::Builder::new().spawn_scoped(scope, new);
+        let spawned = builder().spawn_scoped(scope, new);
         let old = old();
         let new = spawned.map_or_else(|_| new(), |thread| found(thread.join()));
         match new {
@@ -60,7 +68,7 @@ pub(crate) fn each<T: Send, R: Send>(
         done
     };
     let mut done = thread::scope(|scope| {
-        let spawned = (0..others).map(|_| thread::Builder::new().spawn_scoped(scope, worker));
+        let spawned = (0..others).map(|_| builder().spawn_scoped(scope, worker));
         let workers: Vec<_> = spawned.map_while(Result::ok).collect();
         let mut done = worker();
         done.extend(workers.into_iter().flat_map(|thread| found(thread.join())));
@@ -82,7 +90,7 @@ impl<T: Send + 'static> Meanwhile<T> {
     pub(crate) fn begin(task: impl FnOnce() -> T + Send + 'static) -> Meanwhile<T> {
         let waiting = Arc::new(Mutex::new(Some(task)));
         let run = move || take(&waiting).map(|task| task());
-        match thread::Builder::new().spawn(run.clone()) {
+        match builder().spawn(run.clone()) {
             Ok(thread) => Meanwhile::Coming(thread),
             Err(_) => match run() {
                 Some(done) => Meanwhile::Done(done),
@@ -112,7 +120,7 @@ pub(crate) fn blocking<T: Send + 'static>(
     task: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<impl Future<Output = io::Result<T>>> {
     let (done, is_done) = oneshot::channel();
-    thread::Builder::new().spawn(move || {
+    builder().spawn(move || {
         let _nobody_waits = done.send(task());
     })?;
     Ok(async move {
@@ -134,6 +142,7 @@ mod tests {
             assert!(each(jobs, Vec::<u8>::new(), |item| item).is_empty());
         }
     }
+
     #[test]
     fn what_blocks_is_waited_for_and_a_panic_of_it_is_an_error() {
         let runtime = tokio::runtime::Builder::new_current_thread().build();

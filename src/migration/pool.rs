@@ -7,11 +7,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 
 use crate::cleanup::until_the_end;
+use crate::parallel::STACK;
 use tracing::{Instrument, Span, debug, debug_span};
-
-/// Bytes of a worker's stack. A case runs the futures of guests, controls and splits one inside the other; without
-/// optimisation these take more than the two megabytes that a thread gets. Memory that is not touched costs nothing.
-const STACK: usize = 16 << 20;
 
 /// The run could not begin.
 #[derive(Debug, thiserror::Error)]

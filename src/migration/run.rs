@@ -55,13 +55,14 @@ impl RunSpec<'_> {
 
     /// Sends the guest along its route. What this host has no room for is tried once more.
     pub(crate) async fn watched(self, watcher: Watcher<'_>) -> RunResult {
-        let result = self.once(watcher).await;
+        // On the heap: a future has room for each that it may wait for.
+        let result = Box::pin(self.once(watcher)).await;
         if !result.lacks_host() {
             return result;
         }
         debug!(cause = ?result.cause, "the guest is sent once more");
         tokio::time::sleep(BEFORE_NEXT_RUN).await;
-        self.once(watcher).await
+        Box::pin(self.once(watcher)).await
     }
 
     async fn once(self, watcher: Watcher<'_>) -> RunResult {
