@@ -270,7 +270,11 @@ fn the_pipeline_does_as_it_is_written() {
     let origin = tree(&runner.path("qemu"));
     // GitLab runs the lines in bash where an image has it, and else in its sh.
     let mut pipeline = Pipeline::new(runner, origin, &["bash", "-eo", "pipefail"]);
-    pipeline.set = BTreeMap::from([("MIGCOMPAT_ONLY".to_owned(), "a*".to_owned())]);
+    // Few devices, one way: the jobs are what is tried.
+    let few = [("MIGCOMPAT_ONLY", "a*"), ("MIGCOMPAT_DIRECTION", "forward")];
+    pipeline.set = few
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
     let fetched = pipeline
         .store("caches/migcompat-fetched")
         .join("fetched/debian");
@@ -325,7 +329,7 @@ fn the_pipeline_does_as_it_is_written() {
     assert_eq!(merge.status(), Some(1), "{}", merge.said());
     assert!(merge.said().contains("incompatible: "), "{}", merge.said());
     let devices = merge.report()["cases"].as_array().expect("cases").len();
-    assert!(devices >= 10, "{devices}");
+    assert!(devices >= 5, "{devices}");
 
     // What the cache has is not fetched.
     let offline = || "MIGCOMPAT_OFFLINE".to_owned();

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::{build, cache_dir, follows_the_schema, root, script, wait_until};
+use crate::common::{build, cache_dir, follows_the_schema, root, script, wait_until, words};
 use crate::history::saved;
 use crate::live::leaves_nothing;
 use crate::signals::{names, started_in};
@@ -228,10 +228,10 @@ fn a_sweep_a_check_and_a_live_run_may_end_at_any_moment() {
     let cache = ["--cache", cache.to_str().unwrap()];
     for (command, moments) in [
         (
-            &["sweep", "--only", "virtio-rng-pci", "--only", "e1000"][..],
+            &words!("sweep --only virtio-rng-pci --only e1000 --direction forward")[..],
             4,
         ),
-        (&["check", "--device", "e1000"], 4),
+        (&words!("check --device e1000 --direction forward"), 4),
         (&["live", "--device", "e1000", "--loops", "2"], 4),
     ] {
         let args = [&command[..1], &[OLD, NEW, "-M", "q35"], &command[1..]].concat();
