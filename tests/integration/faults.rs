@@ -273,7 +273,7 @@ fn with_fault(command: &[&str], role: &str, at: &str, fault: Fault, once: bool) 
     run
 }
 
-const LIVE: &[&str] = &["live", "--device", "e1000"];
+const LIVE: &[&str] = &["live", "--device", "e1000", "--paused"];
 const SWEEP: &[&str] = &["sweep", "--only", "e1000"];
 
 /// A failure is never outvoted: the rate is told.

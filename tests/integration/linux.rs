@@ -227,11 +227,13 @@ fn a_subsection_that_only_a_driver_brings_about_is_refused_with_linux_alone() {
     assert_eq!(unpoisoned.outcomes(), ["pass"], "{}", unpoisoned.said());
 }
 
-/// A case of one device, so that nobody has to be looked for, with a destination that `first` changes.
-fn alone(device: &str, first: &str) -> Run {
+/// A case of one device, so that nobody has to be looked for, with a destination that `first` changes. From another build
+/// it has a control, for which a second guest boots; from `None`, the changed build itself, it needs none.
+fn alone(old: Option<&str>, device: &str, first: &str) -> Run {
     let folder = tempfile::tempdir().unwrap();
     let changed = changed(folder.path(), NEW, first);
-    let args = words!("live {OLD} {changed} -M q35 --device {device} --workload linux");
+    let old = old.unwrap_or(&changed);
+    let args = words!("live {old} {changed} -M q35 --device {device} --workload linux");
     Run::new(&[&args[..], &words!("--direction forward --retries 0")].concat())
 }
 
@@ -251,7 +253,7 @@ for arg; do
     set -- "$@" "$arg"
 done
 esac"#;
-    let run = alone("virtio-blk-pci", first);
+    let run = alone(Some(OLD), "virtio-blk-pci", first);
     let case = run.case(0);
     // The build forgets what it wrote itself, too.
     assert_eq!(case["outcome"], "broken", "{}", run.said());
@@ -278,7 +280,7 @@ for arg; do
     set -- "$@" "$arg"
 done
 esac"#;
-    let run = alone("virtio-blk-pci", first);
+    let run = alone(None, "virtio-blk-pci", first);
     let message = run.case(0)["cause"]["message"].as_str().unwrap().to_owned();
     assert!(
         message.contains("disk vda write") || message.contains("I/O error, dev vda"),
@@ -298,7 +300,7 @@ for arg; do
     set -- "$@" "$arg"
 done
 esac"#;
-    let run = alone("virtio-net-pci", first);
+    let run = alone(None, "virtio-net-pci", first);
     let message = run.case(0)["cause"]["message"].as_str().unwrap().to_owned();
     assert!(
         message.contains("the guest's check failed: net eth0 reply"),

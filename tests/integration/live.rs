@@ -672,14 +672,14 @@ fn a_destination_that_dies_while_it_loads_has_a_place() {
 #[needs(Builds)]
 fn a_control_that_dies_does_not_hide_a_section_that_is_unknown() {
     let args = ["live", NEW, "debian:trixie-backports", "-M", "pc-q35-10.0"];
-    let run = Run::new(&[&args[..], &["--paused", "--device", "isa-vga"]].concat());
+    let device = ["--device", "isa-vga", "--retries", "0"];
+    let run = Run::new(&[&args[..], &["--paused"], &device].concat());
     assert_eq!(run.outcomes(), ["fail", "fail"], "{}", run.said());
     for (at, rule) in [(0, "section-removed"), (1, "section-added")] {
         assert_eq!(run.case(at)["cause"]["rule"], rule, "{}", run.case(at));
     }
     // Its guest does not start to work in any build: the machine is moved as it is after reset, and says so.
-    let how = ["--device", "isa-vga", "--timeout", "10"];
-    let run = Run::new(&[&args[..], &how].concat());
+    let run = Run::new(&[&args[..], &["--timeout", "10"], &device].concat());
     assert_eq!(run.outcomes(), ["fail", "fail"], "{}", run.said());
     for at in [0, 1] {
         assert!(run.case(at)["not_running"].is_string(), "{}", run.case(at));
