@@ -18,7 +18,7 @@ use crate::qemu::confinement::{Barriers, ConfinePolicy, Lacking};
 use crate::qemu::identity::content_hash;
 use crate::qemu::namespace::NetworkNamespace;
 use crate::qemu::options::quote;
-use crate::qemu::process::{ToStart, tie_to_us, write_executable};
+use crate::qemu::process::{ToStart, first_to_go, tie_to_us, write_executable};
 use crate::qemu::spec::paths_in;
 
 /// The time limits after which a build counts as hanging.
@@ -331,6 +331,7 @@ impl Build {
             true => self.open_command(guarding(&self.program)),
             false => self.open_command(Command::new(&self.program)),
         };
+        first_to_go(&mut command);
         command.args(self.confining_options());
         if self.is_confined() {
             let folders = self.folders.iter().map(PathBuf::as_path).chain(folder);

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use nix::fcntl::{OFlag, open};
@@ -59,25 +59,19 @@ pub(super) fn before_exec(
     }
 }
 
-/// The readiness of the system to kill a process when memory runs out, as `/proc/PID/oom_score_adj` has it: for a build
-/// that much more than for us, up to the most that there is. One guest is lost then, and not the report.
-const MORE_READINESS: i32 = 300;
-const MOST_READINESS: i32 = 1000;
+/// The readiness of the system to kill what we start when memory runs out, as `/proc/PID/oom_score_adj` has it: before
+/// anything else. One guest is lost then, and not the run with its report.
+const READINESS: &[u8] = b"1000";
 
-/// The text for `oom_score_adj` of what is started; nothing where the system does not tell ours.
-static READINESS: LazyLock<Option<String>> = LazyLock::new(|| {
-    let ours = std::fs::read_to_string("/proc/self/oom_score_adj").ok()?;
-    let ours: i32 = ours.trim().parse().ok()?;
-    let wanted = (ours + MORE_READINESS).min(MOST_READINESS);
-    Some(wanted.to_string())
-});
-
-/// Has the system rather kill this process than the one that started it.
-fn be_the_first_to_go(readiness: &str) -> nix::Result<()> {
-    let file = c"/proc/self/oom_score_adj";
-    let file = open(file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-    write(&file, readiness.as_bytes())?;
-    Ok(())
+/// Has the system kill a command's process before any other. To be called before there are barriers around it.
+pub(super) fn first_to_go(command: &mut Command) {
+    before_exec(command, || {
+        let file = c"/proc/self/oom_score_adj";
+        // Where that cannot be said, the system decides as ever.
+        let _unsaid = open(file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
+            .and_then(|file| write(&file, READINESS));
+        Ok(())
+    });
 }
 
 /// Makes a command's process the leader of a group of its own, which gets a signal when the thread that starts
@@ -85,10 +79,7 @@ fn be_the_first_to_go(readiness: &str) -> nix::Result<()> {
 pub(super) fn tie_to_us(command: &mut Command, at_our_end: Signal) {
     command.process_group(0);
     let us = std::process::id();
-    let readiness = READINESS.as_deref();
     before_exec(command, move || {
-        // Where that cannot be said, the system decides as ever.
-        let _unsaid = readiness.map(be_the_first_to_go);
         nix::sys::prctl::set_pdeathsig(at_our_end)?;
         // The parent may have died before the line above: then nothing would kill the child.
         if nix::unistd::getppid().as_raw() as u32 != us {
@@ -457,16 +448,6 @@ mod tests {
             ("exited with status 3".into(), "out\n".into(), "err".into())
         );
         assert_eq!(ended("kill -SEGV $$").0, "was killed by SIGSEGV");
-    }
-
-    #[test]
-    fn the_system_rather_kills_what_we_start_than_us() {
-        let readiness = |text: &str| text.trim().parse::<i32>().unwrap();
-        let ours = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
-        let (ours, script) = (readiness(&ours), "cat /proc/self/oom_score_adj");
-        for run in [ran(sh(script)), ran(guarded(script))] {
-            assert_eq!(readiness(&run.stdout), (ours + 300).min(1000));
-        }
     }
 
     /// A script behind its guard.

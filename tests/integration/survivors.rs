@@ -1,7 +1,7 @@
 //! Nothing that a script starts outlives a run, wherever it hides and however the run ends.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use macro_rules_attribute::apply;
@@ -27,23 +27,34 @@ const HIDING: &[(&str, &str)] = &[
 const DAEMON: &str =
     "(setsid env -i sh -c 'sleep 1000; : HERE' >/dev/null 2>&1 &)\nexec env BUILD \"$@\"";
 
-/// The command lines of all that runs with a folder in it.
-fn running(folder: &Path) -> Vec<String> {
+/// The processes that have a folder in their command lines, with these.
+fn processes(folder: &Path) -> Vec<(PathBuf, String)> {
     let folder = folder.display().to_string();
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let lines = processes.map(|process| {
         let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&line).replace('\0', " ")
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        (process.path(), line)
     });
-    lines.filter(|line| line.contains(&folder)).collect()
+    lines.filter(|(_, line)| line.contains(&folder)).collect()
+}
+
+/// The command lines of all that runs with a folder in it.
+fn running(folder: &Path) -> Vec<String> {
+    let processes = processes(folder).into_iter();
+    processes.map(|(_, line)| line).collect()
 }
 
 /// Starts a run of guests that move within a build that a script starts.
 fn start(test: &TempDir, temp: &TempDir, text: &str, more: &[&str]) -> Child {
     let text = text.replace("BUILD", &build(BUILD).shell_prefix());
     let text = text.replace("HERE", &temp.path().display().to_string());
-    let build = script(test.path(), "qemu", &text);
-    let args = ["live", &build, &build, "-M", "q35", "--device-set", "bare"];
+    start_within(&script(test.path(), "qemu", &text), temp, more)
+}
+
+/// Starts a run of guests that move within a build.
+fn start_within(build: &str, temp: &TempDir, more: &[&str]) -> Child {
+    let args = ["live", build, build, "-M", "q35", "--device-set", "bare"];
     with_builds(&[&args[..], &["--paused"], more].concat())
         .env("TMPDIR", temp.path())
         .stdin(Stdio::null())
@@ -87,6 +98,43 @@ fn nothing_is_left_of_a_run_that_is_killed() {
     for (what, text) in HIDING.iter().chain(&[("a daemon", DAEMON)]) {
         let temp = ended_by(Signal::SIGKILL, text);
         wait_until(what, || running(temp.path()).is_empty());
+    }
+}
+
+/// Where memory runs out, that is: one guest is lost then, and not the report.
+#[apply(test)]
+#[needs(Builds)]
+fn the_system_kills_a_build_before_the_run() {
+    let test = tempfile::tempdir().unwrap();
+    let text = format!("exec env {} \"$@\"", build(BUILD).shell_prefix());
+    let readiness = |process: &Path| {
+        let text = fs::read_to_string(process.join("oom_score_adj")).unwrap_or_default();
+        text.trim().to_owned()
+    };
+    // The program itself, behind barriers, and a script.
+    for build in [BUILD, &script(test.path(), "qemu", &text)] {
+        let temp = tempfile::tempdir().unwrap();
+        let mut run = start_within(build, &temp, &["--loops", "500"]);
+        let (mut of_builds, mut of_run) = (Vec::new(), String::new());
+        wait_until("no guest moves", || {
+            let processes = processes(temp.path()).into_iter();
+            let destinations = processes.filter(|(_, line)| line.contains("-incoming"));
+            of_builds = destinations
+                .map(|(process, _)| readiness(&process))
+                .collect();
+            of_run = readiness(&Path::new("/proc").join(run.id().to_string()));
+            // One may end as it is looked at.
+            of_builds.retain(|text| !text.is_empty());
+            !of_builds.is_empty()
+        });
+        kill(
+            Pid::from_raw(i32::try_from(run.id()).unwrap()),
+            Signal::SIGTERM,
+        )
+        .unwrap();
+        run.wait().unwrap();
+        assert!(of_builds.iter().all(|text| text == "1000"), "{of_builds:?}");
+        assert_eq!(of_run, readiness(Path::new("/proc/self")));
     }
 }
 
