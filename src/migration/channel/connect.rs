@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use tokio::net::UnixListener;
 
-use crate::migration::channel::proxy::{StreamProxy, loopback};
+use crate::migration::channel::proxy::{StreamCopy, StreamProxy, loopback};
 use crate::migration::channel::transport::Transport;
 use crate::migration::checks::stream_memory::StreamMemory;
 use crate::migration::endpoint::capability::Capability;
@@ -91,12 +91,16 @@ pub(crate) async fn open(
             nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU)
                 .map_err(|e| no_channel("pipe", &e))?;
             let word = |path: &std::path::Path| quote(&path.to_string_lossy());
-            let (pipe, copy) = (word(&path), word(&ours));
-            // The copy goes on even if the destination does not.
-            let outgoing = format!("exec:trap '' PIPE; tee {copy} > {pipe}");
+            let copy = StreamCopy {
+                part: ours.with_extension("part"),
+                whole: ours,
+            };
+            let (pipe, part, whole) = (word(&path), word(&copy.part), word(&copy.whole));
+            // The copy goes on even if the destination does not, which may be done before it is.
+            let outgoing = format!("exec:trap '' PIPE; tee {part} > {pipe}; mv {part} {whole}");
             Channel {
                 incoming: format!("exec:cat {pipe}"),
-                outgoing: Outgoing::Known(outgoing, StreamProxy::File(ours, memory)),
+                outgoing: Outgoing::Known(outgoing, StreamProxy::Copy(copy, memory)),
             }
         }
         (Transport::Fd, Relayed::Yes) => {

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{Duration, timeout};
+use tokio::time::{Duration, sleep, timeout};
 
 use crate::migration::checks::stream_memory::StreamMemory;
 use crate::migration::endpoint::capability::Capability;
@@ -25,14 +26,49 @@ const MAX_REPLACED: u64 = 256 << 20;
 /// Time for the rest of a stream once both sides have completed.
 const REST: Duration = Duration::from_secs(10);
 
+/// Time without one more byte after which a copy is as whole as it will be.
+const STILL: Duration = Duration::from_secs(1);
+/// Pause between two looks at a copy.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// A reader of a stream while it lasts. Dropping it cuts the connection.
 #[derive(Debug)]
 pub(crate) enum StreamProxy {
     Relay(Relay),
-    /// The stream is in a file, or a copy of it is, whole by the time it is looked at.
+    /// The stream is in a file, whole by the time it is looked at.
     File(PathBuf, StreamMemory),
+    /// Another program copies the stream.
+    Copy(StreamCopy, StreamMemory),
     /// The stream does not pass through the proxy.
     None(Capability),
+}
+
+/// A copy of a stream, made by a program that may not be done by the time that both sides are.
+#[derive(Debug)]
+pub(crate) struct StreamCopy {
+    /// The copy while it is made.
+    pub part: PathBuf,
+    /// The same, once it is whole.
+    pub whole: PathBuf,
+}
+
+impl StreamCopy {
+    /// Waits for the copy, and returns where it is: what whoever was killed has left of it does not grow any more.
+    async fn made(&self, time: Duration) -> &Path {
+        let size = || std::fs::metadata(&self.part).map_or(0, |data| data.len());
+        let (end, mut grown, mut known) = (Instant::now() + time, Instant::now(), size());
+        while !self.whole.exists() {
+            let now = size();
+            if now != known {
+                (grown, known) = (Instant::now(), now);
+            }
+            if grown.elapsed() > STILL || Instant::now() > end {
+                return &self.part;
+            }
+            sleep(LOOK).await;
+        }
+        &self.whole
+    }
 }
 
 type Relayed = Result<io::Result<Reading<StreamMemory>>, JoinError>;
@@ -180,8 +216,8 @@ impl StreamProxy {
                     "with {capability} the stream does not pass through the proxy"
                 ));
             }
-            StreamProxy::File(path, memory) => std::fs::File::open(path)
-                .map(|file| crate::stream::read(file, Options::default(), memory)),
+            StreamProxy::File(path, memory) => read_file(&path, memory),
+            StreamProxy::Copy(copy, memory) => read_file(copy.made(time).await, memory),
         };
         reading.map_err(|error| format!("the stream could not be passed on: {error}"))
     }
@@ -225,6 +261,11 @@ impl Captured {
             },
         }
     }
+}
+
+fn read_file(path: &Path, memory: StreamMemory) -> io::Result<Reading<StreamMemory>> {
+    let file = std::fs::File::open(path)?;
+    Ok(crate::stream::read(file, Options::default(), memory))
 }
 
 /// Returns the bytes that were read. A source that died has nothing more to send, and is looked at as such.
@@ -296,6 +337,30 @@ pub(crate) async fn loopback() -> io::Result<TcpListener> {
 mod tests {
     use super::*;
     use std::io::ErrorKind;
+
+    /// Both sides may be done before the program that copies is.
+    #[tokio::test]
+    async fn a_copy_is_waited_for_until_it_is_whole_or_nobody_makes_it_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let copy = StreamCopy {
+            part: folder.path().join("part"),
+            whole: folder.path().join("whole"),
+        };
+        std::fs::write(&copy.part, "QEVM").unwrap();
+        let writes = async {
+            for text in ["QEVM and", "QEVM and more"] {
+                sleep(STILL / 2).await;
+                std::fs::write(&copy.part, text).unwrap();
+            }
+            sleep(STILL / 2).await;
+            std::fs::rename(&copy.part, &copy.whole).unwrap();
+        };
+        let (found, ()) = tokio::join!(copy.made(STILL * 20), writes);
+        assert_eq!(found, copy.whole);
+        // Whoever made it was killed.
+        std::fs::rename(&copy.whole, &copy.part).unwrap();
+        assert_eq!(copy.made(STILL * 20).await, copy.part);
+    }
 
     /// A build that writes its stream slowly, on a busy host, is not cut off by who has stopped waiting for it.
     #[tokio::test]
