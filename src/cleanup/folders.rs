@@ -81,11 +81,13 @@ impl TempFolder {
 
     /// Leaves the folder where it is, unless a signal ends the process: then no output names it.
     pub fn keep(self) {
-        let _has_none = fs::remove_file(self.path().join(MARK));
-        let mut registered = registered();
-        registered.folders.remove(self.path());
-        registered.kept.insert(self.path().to_owned());
-        drop(registered);
+        // Once the process is ending, nobody would look again at what is kept.
+        uninterrupted(|| {
+            let _has_none = fs::remove_file(self.path().join(MARK));
+            let mut registered = registered();
+            registered.folders.remove(self.path());
+            registered.kept.insert(self.path().to_owned());
+        });
         std::mem::forget(self);
     }
 
