@@ -302,7 +302,7 @@ impl MigrationRun<'_> {
                 // Where the guest alone is at fault, the destination does not matter.
                 let refused = matches!(error.kind, LegErrorKind::DoesNotStart(_));
                 let also = next.and_then(Result::err).filter(|_| refused);
-                return RunResult::not_started(std::iter::once(error).chain(also).collect());
+                return self.not_started(std::iter::once(error).chain(also));
             }
         };
         if let (true, Some(Ok(destination))) = (spec.launch.survey, &next) {
@@ -510,10 +510,17 @@ impl MigrationRun<'_> {
     /// Ends a run whose next destination does not start.
     fn without_destination(&mut self, direction: Direction, error: LegError) -> RunResult {
         if self.legs.is_empty() {
-            return RunResult::not_started(vec![error]);
+            return self.not_started([error]);
         }
         self.record(direction, error.outcome(), Stats::default());
         RunResult::of_missing_destination(error, mem::take(&mut self.legs))
+    }
+
+    fn not_started(&self, errors: impl IntoIterator<Item = LegError>) -> RunResult {
+        let memory_ran_out = self.memory_kills.any_since();
+        let errors = errors.into_iter();
+        let errors = errors.map(|error| error.unless_of_host("", "", memory_ran_out));
+        RunResult::not_started(errors.collect())
     }
 
     /// Ends a run with a failed leg of this direction.

@@ -15,7 +15,7 @@ use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{HeartbeatError, Vm};
 use crate::model::{SectionName, Version};
 use crate::qemu::qmp::{Exchange, QmpError};
-use crate::qemu::{Ended, ProcessState, StartError, output};
+use crate::qemu::{Ended, Problem, ProcessState, StartError, output};
 use crate::report::{FailureKind, LegSide, Message, Outcome, Phase, StateDiff, Waiting};
 use crate::workload::{SerialEvent, WorkloadError};
 
@@ -311,7 +311,7 @@ impl LegError {
     }
 
     /// Takes an end for which this host is at fault for that: by what the side printed, or because the system killed
-    /// something for want of memory meanwhile.
+    /// something for want of memory meanwhile. A build that is killed as it starts has ended, too.
     pub(crate) fn unless_of_host(
         self,
         source: &str,
@@ -322,8 +322,12 @@ impl LegError {
             Some(LegSide::Source) => source,
             _ => destination,
         };
-        let how = match self.kind {
-            LegErrorKind::Ended(how) if how.is_by_signal() => how,
+        let how = match &self.kind {
+            LegErrorKind::Ended(how) if how.is_by_signal() => *how,
+            LegErrorKind::DoesNotStart(error) => match error.problem {
+                Problem::Ended(how) if how.is_by_others() => how,
+                _ => return self,
+            },
             _ => return self,
         };
         let words = match output::start::lacking(printed) {
@@ -568,6 +572,28 @@ mod tests {
     use std::process::ExitStatus;
 
     use super::*;
+
+    #[test]
+    fn a_build_that_is_killed_as_it_starts_is_told_from_one_that_refuses() {
+        let (killed, died, refused) = (9, 11, 1 << 8);
+        for (status, memory_ran_out, kind) in [
+            (killed, true, FailureKind::HostLacks),
+            (killed, false, FailureKind::DoesNotStart),
+            (died, true, FailureKind::DoesNotStart),
+            (refused, true, FailureKind::DoesNotStart),
+        ] {
+            let error = Arc::new(StartError {
+                label: "a build".to_owned(),
+                problem: Problem::Ended(Ended(ExitStatus::from_raw(status))),
+                stderr: String::new(),
+            });
+            let kind_of_leg = LegErrorKind::DoesNotStart(error);
+            let error = LegError::new(LegSide::Source, Phase::Launch, kind_of_leg);
+            let error = error.unless_of_host("", "", memory_ran_out);
+            assert_eq!(error.outcome(), Outcome::Skip, "{status}: {error}");
+            assert_eq!(error.failure_kind(), kind, "{status}: {error}");
+        }
+    }
 
     #[test]
     fn a_side_that_died_for_want_of_memory_is_told_from_one_that_somebody_killed() {

@@ -49,16 +49,17 @@ pub(super) async fn attempt(
         Ok(folder) => folder,
         Err(why) => return RunResult::skip(&why.to_string()),
     };
+    let memory_kills = MemoryKills::so_far();
     let started = Vm::start(&config.new, launch, Role::Destination, folder.path(), 0).await;
     let mut vm = match started {
         Ok(vm) => vm,
         Err(error) => {
             let kind = LegErrorKind::DoesNotStart(error.into());
             let error = LegError::new(LegSide::Destination, Phase::Launch, kind);
+            let error = error.unless_of_host("", "", memory_kills.any_since());
             return RunResult::not_started(vec![error]);
         }
     };
-    let memory_kills = MemoryKills::so_far();
     let begun = Instant::now();
     let mut checks = StateChecks::default();
     let loaded = take(config, &mut vm, state).await;
