@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::api::check::check;
-use crate::api::config::Memory;
-use crate::api::config::{Builds, CheckConfig, Doubts, Guests, Judging};
+use crate::api::config::{Builds, CheckConfig, Doubts, Guests, Judging, Memory};
 use crate::api::error::{Error, Problem};
 use crate::api::logs::LogFolder;
 use crate::api::outside_runtime;

@@ -17,7 +17,7 @@ use crate::migration::endpoint::vm::RoleArgs;
 use crate::model::{Direction, Rule};
 use crate::qemu::machine::ProfileCpu;
 use crate::report::{
-    BaselineStatus, Case, Confirmation, Finding, Level, NoticeKind, Outcome, Policy,
+    BaselineStatus, Case, Confirmation, Finding, Level, NoticeKind, Outcome, Policy, by_reason,
 };
 use crate::rules::known_issues::Scope;
 use crate::sweep::assessment::Assessment;
@@ -163,15 +163,10 @@ impl Found {
         });
         let left_out = result.swept.left_out.iter();
         let left_out = left_out.map(|left| (&*left.device, &*left.reason));
-        let mut not_settled: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for (device, why) in not_tried.chain(left_out) {
-            not_settled.entry(why).or_default().insert(device);
-        }
-        let notices = not_settled.into_iter().map(|(why, devices)| {
-            let devices: Vec<&str> = devices.into_iter().collect();
-            NoticeKind::DoubtsNotSettled.about(devices.join(", "), why)
-        });
-        self.notices.extend(notices);
+        let not_settled = not_tried.chain(left_out);
+        let not_settled =
+            not_settled.map(|(device, why)| NoticeKind::DoubtsNotSettled.about(device, why));
+        self.notices.extend(by_reason(not_settled.collect()));
         let derived = tried.into_iter().map(|case| Case {
             derived: true,
             ..case

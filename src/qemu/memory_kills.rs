@@ -15,7 +15,8 @@ impl MemoryKills {
 
     /// Tells whether there were any since; there were none where the system does not count them.
     pub(crate) fn any_since(self) -> bool {
-        MemoryKills::so_far().0 > self.0 && self.0.is_some()
+        let now = MemoryKills::so_far();
+        self.0.zip(now.0).is_some_and(|(before, now)| now > before)
     }
 }
 

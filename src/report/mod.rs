@@ -58,6 +58,7 @@ pub use guest::{
 pub(crate) use identity::{AD_HOC, TOGETHER};
 pub use linux::{DrivenReport, LinuxReport, VirtioReport};
 pub use memory::{CaseTier, FlakeRate, Memory, MemoryLabel, RunRecord, Tier};
+pub(crate) use notice::by_reason;
 pub use notice::{Notice, NoticeKind};
 pub use owner::Owner;
 pub use policy::{Gate, LevelOverride, LevelOverrides, Policy};

@@ -1,5 +1,6 @@
 //! Notices: missing evidence, so that a reader knows what a verdict rests on.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -195,8 +196,42 @@ impl Notice {
     }
 }
 
+/// Returns notices with one for all subjects of the same reason: devices that a guest did not use, devices that could not
+/// be migrated, and guests for which this host had no room.
+pub(crate) fn by_reason(notices: BTreeSet<Notice>) -> Vec<Notice> {
+    let mut joined: Vec<Notice> = Vec::new();
+    for notice in notices {
+        let is_alike = |known: &&mut Notice| {
+            matches!(
+                known.kind,
+                NoticeKind::NotDriven | NoticeKind::DoubtsNotSettled | NoticeKind::HostLacks
+            ) && (known.kind, &known.detail) == (notice.kind, &notice.detail)
+        };
+        match joined.iter_mut().find(is_alike) {
+            Some(known) => known.subject = format!("{}, {}", known.subject, notice.subject),
+            None => joined.push(notice),
+        }
+    }
+    joined
+}
+
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.statement(), self.detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_without_a_driver_are_named_in_one_notice() {
+        let of = |kind: NoticeKind, subject: &str| kind.about(subject, "why");
+        let notices = ["net1", "blk0"].map(|id| of(NoticeKind::NotDriven, id));
+        let other = ["a", "b"].map(|id| of(NoticeKind::NotRunning, id));
+        let joined = by_reason(notices.into_iter().chain(other).collect());
+        let subjects: Vec<&str> = joined.iter().map(|notice| &*notice.subject).collect();
+        assert_eq!(subjects, ["a", "b", "blk0, net1"]);
     }
 }

@@ -160,7 +160,7 @@ fn circles<'s>(needs: &BTreeMap<&'s str, BTreeSet<&'s str>>) -> Vec<&'s str> {
 fn no_file_needs_one_that_needs_it() {
     let sources = Sources::read(&root().join("src"));
     let needs = sources.needs();
-    // That it sees what there is: who asks a build, and who is asked through a name that is handed on.
+    // That it sees what there is, through a name that is handed on too.
     assert!(needs["api::check"].contains("report::sought"), "{needs:#?}");
     assert!(needs.len() > 300, "{}", needs.len());
     let circles = circles(&needs);

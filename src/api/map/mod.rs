@@ -12,8 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::api::config::Memory;
-use crate::api::config::{Builds, Judging, SweepConfig};
+use crate::api::config::{Builds, Judging, Memory, SweepConfig};
 use crate::api::error::{Error, Problem};
 use crate::api::logs::LogFolder;
 use crate::api::memory;

@@ -21,7 +21,7 @@ use crate::migration::timeouts::Timeouts;
 use crate::model::{AcceleratorPreference, Direction};
 use crate::parallel::each;
 use crate::report::{
-    AcceleratorUsed, Coverage, Described, Notice, NoticeKind, Report, Swept, notices_of,
+    AcceleratorUsed, Coverage, Described, Notice, NoticeKind, Report, Swept, by_reason, notices_of,
 };
 use crate::rules::catalogue;
 use crate::rules::known_issues::KnownIssues;
@@ -395,36 +395,4 @@ fn nothing_tried(swept: &[Swept], only: &[String]) -> Option<Notice> {
     let why: BTreeSet<String> = why.collect();
     let why: Vec<String> = why.into_iter().collect();
     Some(NoticeKind::NothingTried.about(only.join(", "), why.join("; ")))
-}
-
-/// Returns notices with one for all cases of the same reason: devices that a guest did not use, and guests for which this
-/// host had no room.
-fn by_reason(notices: BTreeSet<Notice>) -> Vec<Notice> {
-    let mut joined: Vec<Notice> = Vec::new();
-    for notice in notices {
-        let is_alike = |known: &&mut Notice| {
-            matches!(known.kind, NoticeKind::NotDriven | NoticeKind::HostLacks)
-                && (known.kind, &known.detail) == (notice.kind, &notice.detail)
-        };
-        match joined.iter_mut().find(is_alike) {
-            Some(known) => known.subject = format!("{}, {}", known.subject, notice.subject),
-            None => joined.push(notice),
-        }
-    }
-    joined
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn devices_without_a_driver_are_named_in_one_notice() {
-        let of = |kind: NoticeKind, subject: &str| kind.about(subject, "why");
-        let notices = ["net1", "blk0"].map(|id| of(NoticeKind::NotDriven, id));
-        let other = ["a", "b"].map(|id| of(NoticeKind::NotRunning, id));
-        let joined = by_reason(notices.into_iter().chain(other).collect());
-        let subjects: Vec<&str> = joined.iter().map(|notice| &*notice.subject).collect();
-        assert_eq!(subjects, ["a", "b", "blk0, net1"]);
-    }
 }

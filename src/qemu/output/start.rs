@@ -77,6 +77,10 @@ mod tests {
                 true,
             ),
             ("sh: 1: ./qemu-system-x86_64: Text file busy\n", true),
+            (
+                "q: GLib: gmem.c:177: failed to allocate 53248 bytes\n",
+                true,
+            ),
             ("q: -device a,id=a: Parameter 'b' expects uint8_t\n", false),
             ("q: warning: Too many open files\n", false),
             ("", false),
