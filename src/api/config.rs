@@ -196,8 +196,9 @@ pub struct Guests {
     /// The number of times that a failed case is tried again.
     pub retries: u16,
     /// The number of times that a case is run again, to see whether it always passes. One that fails is run again at
-    /// least as often as `retries` says.
-    pub repeat: u16,
+    /// least as often as `retries` says. By default none, and with a capability whose outcome may depend on
+    /// chance as many as make ten migrations, or until one fails.
+    pub repeat: Option<u16>,
     /// The time limit of one migration.
     pub timeout: Duration,
     /// The folder where the logs of cases that did not pass are kept; by default a new one among the
@@ -223,7 +224,7 @@ impl Default for Guests {
             capabilities: Vec::new(),
             jobs: None,
             retries: 2,
-            repeat: 0,
+            repeat: None,
             timeout: Duration::from_secs(60),
             logs: None,
         }

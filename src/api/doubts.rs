@@ -11,7 +11,7 @@ use crate::api::found::Found;
 use crate::api::progress::{Event, Progress};
 use crate::devices::Drivers;
 use crate::migration::channel::transport::Transport;
-use crate::migration::config::MigrationConfig;
+use crate::migration::config::{MigrationConfig, Repeat};
 use crate::migration::coverage::Observed;
 use crate::migration::endpoint::vm::RoleArgs;
 use crate::model::{Direction, Rule};
@@ -60,7 +60,7 @@ pub(crate) fn settle(
         profile_cpu: ProfileCpu::Given,
         loops: None,
         retries: 0,
-        repeat: 0,
+        repeat: Repeat::Times(0),
         transport: Transport::default(),
         capabilities: Vec::new(),
         ..config.clone()

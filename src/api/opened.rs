@@ -13,7 +13,7 @@ use crate::api::{jobs, names, one_case};
 use crate::devices::DeviceSet;
 use crate::guest::{GuestSpec, Idle, confine};
 use crate::migration::checks::state::Names;
-use crate::migration::config::{CaseSpec, MigrationConfig, Part};
+use crate::migration::config::{CaseSpec, MigrationConfig, Part, Repeat};
 use crate::migration::endpoint::vm::RoleArgs;
 use crate::migration::timeouts::Timeouts;
 use crate::model::{CaseName, Direction};
@@ -142,6 +142,13 @@ impl Opened {
         old.args.clone_from(&guests.side_args.old);
         new.args.clone_from(&guests.side_args.new);
         let guest = self.guest.as_ref();
+        let capabilities = BTreeSet::from_iter(guests.capabilities.iter().copied());
+        let capabilities = Vec::from_iter(capabilities);
+        let loops = guests.loops.map(|loops| usize::from(loops.count));
+        let repeat = match guests.repeat {
+            Some(times) => Repeat::Times(times.into()),
+            None => Repeat::usual(&capabilities, loops.map_or(1, |loops| 2 * loops)),
+        };
         MigrationConfig {
             board: guest.map(|guest| Arc::new(guest.board.clone())),
             role_args: RoleArgs {
@@ -154,12 +161,10 @@ impl Opened {
                 None => ProfileCpu::Given,
             },
             transport: guests.transport,
-            capabilities: BTreeSet::from_iter(guests.capabilities.iter().copied())
-                .into_iter()
-                .collect(),
-            loops: guests.loops.map(|loops| usize::from(loops.count)),
+            capabilities,
+            loops,
             retries: guests.retries.into(),
-            repeat: guests.repeat.into(),
+            repeat,
             timeouts: Timeouts {
                 leg: guests.timeout,
                 ..Timeouts::default()

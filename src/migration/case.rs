@@ -176,15 +176,15 @@ async fn run_as(
     }
 }
 
-/// Repeats a case that passed as often as requested: that shows intermittent failures. The worst
-/// run is left in `result`.
+/// Repeats a case that passed: that shows intermittent failures. The worst run is left in `result`.
 async fn repeat(guest: RunSpec<'_>, result: &mut RunResult, watcher: Watcher<'_>) -> Repeated {
     let mut repeated = Repeated {
         failed: usize::from(result.failed()),
         of: 1,
     };
     if result.outcome == Outcome::Pass {
-        let of = guest.config.repeat;
+        let repeat = guest.config.repeat;
+        let of = repeat.most();
         for time in 1..=of {
             watcher(Step::Again { time, of });
             let again = guest.run().await;
@@ -192,6 +192,9 @@ async fn repeat(guest: RunSpec<'_>, result: &mut RunResult, watcher: Watcher<'_>
             repeated.failed += usize::from(again.failed());
             if again.failed() && severity(again.outcome) > severity(result.outcome) {
                 *result = again;
+            }
+            if repeated.failed > 0 && repeat.ends_with_a_failure() {
+                break;
             }
         }
     }
@@ -336,11 +339,13 @@ async fn control_and_retry(
         return;
     }
     case.outcome = result.outcome;
+    let rate = config.repeat.rate();
     // What fails now and then needs a rate as much where the first run is the one that failed.
     let of = match repeated.of {
-        0 | 1 => config.retries.max(config.repeat),
+        0 | 1 => config.retries.max(rate),
         // It is known already.
-        _ => 0,
+        _ if rate > 0 => 0,
+        _ => config.retries,
     };
     let again = |time| {
         watcher(Step::Again { time, of });
@@ -353,7 +358,7 @@ async fn control_and_retry(
     let mut time = 1;
     while time <= of {
         // A rate that somebody asked for is that of runs which nothing disturbs.
-        if config.repeat == 0 && time < of {
+        if rate == 0 && time < of {
             let (one, other) = tokio::join!(again(time), again(time + 1));
             count(one);
             count(other);

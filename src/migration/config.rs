@@ -23,6 +23,51 @@ use crate::workload::linux::LinuxGuest;
 /// The driver of which `-serial` makes one, where a second one is refused.
 const SOLE_CONSOLE: &str = "sclpconsole";
 
+/// The number of times that a case which passed is run again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// As often, whatever comes of it: somebody asks for a rate.
+    Times(usize),
+    /// At most as often, until it fails: one that passed may have done so by chance.
+    UntilFailure(usize),
+}
+
+impl Repeat {
+    /// Returns what is done unless somebody asks for a rate: where threads race, a case passes once it has migrated
+    /// `RACES` times. In the failure of multifd between 8.2 and 9.2 that commit b93d897ea2 ended, one of three failed:
+    /// of so many all pass in one of fifty runs.
+    pub(crate) fn usual(capabilities: &[Capability], legs: usize) -> Repeat {
+        const RACES: usize = 10;
+        let races = capabilities.iter().any(|capability| capability.races());
+        let times = if races {
+            RACES.div_ceil(legs.max(1))
+        } else {
+            1
+        };
+        Repeat::UntilFailure(times - 1)
+    }
+
+    /// Returns the greatest number of times.
+    pub(crate) fn most(self) -> usize {
+        match self {
+            Repeat::Times(times) | Repeat::UntilFailure(times) => times,
+        }
+    }
+
+    /// Returns the number of times for the rate that somebody asks for.
+    pub(crate) fn rate(self) -> usize {
+        match self {
+            Repeat::Times(times) => times,
+            Repeat::UntilFailure(_) => 0,
+        }
+    }
+
+    /// Tells whether a failure is all that it is about.
+    pub(crate) fn ends_with_a_failure(self) -> bool {
+        matches!(self, Repeat::UntilFailure(_))
+    }
+}
+
 /// The configuration that all cases of a run share.
 #[derive(Debug, Clone)]
 pub struct MigrationConfig {
@@ -56,8 +101,7 @@ pub struct MigrationConfig {
     pub loops: Option<usize>,
     /// Number of times that a failed case is tried again.
     pub retries: usize,
-    /// Number of times that a case is run again, for a rate.
-    pub repeat: usize,
+    pub repeat: Repeat,
     pub timeouts: Timeouts,
     /// The time until a guest works, of each build.
     pub plain_boots: PlainBoots,
@@ -129,7 +173,7 @@ impl MigrationConfig {
             saved: SavedGuests::default(),
             loops: None,
             retries: 0,
-            repeat: 0,
+            repeat: Repeat::Times(0),
             timeouts: Timeouts::default(),
             plain_boots: PlainBoots::default(),
             logs,

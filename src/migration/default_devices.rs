@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::devices::DeviceSet;
 use crate::guest::Board;
-use crate::migration::config::{CaseSpec, MigrationConfig, Part};
+use crate::migration::config::{CaseSpec, MigrationConfig, Part, Repeat};
 use crate::migration::diagnosis::property_diff::{Difference, How};
 use crate::migration::endpoint::buses::DeviceCounts;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, RoleArgs};
@@ -122,7 +122,7 @@ pub(crate) fn with_defaults(config: &MigrationConfig) -> MigrationConfig {
         running: false,
         linux: None,
         loops: None,
-        repeat: 0,
+        repeat: Repeat::Times(0),
         capabilities: Vec::new(),
         ..config.clone()
     }

@@ -206,7 +206,7 @@ fn descriptors_are_taken_by_the_oldest_and_the_newest_build() {
 fn is_used_between_the_generations_and_named(capability: &str) {
     for (old, new) in [("debian:bullseye", OLD), (OLD, "debian:trixie-backports")] {
         let args = ["live", old, new, "-M", "q35", "--device-set", "bare"];
-        let how = ["--loops", "1", "--capability", capability];
+        let how = ["--loops", "1", "--repeat", "0", "--capability", capability];
         let run = Run::new(&[&args[..], &how].concat());
         let case = run.case(0);
         let id = format!("q35/bare/unix+{capability}/forward-loop1");
@@ -274,7 +274,8 @@ fn what_a_capability_cannot_do_is_a_skip_that_says_why() {
 /// Moves a guest both ways between releases, each way by itself.
 fn passes_with(old: &str, how: &[&str]) -> Run {
     let args = ["live", old, "debian:trixie-backports", "-M", "q35"];
-    let run = Run::new(&[&args[..], &["--device-set", "bare"], how].concat());
+    let once = ["--device-set", "bare", "--repeat", "0"];
+    let run = Run::new(&[&args[..], &once, how].concat());
     assert_eq!(
         run.outcomes(),
         ["pass", "pass"],
@@ -987,7 +988,7 @@ fn a_check_says_how_much_was_put_to_the_test() {
 #[needs(Builds)]
 fn what_cannot_be_seen_is_not_taken_for_uncovered() {
     let args = ["check", OLD, OLD, "-M", "q35", "--paused"];
-    let how = ["--device-set", "bare", "--capability", "multifd"];
+    let how = words!("--device-set bare --capability multifd --repeat 0");
     let run = Run::new(&[&args[..], &how].concat());
     assert_eq!(run.status(), Some(0), "{}", run.said());
     assert_eq!(run.report["coverage"], Value::Null);
@@ -1307,6 +1308,46 @@ fn a_case_that_passes_is_repeated_and_its_times_are_real() {
     assert_eq!(run.outcomes(), ["fail"], "{}", run.said());
     let case = run.case(0);
     assert_eq!(case["repeated"], serde_json::json!({"failed": 2, "of": 4}));
+}
+
+/// With connections of their own for pages, threads of both sides race: what passes once may have done so by chance.
+#[apply(test)]
+#[needs(Builds)]
+fn a_case_in_which_threads_race_has_to_pass_ten_times() {
+    let dir = tempfile::tempdir().unwrap();
+    let count = dir.path().join("count").display().to_string();
+    // The fourth destination has the device set up otherwise, and refuses it.
+    let other = format!(
+        "echo >> {count}; [ $(wc -l < {count}) != 4 ] || set -- \"$@\" -global intel-hda.msi=off"
+    );
+    let new = wrapper(dir.path(), OLD, Role::Destination, &other);
+    let run = |new: &str, more: &[&str]| {
+        std::fs::write(&count, "").unwrap();
+        let args = words!("live {OLD} {new} -M q35 --device intel-hda --paused");
+        Run::new(&[&args[..], more].concat())
+    };
+    let multifd = words!("--capability multifd --direction forward");
+    let found = run(&new, &multifd);
+    assert_eq!(found.outcomes(), ["fail"], "{}", found.said());
+    // It ends with the first failure, which is then tried again as every failure is.
+    let rate = serde_json::json!({"failed": 1, "of": 6});
+    assert_eq!(found.case(0)["repeated"], rate);
+    let all = run(OLD, &multifd);
+    assert_eq!(all.outcomes(), ["pass"], "{}", all.said());
+    let rate = serde_json::json!({"failed": 0, "of": 10});
+    assert_eq!(all.case(0)["repeated"], rate);
+    // The legs of a loop are migrations as well.
+    let loops = run(OLD, &["--capability", "multifd", "--loops", "2"]);
+    let rate = serde_json::json!({"failed": 0, "of": 3});
+    assert_eq!(loops.case(0)["repeated"], rate, "{}", loops.said());
+    for once in [
+        words!("--capability multifd --direction forward --repeat 0"),
+        words!("--direction forward"),
+    ] {
+        let run = run(&new, &once);
+        assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+        assert_eq!(run.case(0)["repeated"], Value::Null);
+    }
 }
 
 /// A failure that comes now and then has a rate, also where the first run is the one that failed.

@@ -272,7 +272,7 @@ fn the_state_is_compared_whatever_way_the_stream_takes() {
 #[needs(Builds)]
 fn what_cannot_be_compared_says_why() {
     let args = ["-M", "q35", "--device-set", "bare", "--paused"];
-    let how = ["--direction", "forward", "--capability", "multifd"];
+    let how = words!("--direction forward --capability multifd --repeat 0");
     let cases = live(OLD, NEW, &[&args[..], &how].concat());
     assert_eq!(cases.len(), 1);
     let case = &cases[0];

@@ -100,6 +100,21 @@ impl Capability {
         matches!(self, Capability::Xbzrle | Capability::AutoConverge)
     }
 
+    /// Tells whether several threads of a side send or take memory with it at once, so that what comes of a migration may
+    /// depend on chance.
+    pub(crate) fn races(self) -> bool {
+        match self {
+            Capability::Multifd
+            | Capability::PostcopyRam
+            | Capability::PostcopyPreempt
+            | Capability::ZeroCopySend => true,
+            Capability::MappedRam
+            | Capability::Xbzrle
+            | Capability::AutoConverge
+            | Capability::Tls => false,
+        }
+    }
+
     /// Tells whether all that is sent goes one way over one connection with it, so that it can be relayed.
     pub(crate) fn is_one_way(self) -> bool {
         self.needs_passes()
