@@ -12,6 +12,7 @@ use crate::migration::config::{CaseSpec, MigrationConfig, Part, Step, Watcher};
 use crate::migration::coverage::{Observed, SentSection};
 use crate::migration::diagnosis::explain::explain_refusal;
 use crate::migration::diagnosis::reproducer::Script;
+use crate::migration::diagnosis::switches::passes_without;
 use crate::migration::diagnosis::{culprits, reproduce};
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
@@ -139,6 +140,11 @@ async fn run_as(
         explain_refusal(guest, &mut result, None).await;
         control_and_retry(guest, &mut case, &mut result, repeated, watcher).await;
         case.without_capability = without_each_capability(guest, case.repeated).await;
+        if case.outcome == Outcome::Fail {
+            // A build that cannot be asked any more has no way around either.
+            let found = passes_without(guest, &result).await;
+            case.passes_with = found.unwrap_or_default();
+        }
         if spec.part == Part::Whole && composition.included.len() > 1 {
             watcher(Step::Blame);
             // As far as it came, on its route.

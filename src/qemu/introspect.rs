@@ -55,6 +55,25 @@ impl Build {
         self.wait_for(self.answer(&question, self.asked_alone(ask)))
     }
 
+    /// Starts the build without a machine and asks for the switches of its migrations and their defaults: what differs
+    /// between releases there, machine types with a version set as it was (QEMU's `migration_properties`, with `hw_compat`).
+    ///
+    /// # Errors
+    /// It does not start or does not answer.
+    pub(crate) async fn migration_switches(&self) -> Result<BTreeMap<String, bool>, StartError> {
+        let deadline = self.deadlines().command;
+        self.asked_alone(async |monitored| {
+            let typename = "migration".to_owned();
+            let question = qmp::device_list_properties { typename };
+            let listed = monitored.session.ask(question, deadline).await?;
+            let listed = listed.unwrap_or_default().into_iter();
+            let switches = listed.filter(|property| property.type_ == "bool");
+            let switches = switches.filter_map(|p| Some((p.name, p.default_value?.as_bool()?)));
+            Ok(switches.collect())
+        })
+        .await
+    }
+
     /// Starts the build without a machine and asks for its CPU models; `None` where it does not list them.
     ///
     /// # Errors

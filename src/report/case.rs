@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Direction, SectionName, display_as_serialized};
+use crate::model::{Direction, SectionName, Side, display_as_serialized};
 use crate::report::{
     BaselineStatus, CaseTier, Cause, DrivenReport, FailureKind, LinuxReport, Memory,
 };
@@ -215,6 +215,22 @@ impl fmt::Display for WithoutCapability {
     }
 }
 
+/// Options of QEMU with which a failed case passes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassesWith {
+    /// The build that gets them.
+    pub side: Side,
+    /// The options, in one line.
+    pub args: String,
+}
+
+impl fmt::Display for PassesWith {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PassesWith { side, args } = self;
+        write!(f, "it passes with --{side}-arg='{args}'")
+    }
+}
+
 /// The devices of a set that failed as a whole, split into culprits and others. Each culprit has a case of
 /// its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -297,6 +313,9 @@ pub struct Case {
     /// Results without each of its capabilities, where it failed.
     #[serde(default)]
     pub without_capability: Vec<WithoutCapability>,
+    /// The options without which it does not pass, where some were found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passes_with: Option<PassesWith>,
     /// The devices that are to blame, where a case with several of them failed.
     #[serde(default)]
     pub split: Option<Split>,

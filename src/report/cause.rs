@@ -38,6 +38,9 @@ pub struct Cause {
     /// names.
     #[serde(default)]
     pub features: Vec<String>,
+    /// The file that comes with each build, of whose contents a block of memory has another size or other bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// The state of the side for which a deadline passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,

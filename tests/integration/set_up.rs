@@ -14,6 +14,7 @@ use migcompat::internals::qemu::{ConfinePolicy, Means, Pair, parse, private_dir}
 use migcompat::internals::rules::{KnownIssues, Scope};
 
 use crate::common::{cache_dir, changed, with_builds, words};
+use crate::live::Run;
 
 /// A real build that has other defaults: a script around it that sets them.
 fn other_defaults(folder: &Path, suite: &str, globals: &[&str]) -> String {
@@ -266,9 +267,33 @@ fn a_block_of_memory_that_is_refused_is_explained_by_the_property_of_its_owner()
     let words = message(&without_rom);
     assert!(words.contains("`romfile`"), "{words}");
     let other = other_defaults(folder.path(), "trixie", &["e1000.romsize=524288"]);
-    let words = cause(plain, &other, "e1000", &["--paused"]);
-    let words = message(&words);
+    let of_file = cause(plain, &other, "e1000", &["--paused"]);
+    let words = message(&of_file);
     assert!(words.contains("the file efi-e1000.rom"), "{words}");
+    assert_eq!(of_file["file"], "efi-e1000.rom");
+}
+
+/// What a build adds to each stream by itself, machine types with a version turn off for builds that do not know it; others
+/// leave that to whoever runs them.
+#[apply(test)]
+#[needs(Builds)]
+fn what_a_source_adds_to_each_stream_is_turned_off_by_whoever_runs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = "set -- -global migration.send-switchover-start=on \"$@\"";
+    let new = changed(folder.path(), "debian:trixie", first);
+    let args = words!("live debian:bookworm {new} -M pc-q35-7.2 --device-set bare --paused");
+    let run = Run::new(&[&args[..], &["--retries", "0"]].concat());
+    assert_eq!(run.outcomes(), ["pass", "fail"], "{}", run.said());
+    let case = run.case(1);
+    assert_eq!(case["cause"]["section"], Value::Null, "{case:#}");
+    let option = "-global migration.send-switchover-start=off";
+    let with = serde_json::json!({"side": "new", "args": option});
+    assert_eq!(case["passes_with"], with, "{case:#}");
+    assert_eq!(run.case(0)["passes_with"], Value::Null);
+    // It does as it is told.
+    let with = format!("--new-arg={option}");
+    let passes = Run::new(&[&args[..], &[&with]].concat());
+    assert_eq!(passes.outcomes(), ["pass", "pass"], "{}", passes.said());
 }
 
 /// A build before 7.1 has no property of the machine that says how much memory it has.

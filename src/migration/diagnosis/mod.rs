@@ -13,4 +13,5 @@ pub(crate) mod reproduce;
 pub(crate) mod reproducer;
 pub(crate) mod section_override;
 pub(crate) mod survey;
+pub(crate) mod switches;
 pub(crate) mod withdraw;

@@ -173,7 +173,12 @@ pub(crate) async fn explain(
     };
     let differences = compare(&snapshots, Compared::Everything, lists);
     if let (Some(cause), Some(_), true) = (&mut case.cause, block, differences.is_empty()) {
-        cause.message.push_str(&rom_behind(&snapshots));
+        cause.file = rom_behind(&snapshots);
+        if let Some(file) = &cause.file {
+            cause.message.push_str(&format!(
+                "; its contents are those of the file {file} (`romfile`) that comes with each build"
+            ));
+        }
     }
     Ok(link(case, &differences, &launch.machine))
 }
@@ -181,9 +186,9 @@ pub(crate) async fn explain(
 /// The section of guest memory.
 const RAM: &str = "ram";
 
-/// Names the file that the owner of a block of memory reads it from in both builds, if there is one; each build may come
+/// Returns the file that the owner of a block of memory reads it from in both builds, if there is one; each build may come
 /// with a file of its own.
-fn rom_behind(snapshots: &Snapshots) -> String {
+fn rom_behind(snapshots: &Snapshots) -> Option<String> {
     let file_of = |snapshot: &Snapshot| {
         let mut files = snapshot.objects.iter().filter_map(|object| {
             let file = object.properties.get("romfile")?.value.as_str()?;
@@ -191,12 +196,8 @@ fn rom_behind(snapshots: &Snapshots) -> String {
         });
         files.next()
     };
-    match (file_of(&snapshots.old), file_of(&snapshots.new)) {
-        (Some(file), Some(_)) => format!(
-            "; its contents are those of the file {file} (`romfile`) that comes with each build"
-        ),
-        _ => String::new(),
-    }
+    let (file, _) = file_of(&snapshots.old).zip(file_of(&snapshots.new))?;
+    Some(file)
 }
 
 /// Makes differences the explanation of a failed case.

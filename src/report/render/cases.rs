@@ -204,6 +204,7 @@ pub(crate) fn failure(
     for without in &case.without_capability {
         fact("capability", Some(without), out)?;
     }
+    fact("way around", case.passes_with.as_ref(), out)?;
     fact("allowed", case.allowed_by.as_ref(), out)?;
     let status = case.baseline;
     let status = status.map(|status| format!("{status}: {}", status.explanation()));

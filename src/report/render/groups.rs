@@ -262,6 +262,8 @@ enum Failure<'c> {
 
 #[derive(PartialEq, Eq)]
 enum Place<'c> {
+    /// Nor which device reads a file that differs.
+    File(&'c str),
     /// The device of a known field does not matter: many embed the same description.
     Field(&'c str),
     /// The bus address of a section does not matter.
@@ -289,10 +291,11 @@ impl<'c> Failure<'c> {
             kind: cause.kind,
             rule: cause.rule,
             expected: cause.expected.as_deref(),
-            place: match (&cause.section, &cause.field) {
-                (Some(_), Some(field)) => Place::Field(field),
-                (Some(section), None) => Place::Vmsd(section.vmsd_name()),
-                (None, _) => Place::DeviceSet(&case.device_set),
+            place: match (&cause.file, &cause.section, &cause.field) {
+                (Some(file), ..) => Place::File(file),
+                (None, Some(_), Some(field)) => Place::Field(field),
+                (None, Some(section), None) => Place::Vmsd(section.vmsd_name()),
+                (None, None, _) => Place::DeviceSet(&case.device_set),
             },
         }
     }
@@ -377,7 +380,14 @@ mod tests {
             }
             case
         };
+        let with_file = |mut case: Case| {
+            if let Some(cause) = &mut case.cause {
+                cause.file = Some("pxe.rom".to_owned());
+            }
+            case
+        };
         let killed = "the destination was killed by SIGSEGV";
+        let size = "Size mismatch";
         let footer = "Missing section footer for";
         let cases = [
             case("a", Some("0000:00:01.0/pciespscsi"), None, footer),
@@ -396,6 +406,9 @@ mod tests {
                 Some("esp/lun"),
                 "no offset",
             )),
+            with_file(case("a ROM", Some("ram"), Some("x.rom"), size)),
+            with_file(case("its other device", Some("ram"), Some("y.rom"), size)),
+            case("another block", Some("ram"), Some("x.rom"), size),
             case("a crash", None, None, killed),
             case("another crash", None, None, killed),
             Case {
@@ -414,6 +427,8 @@ mod tests {
                 vec!["another device"],
                 vec!["b", "embeds it too"],
                 vec!["another rule"],
+                vec!["a ROM", "its other device"],
+                vec!["another block"],
                 vec!["a crash", "a crash"],
                 vec!["another crash"],
             ]

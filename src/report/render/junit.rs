@@ -263,12 +263,15 @@ fn migration(case: &Case, report: &Report) -> TestCase {
                 });
                 let without = case.without_capability.iter();
                 let without: String = without.map(|without| format!("{without}\n")).collect();
+                let with = case.passes_with.as_ref();
+                let with = with.map_or_else(String::new, |with| format!("{with}\n"));
                 let rule = case.cause.as_ref().and_then(|cause| cause.rule);
                 let mut meaning = Remarks::default();
                 meaning.explain(rule.and_then(|rule| report.rules.get(&rule)));
                 let meaning: String = meaning.0.iter().map(|line| format!("{line}\n")).collect();
                 let by_hand = case.reproduce.as_deref().unwrap_or("-");
-                status.set_description(format!("{again}{without}{meaning}by hand: {by_hand}"));
+                status
+                    .set_description(format!("{again}{without}{with}{meaning}by hand: {by_hand}"));
                 status
             }
         },
