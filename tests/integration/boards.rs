@@ -5,7 +5,7 @@ use std::process::Command;
 
 use macro_rules_attribute::apply;
 
-use crate::common::{build_for, with_builds};
+use crate::common::{build_for, with_builds, words};
 use crate::live::Run;
 
 const BUILD: &str = "debian:trixie";
@@ -90,4 +90,20 @@ fn the_state_of_a_board_with_one_size_of_memory_is_loaded() {
         .output()
         .unwrap();
     assert_eq!(load.status.code(), Some(0), "{load:?}");
+}
+
+/// Before 8.2 a sound chip that nobody tells where the sound goes tries whatever the host has, and complains of each.
+#[apply(test)]
+#[needs(Builds)]
+fn no_sound_is_looked_for_on_the_host() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let board = words!("--arch aarch64 -M integratorcp --device-set bare");
+    let args = words!("live debian:bookworm debian:bookworm --paused --direction forward");
+    let log_to = ["--log", log.to_str().unwrap()];
+    let run = Run::new(&[&args[..], &board, &log_to].concat());
+    assert_eq!(run.status(), Some(0), "{}", run.said());
+    let text = fs::read_to_string(log).unwrap();
+    assert!(text.contains("killed by us"), "{text}");
+    assert!(!text.contains("voice"), "{text}");
 }

@@ -233,8 +233,13 @@ impl LaunchSpec {
         }
         let cpu = self.cpu.as_ref();
         let cpu = cpu.or_else(|| board.and_then(|board| board.cpu.as_ref()));
-        if profile.is_none() && version >= SILENT_SINCE {
-            args.extend(["-audio", "none"].map(OsString::from));
+        if profile.is_none() {
+            let sound = match version >= SILENT_SINCE {
+                true => ["-audio", "none"],
+                // Otherwise it looks for sound on the host, and tells at length what it does not find.
+                false => ["-audiodev", "none,id=migcompat-sound"],
+            };
+            args.extend(sound.map(OsString::from));
         }
         if let Some(profile) = profile {
             args.extend(
