@@ -5,7 +5,7 @@ use std::process::Command;
 
 use macro_rules_attribute::apply;
 
-use crate::common::{build_for, with_builds};
+use crate::common::{build_for, script, with_builds};
 use crate::live::Run;
 
 const BUILD: &str = "debian:trixie";
@@ -39,6 +39,36 @@ fn boards_are_moved_with_the_memory_and_the_chips_that_they_have() {
         let sections = &run.case(0)["state_checked"]["sections"];
         assert!(sections.as_u64() > Some(5), "{machine}: {sections}");
     }
+}
+
+/// Since 11.1 a build does not say in which byte order its processor works; the name of its program does.
+#[apply(test)]
+#[needs(Builds)]
+fn builds_of_one_byte_order_are_a_pair_and_others_are_not() {
+    const NEWER: &str = "debian:trixie-backports";
+    let dir = tempfile::tempdir().unwrap();
+    let of = |name: &str, arch: &str| {
+        let text = format!("exec env {} \"$@\"", build_for(NEWER, arch).shell_prefix());
+        script(dir.path(), name, &text)
+    };
+    let (named, little, big) = (
+        of("qemu-system-mipsel", "mipsel"),
+        of("little", "mipsel"),
+        of("big", "mips"),
+    );
+    let how = ["-M", "malta", "--device-set", "bare", "--paused"];
+    let forward = [&how[..], &["--direction", "forward"]].concat();
+    for new in [NEWER, &named, &little] {
+        let pair = ["live", BUILD, new, "--arch", "mipsel"];
+        let run = Run::new(&[&pair[..], &forward].concat());
+        assert_eq!(run.status(), Some(0), "{new}: {}", run.said());
+        assert_eq!(run.outcomes(), ["pass"], "{new}");
+    }
+    let pair = ["live", BUILD, &big, "--arch", "mipsel"];
+    let run = Run::new(&[&pair[..], &forward].concat());
+    assert_eq!(run.status(), Some(2), "{}", run.said());
+    let words = "is a build for mipsel and ";
+    assert!(run.said().contains(words), "{}", run.said());
 }
 
 /// Memory that no monitor can read is compared by what the stream has of it; where that does not show it either, nothing is
