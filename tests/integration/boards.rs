@@ -71,6 +71,23 @@ fn builds_of_one_byte_order_are_a_pair_and_others_are_not() {
     assert!(run.said().contains(words), "{}", run.said());
 }
 
+/// Moves a board between two releases without devices.
+fn between(arch: &str, machine: &str, direction: &str) -> Run {
+    let of = ["live", BUILD, "debian:trixie-backports"];
+    let board = ["--arch", arch, "-M", machine, "--direction", direction];
+    let how = ["--device-set", "bare", "--paused", "--retries", "0"];
+    Run::new(&[&of[..], &board, &how].concat())
+}
+
+/// A build writes into the SCSI chip's state with which version of it that was written.
+#[apply(test)]
+#[needs(Builds)]
+fn a_version_that_each_build_writes_for_itself_is_no_loss() {
+    let run = between("m68k", "q800", "forward");
+    assert_eq!(run.status(), Some(0), "{}", run.said());
+    assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+}
+
 /// Memory that no monitor can read is compared by what the stream has of it; where that does not show it either, nothing is
 /// said of it.
 #[apply(test)]
