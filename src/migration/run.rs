@@ -109,12 +109,21 @@ impl RunSpec<'_> {
 
     /// Sends the guest from a build to itself, as many legs as a run had.
     pub(crate) async fn within(self, endpoint: &Endpoint, between: &RunResult) -> RunResult {
-        let route = vec![endpoint; between.legs.len().max(1) + 1];
+        let route = self.route_within(endpoint, between);
         let spec = RunSpec {
             route: &route,
             ..self
         };
         spec.run().await
+    }
+
+    /// Returns the route from a build to itself of as many legs as a run had.
+    pub(crate) fn route_within<'e>(
+        self,
+        endpoint: &'e Endpoint,
+        between: &RunResult,
+    ) -> Vec<&'e Endpoint> {
+        vec![endpoint; between.legs.len().max(1) + 1]
     }
 }
 

@@ -88,6 +88,22 @@ fn a_version_that_each_build_writes_for_itself_is_no_loss() {
     assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
 }
 
+/// A load sets the priorities of the interrupt controller anew, in every build: that is told, and is no failure of the
+/// controls of a stream that was refused for something else.
+#[apply(test)]
+#[needs(Builds)]
+fn what_a_load_changes_in_any_case_is_no_failure_of_a_control() {
+    let run = between("ppc", "mac99", "backward");
+    assert_eq!(run.outcomes(), ["fail"], "{}", run.said());
+    let case = run.case(0);
+    let passed = serde_json::json!({"old_to_old": "pass", "new_to_new": "pass"});
+    assert_eq!(case["control"], passed, "{}", run.said());
+    let changed = &case["changed_by_load"];
+    assert_eq!(changed[0]["section"], "openpic", "{changed:#}");
+    let builds = &changed[0]["builds"];
+    assert_eq!(builds.as_array().unwrap().len(), 2, "{changed:#}");
+}
+
 /// Memory that no monitor can read is compared by what the stream has of it; where that does not show it either, nothing is
 /// said of it.
 #[apply(test)]
