@@ -104,6 +104,22 @@ fn what_a_load_changes_in_any_case_is_no_failure_of_a_control() {
     assert_eq!(builds.as_array().unwrap().len(), 2, "{changed:#}");
 }
 
+/// A field that the newer version has is not why the older version is refused, and nothing is said of the inside of what
+/// no build read.
+#[apply(test)]
+#[needs(Builds)]
+fn a_version_that_is_refused_is_the_cause_whatever_else_differs() {
+    let run = between("arm", "ast1030-evb", "forward");
+    let cause = &run.case(0)["cause"];
+    assert_eq!(cause["section"], "aspeed.i2c", "{cause:#}");
+    assert_eq!(cause["rule"], "version-too-old", "{cause:#}");
+    let findings = run.report["findings"].as_array().unwrap();
+    assert!(!findings.is_empty());
+    for finding in findings {
+        assert_ne!(finding["section"], "aspeed.i2c", "{finding:#}");
+    }
+}
+
 /// Memory that no monitor can read is compared by what the stream has of it; where that does not show it either, nothing is
 /// said of it.
 #[apply(test)]
