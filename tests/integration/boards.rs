@@ -120,6 +120,23 @@ fn a_version_that_is_refused_is_the_cause_whatever_else_differs() {
     }
 }
 
+/// The target for 32-bit processors has a machine of the same name, and no other processors.
+#[apply(test)]
+#[needs(Builds)]
+fn a_machine_of_32_bits_starts_with_a_processor_of_its_own() {
+    let how = ["--arch", "arm", "-M", "virt", "--direction", "forward"];
+    for set in [&["--device-set", "bare"][..], &["--driven"]] {
+        let mode = if set[0] == "--driven" {
+            &[][..]
+        } else {
+            &["--paused"]
+        };
+        let run = Run::new(&[&["live", BUILD, BUILD], &how[..], set, mode].concat());
+        assert_eq!(run.status(), Some(0), "{}", run.said());
+        assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+    }
+}
+
 /// Memory that no monitor can read is compared by what the stream has of it; where that does not show it either, nothing is
 /// said of it.
 #[apply(test)]

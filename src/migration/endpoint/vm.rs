@@ -241,7 +241,7 @@ impl LaunchSpec {
         if let Some(profile) = profile {
             args.extend(
                 profile
-                    .start_args(version, self.profile_cpu)
+                    .start_args(version, &self.arch, self.profile_cpu)
                     .map(OsString::from),
             );
             if profile.blank_rom.is_some() {
