@@ -137,6 +137,17 @@ fn a_machine_of_32_bits_starts_with_a_processor_of_its_own() {
     }
 }
 
+/// What lies in padding is no value that a build may have died of.
+#[apply(test)]
+#[needs(Builds)]
+fn a_death_is_put_down_to_no_padding() {
+    let run = between("arm", "lm3s6965evb", "forward");
+    assert_eq!(run.outcomes(), ["broken"], "{}", run.said());
+    let message = run.case(0)["cause"]["message"].as_str().unwrap();
+    assert!(message.contains("sd-card"), "{message}");
+    assert!(!message.contains("unused"), "{message}");
+}
+
 /// Memory that no monitor can read is compared by what the stream has of it; where that does not show it either, nothing is
 /// said of it.
 #[apply(test)]
