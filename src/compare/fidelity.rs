@@ -15,6 +15,7 @@ mod loss;
 mod resized;
 #[cfg(test)]
 mod tests;
+mod version;
 
 use std::collections::HashMap;
 
@@ -28,6 +29,7 @@ pub(crate) use loss::Loss;
 use loss::Losses;
 pub(crate) use resized::Lengths;
 use resized::as_long;
+use version::is_own_version;
 
 /// Compares the sections of devices, in the order in which they were sent. A section that was not
 /// saved again counts as a loss of all its fields.
@@ -80,7 +82,8 @@ fn lost(section: &Section, other: Option<&Section>, known: Known<'_>) -> Vec<Los
         // A value that went into a field that may have any value is relied on by no guest.
         let landed = loss.landed();
         let landed = landed.and_then(|(of, field)| names.volatile(of, field, &loss.sent, None));
-        own.or(landed).is_none()
+        let has_own_version = other.is_some_and(|other| is_own_version(loss, section, other));
+        own.or(landed).is_none() && !has_own_version
     });
     lost.found
 }

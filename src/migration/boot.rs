@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::migration::endpoint::commands::{Cont, QueryStatus};
-use crate::migration::endpoint::vm::{Endpoint, HeartbeatError, LaunchSpec, Role, Vm};
+use crate::migration::endpoint::vm::{
+    Endpoint, HeartbeatError, LaunchSpec, Role, TIME_TO_EXPLAIN, Vm,
+};
 use crate::migration::timeouts::Timeouts;
+use crate::qemu::Ended;
 use crate::workload::SerialLog;
 
 /// The time within which most guests work, so that nothing has to be measured.
@@ -30,12 +33,27 @@ type PlainBoot = Option<Duration>;
 pub(crate) enum BootError {
     #[error("{0}")]
     Failed(String),
+    #[error("its build {0}")]
+    Ended(Ended),
     #[error("the guest said nothing for {:.1} s after its start; without any device it speaks {}", .waited.as_secs_f32(), plainly(.plain))]
     Silent {
         waited: Duration,
         /// `None` where the guest does not work without devices either, or that is not known.
         plain: Option<Duration>,
     },
+}
+
+impl BootError {
+    /// Tells whether the build was killed by somebody else, so that it may well boot its guest the next time.
+    pub(crate) fn is_killed_by_others(&self) -> bool {
+        matches!(self, BootError::Ended(how) if how.is_by_others())
+    }
+
+    /// Replaces what the guest did not do by the end of its build, if that has ended.
+    pub(crate) async fn or_end_of(self, vm: &mut Vm) -> BootError {
+        let how = vm.ended(TIME_TO_EXPLAIN).await;
+        how.map_or(self, BootError::Ended)
+    }
 }
 
 fn plainly(plain: &Option<Duration>) -> String {
@@ -82,10 +100,17 @@ pub(crate) async fn boot(
     let booted = first_heartbeat(vm, log, limit, measure).await;
     // A build whose monitor broke meanwhile does that here, whether or not its guest was quicker, and not in the
     // migration, which has not begun.
-    if let Ok(()) | Err(BootError::Silent { .. }) = booted {
-        vm.execute(QueryStatus {}).await.map_err(failed)?;
+    let booted = match booted {
+        Ok(()) | Err(BootError::Silent { .. }) => {
+            let answer = vm.execute(QueryStatus {}).await;
+            answer.map_err(failed).and(booted)
+        }
+        failed => failed,
+    };
+    match booted {
+        Err(error @ BootError::Failed(_)) => Err(error.or_end_of(vm).await),
+        booted => booted,
     }
-    booted
 }
 
 fn failed(error: impl std::fmt::Display) -> BootError {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::devices::Composition;
-use crate::migration::calibration::{calibrate, garbage_of_load, summary};
+use crate::migration::calibration::{OwnChanges, add_own, calibrate, garbage_of_load, summary};
 use crate::migration::config::{CaseSpec, MigrationConfig, Part, Step, Watcher};
 use crate::migration::coverage::{Observed, SentSection};
 use crate::migration::diagnosis::explain::explain_refusal;
@@ -328,12 +328,19 @@ async fn control_and_retry(
     } = guest;
     watcher(Step::Control);
     let control = |name, endpoint| Box::pin(control(name, endpoint, guest, result));
-    let (old, new) = tokio::join!(
+    let (of_old, of_new) = tokio::join!(
         control("old_to_old", &config.old),
         control("new_to_new", &config.new)
     );
-    let ((old, of_old), (new, of_new)) = (old, new);
-    result.files.extend(of_old.into_iter().chain(of_new));
+    result
+        .files
+        .extend(of_old.files.into_iter().chain(of_new.files));
+    let mut changed = of_old.changed;
+    for (change, builds) in of_new.changed {
+        changed.entry(change).or_default().extend(builds);
+    }
+    case.changed_by_load.extend(summary(&changed));
+    let (old, new) = (of_old.run, of_new.run);
     case.control = Some(Control {
         old_to_old: old.outcome,
         new_to_new: new.outcome,
@@ -464,15 +471,42 @@ pub(crate) fn blamed<R>(result: &RunResult, first: Direction, old: R, new: R) ->
     }
 }
 
-/// Runs the same from a build to itself; returns the files of the runs that failed as well.
+/// A run from a build to itself.
+struct ControlRun {
+    run: RunResult,
+    /// Its files, and those of others, where they failed.
+    files: Vec<(String, String)>,
+    /// What a load changes in this build, where that is all that differs.
+    changed: OwnChanges,
+}
+
+/// Runs the same from a build to itself.
 async fn control(
     name: &str,
     endpoint: &Endpoint,
     guest: RunSpec<'_>,
     result: &RunResult,
-) -> (RunResult, Vec<(String, String)>) {
-    let mut files = Vec::new();
+) -> ControlRun {
+    let (mut files, mut changed) = (Vec::new(), OwnChanges::new());
     let mut same = guest.within(endpoint, result).await;
+    // What a load changes in any case is no failure of a control, where it is not what failed.
+    if result.only_changes().is_none() && same.only_changes().is_some() {
+        let config = MigrationConfig {
+            old: endpoint.clone(),
+            new: endpoint.clone(),
+            ..guest.config.clone()
+        };
+        let route = guest.route_within(endpoint, result);
+        let spec = RunSpec {
+            config: &config,
+            route: &route,
+            ..guest
+        };
+        let mut own = OwnChanges::new();
+        add_own(&mut own, endpoint, &same);
+        let calibrated = Box::pin(calibrate(spec, same, Some(own), &|_| {})).await;
+        (same, changed) = (calibrated.run, calibrated.known);
+    }
     keep_control(name, &mut same, &mut files);
     // What a build does to itself once in a while does not explain why this leg fails: a failure
     // other than that of the leg has to come twice.
@@ -480,7 +514,11 @@ async fn control(
         same = guest.within(endpoint, result).await;
         keep_control(&format!("{name}-again"), &mut same, &mut files);
     }
-    (same, files)
+    ControlRun {
+        run: same,
+        files,
+        changed,
+    }
 }
 
 /// Keeps the files of a failed case.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cleanup::TempFolder;
+use crate::migration::boot::BootError;
 use crate::migration::endpoint::commands::{Balloon, Cont, QueryStatus, Stop};
 use crate::migration::endpoint::root_devices::{PciFunctions, RootDevice};
 use crate::migration::endpoint::vm::{Endpoint, HeartbeatError, LaunchSpec, Role, Vm};
@@ -57,13 +58,13 @@ pub(crate) struct SavedGuest {
 /// boots once more.
 ///
 /// # Errors
-/// It does not boot, finds something wrong or cannot be saved; in words.
+/// It does not boot, finds something wrong or cannot be saved.
 pub(super) async fn boot(
     endpoint: &Endpoint,
     launch: &LaunchSpec,
     guest: &LinuxGuest,
     timeouts: &Timeouts,
-) -> Result<Arc<SavedGuest>, String> {
+) -> Result<Arc<SavedGuest>, NotBooted> {
     let functions = match guest.functions(&launch.device_args) {
         Some(known) => known,
         None => {
@@ -91,10 +92,10 @@ pub(super) async fn boot(
             // Emulated processors now and then wait for each other for ever before the kernel says anything, or find a
             // map of memory that another one has replaced (`iotlb_to_section` in system/physmem.c).
             Err(error) if error.is_of_emulator && !has_given_up => has_given_up = true,
-            Err(error) => return Err(error.why),
+            Err(error) => return Err(error),
         }
     }
-    Err("it asks for one driver after the other".to_owned())
+    Err("it asks for one driver after the other".to_owned().into())
 }
 
 /// Asks which PCI functions a machine has, before anything runs in it.
@@ -116,10 +117,11 @@ pub(crate) async fn pci_functions(
 }
 
 /// A guest that did not boot.
-#[derive(Debug)]
-struct NotBooted {
-    /// The reason, in words.
-    why: String,
+#[derive(Debug, Clone)]
+pub(crate) struct NotBooted {
+    pub why: BootError,
+    /// The end of what the build printed.
+    pub stderr: String,
     /// QEMU stopped doing anything, or ended.
     is_of_emulator: bool,
 }
@@ -127,7 +129,8 @@ struct NotBooted {
 impl From<String> for NotBooted {
     fn from(why: String) -> NotBooted {
         NotBooted {
-            why,
+            why: BootError::Failed(why),
+            stderr: String::new(),
             is_of_emulator: false,
         }
     }
@@ -136,16 +139,18 @@ impl From<String> for NotBooted {
 impl NotBooted {
     fn of_emulator(why: String) -> NotBooted {
         NotBooted {
-            why,
             is_of_emulator: true,
+            ..NotBooted::from(why)
         }
     }
 
-    fn with_words_of(self, vm: &Vm) -> NotBooted {
-        let printed = vm.monitored.process.stderr();
+    /// Adds what the build that it was in has to say, and how that ended if it did.
+    async fn in_build(self, vm: &mut Vm) -> NotBooted {
+        let why = self.why.or_end_of(vm).await;
         NotBooted {
-            why: format!("{} {printed}", self.why).trim_end().to_owned(),
-            ..self
+            is_of_emulator: self.is_of_emulator || matches!(why, BootError::Ended(_)),
+            why,
+            stderr: vm.monitored.process.stderr(),
         }
     }
 }
@@ -175,7 +180,10 @@ async fn boot_once(
         Ok(true) => vm.root_devices().await.unwrap_or_default(),
         _ => Vec::new(),
     };
-    let saved = saved.map_err(|why| why.with_words_of(&vm));
+    let saved = match saved {
+        Err(error) => Err(error.in_build(&mut vm).await),
+        saved => saved,
+    };
     // It has nothing to put in order.
     vm.monitored.process.kill().await;
     match saved {
@@ -230,13 +238,13 @@ async fn boot_in(
 /// stopped then.
 ///
 /// # Errors
-/// It does not boot, or finds something wrong; in words.
+/// It does not boot, or finds something wrong.
 pub(super) async fn boot_to_be_sent(
     endpoint: &Endpoint,
     launch: &LaunchSpec,
     guest: &LinuxGuest,
     folder: &Path,
-) -> Result<(Vm, SerialLog), String> {
+) -> Result<(Vm, SerialLog), NotBooted> {
     let functions = guest.functions(&launch.device_args).unwrap_or_default();
     let started = start(endpoint, launch, guest, &functions, folder);
     let (mut vm, mut log) = started.await?;
@@ -250,7 +258,7 @@ pub(super) async fn boot_to_be_sent(
     };
     match stopped {
         Ok(_) => Ok((vm, log)),
-        Err(error) => Err(error.with_words_of(&vm).why),
+        Err(error) => Err(error.in_build(&mut vm).await),
     }
 }
 
@@ -320,9 +328,6 @@ async fn wait_for(
     loop {
         match vm.wait_until(log, &reached, LOOK).await {
             Err(HeartbeatError::Deadline(_)) => {}
-            Err(error @ HeartbeatError::Ended) => {
-                return Err(NotBooted::of_emulator(text(error)));
-            }
             Err(error) => return Err(text(error).into()),
             Ok(()) => return Ok(()),
         }

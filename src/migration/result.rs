@@ -15,7 +15,7 @@ use crate::migration::leg::error::{LegError, LegErrorKind};
 use crate::model::SectionName;
 use crate::qemu::output;
 use crate::qemu::output::load::LoadFailure;
-use crate::report::{Cause, DrivenReport, FailureKind, Leg, LegSide, LinuxReport, Outcome};
+use crate::report::{Cause, DrivenReport, FailureKind, Leg, LegSide, LinuxReport, Outcome, Phase};
 
 /// Characters from the end of a build's error output that a report quotes.
 const QUOTED: usize = 2000;
@@ -159,13 +159,14 @@ impl RunResult {
         let silent = errors.iter().find_map(|error| match &error.kind {
             LegErrorKind::NoWorkload { label, why, .. } => match why {
                 BootError::Silent { .. } => Some(format!("{label}: {why}")),
-                BootError::Failed(_) => None,
+                BootError::Failed(_) | BootError::Ended(_) => None,
             },
             _ => None,
         });
         let outcome = errors.first().map_or(Outcome::Skip, LegError::outcome);
         RunResult {
             cause,
+            error: errors.into_iter().next(),
             refusals,
             silent_guest: silent,
             outcome,
@@ -200,6 +201,12 @@ impl RunResult {
     pub(crate) fn lacks_host(&self) -> bool {
         let kind = self.cause.as_ref().and_then(|cause| cause.kind);
         self.outcome == Outcome::Skip && kind == Some(FailureKind::HostLacks)
+    }
+
+    /// Tells whether the source was killed by somebody else before there was a migration.
+    pub(crate) fn was_killed_too_soon(&self) -> bool {
+        let error = self.error.as_ref();
+        error.is_some_and(|error| error.phase == Phase::Boot && error.is_killed_by_others())
     }
 
     pub(crate) fn failed(&self) -> bool {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracing::{Instrument, debug, debug_span};
 
-use crate::migration::boot::{BootError, boot};
+use crate::migration::boot::boot;
 use crate::migration::channel::proxy::Captured;
 use crate::migration::checks::padding::{Arrival, NewMachines, compare_state};
 use crate::migration::checks::pages::PageDifference;
@@ -16,14 +16,14 @@ use crate::migration::config::{MigrationConfig, Step, Watcher};
 use crate::migration::diagnosis::evidence;
 use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::migration::endpoint::buses::Buses;
-use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, TIME_TO_EXPLAIN, Vm};
 use crate::migration::leg;
 use crate::migration::leg::error::{LegError, LegErrorKind};
 use crate::migration::leg::result::{LegResult, StateCheck, memory_differs, memory_sent_on};
 use crate::migration::leg::resume::{Stay, quit, resume};
 use crate::migration::leg::set_up::set_up;
 use crate::migration::leg::watch::Stats;
-use crate::migration::linux_boot::boot_to_be_sent;
+use crate::migration::linux_boot::{NotBooted, boot_to_be_sent};
 use crate::migration::result::{RunResult, Surveyed};
 use crate::migration::saved::LoadError;
 use crate::model::Direction;
@@ -53,11 +53,12 @@ impl RunSpec<'_> {
         self.watched(&|_| {}).await
     }
 
-    /// Sends the guest along its route. What this host has no room for is tried once more.
+    /// Sends the guest along its route. What this host has no room for is tried once more, as is what was killed before any
+    /// migration.
     pub(crate) async fn watched(self, watcher: Watcher<'_>) -> RunResult {
         // On the heap: a future has room for each that it may wait for.
         let result = Box::pin(self.once(watcher)).await;
-        if !result.lacks_host() {
+        if !result.lacks_host() && !result.was_killed_too_soon() {
             return result;
         }
         debug!(cause = ?result.cause, "the guest is sent once more");
@@ -108,12 +109,21 @@ impl RunSpec<'_> {
 
     /// Sends the guest from a build to itself, as many legs as a run had.
     pub(crate) async fn within(self, endpoint: &Endpoint, between: &RunResult) -> RunResult {
-        let route = vec![endpoint; between.legs.len().max(1) + 1];
+        let route = self.route_within(endpoint, between);
         let spec = RunSpec {
             route: &route,
             ..self
         };
         spec.run().await
+    }
+
+    /// Returns the route from a build to itself of as many legs as a run had.
+    pub(crate) fn route_within<'e>(
+        self,
+        endpoint: &'e Endpoint,
+        between: &RunResult,
+    ) -> Vec<&'e Endpoint> {
+        vec![endpoint; between.legs.len().max(1) + 1]
     }
 }
 
@@ -152,12 +162,9 @@ impl RunSpec<'_> {
             ..
         } = self.config;
         if let Some(guest) = linux {
-            let no_workload = |why: String, stderr: String| {
-                let kind = LegErrorKind::NoWorkload {
-                    label: from.build.label().to_owned(),
-                    why: BootError::Failed(why),
-                    stderr,
-                };
+            let no_workload = |NotBooted { why, stderr, .. }| {
+                let label = from.build.label().to_owned();
+                let kind = LegErrorKind::NoWorkload { label, why, stderr };
                 LegError::new(side, Phase::Boot, kind)
             };
             let loaded = saved.load(&vm, guest, from, self.launch, timeouts).await;
@@ -166,16 +173,14 @@ impl RunSpec<'_> {
                     log.clone_from(&saved.log);
                     saved
                 }
-                Err(LoadError::DoesNotBoot(why)) => {
-                    return Err(no_workload(why, vm.monitored.process.stderr()));
-                }
+                Err(LoadError::DoesNotBoot(error)) => return Err(no_workload(error)),
                 // Another build may load it, or refuse it, too: it is sent from where it boots.
                 Err(LoadError::Refused { saved, why }) => {
                     debug!(why, "the build does not load the guest that it saved");
                     vm.monitored.process.kill().await;
                     vm.remove_files();
                     let booted = boot_to_be_sent(from, self.launch, guest, folder).await;
-                    (vm, *log) = booted.map_err(|why| no_workload(why, String::new()))?;
+                    (vm, *log) = booted.map_err(no_workload)?;
                     saved
                 }
             };
@@ -184,9 +189,14 @@ impl RunSpec<'_> {
         match vm.drive().await {
             Some(Ok(report)) => *driven = Some(report),
             Some(Err(error)) => {
+                let end = match error.is_deadline() {
+                    true => None,
+                    false => vm.ended(TIME_TO_EXPLAIN).await,
+                };
                 let kind = LegErrorKind::NotDriven {
                     label: from.build.label().to_owned(),
                     why: Arc::new(error),
+                    end,
                     stderr: vm.monitored.process.stderr(),
                 };
                 return Err(LegError::new(side, Phase::Boot, kind));

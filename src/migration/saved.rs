@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Vm};
 use crate::migration::leg::save::load_from;
-use crate::migration::linux_boot::{STREAM, SavedGuest, boot};
+use crate::migration::linux_boot::{NotBooted, STREAM, SavedGuest, boot};
 use crate::migration::timeouts::Timeouts;
 use crate::workload::linux::LinuxGuest;
 
@@ -20,14 +20,14 @@ pub struct SavedGuests(Arc<Mutex<HashMap<Key, Arc<Booted>>>>);
 /// The label of a build, the machine and its CPU, the devices, and the options of that build alone.
 type Key = (String, String, Option<String>, Vec<String>, Vec<String>);
 
-type Booted = OnceCell<Result<Arc<SavedGuest>, String>>;
+type Booted = OnceCell<Result<Arc<SavedGuest>, NotBooted>>;
 
 impl SavedGuests {
     /// Loads the guest of a launch into a build that was started to take it, in `vm`; it is booted and saved
     /// where it was not yet. It is stopped then, and its disks are as they were.
     ///
     /// # Errors
-    /// It does not boot, or the build does not take its own stream; in words.
+    /// It does not boot, or the build does not take its own stream.
     pub(crate) async fn load(
         &self,
         vm: &Vm,
@@ -37,9 +37,14 @@ impl SavedGuests {
         timeouts: &Timeouts,
     ) -> Result<Arc<SavedGuest>, LoadError> {
         let booted = self.booted(endpoint, launch);
-        let boot = || boot(endpoint, launch, guest, timeouts);
-        let saved = booted.get_or_init(boot).await.as_ref();
-        let saved = saved.map_err(|why| LoadError::DoesNotBoot(why.clone()))?;
+        // One whose build was killed may boot the next time.
+        let boot = async || match boot(endpoint, launch, guest, timeouts).await {
+            Err(error) if error.why.is_killed_by_others() => Err(error),
+            booted => Ok(booted),
+        };
+        let saved = booted.get_or_try_init(boot).await;
+        let saved = saved.map_err(LoadError::DoesNotBoot)?.as_ref();
+        let saved = saved.map_err(|error| LoadError::DoesNotBoot(error.clone()))?;
         let refused = |why: &dyn fmt::Display| LoadError::Refused {
             saved: Arc::clone(saved),
             why: why.to_string(),
@@ -76,11 +81,12 @@ fn key(endpoint: &Endpoint, launch: &LaunchSpec) -> Key {
 }
 
 /// A Linux guest cannot be had in the first build.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone)]
 pub(crate) enum LoadError {
-    #[error("{0}")]
-    DoesNotBoot(String),
+    DoesNotBoot(NotBooted),
     /// The build does not load the guest that it saved itself.
-    #[error("{why}")]
-    Refused { saved: Arc<SavedGuest>, why: String },
+    Refused {
+        saved: Arc<SavedGuest>,
+        why: String,
+    },
 }

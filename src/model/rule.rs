@@ -78,6 +78,11 @@ impl Rule {
     pub fn from_id(id: &str) -> Option<Rule> {
         Rule::ALL.iter().copied().find(|rule| rule.id() == id)
     }
+
+    /// Tells whether it is about a version that a build does not take.
+    pub(crate) fn is_of_version(self) -> bool {
+        matches!(self, Rule::VersionTooNew | Rule::VersionTooOld)
+    }
 }
 
 /// Rules sort by their ids, as a reader looks them up.

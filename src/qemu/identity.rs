@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::qemu::spec::PROGRAM;
+
 /// A program that runs as a build, told by its process: a script that starts it may do so in many ways.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningProgram {
@@ -49,6 +51,12 @@ impl RunningProgram {
     /// Returns the program's file.
     pub(crate) fn file(&self) -> &Path {
         &self.file
+    }
+
+    /// Returns the target that the program's name has.
+    pub(crate) fn target(&self) -> Option<&str> {
+        let name = self.file.file_name()?.to_str()?;
+        name.strip_prefix(PROGRAM)
     }
 
     /// Returns a hash of the program's content and of the options; `None` if it cannot be read.

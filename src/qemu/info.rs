@@ -4,6 +4,7 @@ use qapi::qmp;
 
 use crate::model::Version;
 use crate::qemu::accelerator;
+use crate::qemu::identity::RunningProgram;
 use crate::qemu::process::output;
 use crate::qemu::qmp::{HumanCommand, QmpError, QueryMachines, QueryTarget};
 use crate::qemu::{Build, BuildInfo, Monitored, QemuError, RunError, block_on};
@@ -50,6 +51,9 @@ async fn questions(monitored: &Monitored, build: &Build) -> Result<BuildInfo, Qm
     let target = session.execute(QueryTarget {}, deadline).await?;
     let mut machines = session.execute(QueryMachines {}, deadline).await?;
     let kvm = session.execute(qmp::query_kvm {}, deadline).await;
+    let program = monitored.program();
+    let of_program = program.as_ref().and_then(RunningProgram::target);
+    let named = build.arch().into_iter().chain(of_program);
     // The order is that of a hash table.
     machines.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(BuildInfo {
@@ -59,11 +63,25 @@ async fn questions(monitored: &Monitored, build: &Build) -> Result<BuildInfo, Qm
             part(version.qemu.micro),
         ),
         package: version.package,
-        target: target.arch,
+        target: with_byte_order(target.arch, named),
         machines,
         lacks_tcg: kvm.is_ok_and(|kvm| kvm.enabled),
-        program: monitored.program(),
+        program,
     })
+}
+
+/// The ends of the names of targets that have the other byte order than the one without them.
+const OTHER_ORDER: [&str; 2] = ["el", "eb"];
+
+/// Returns the target of a build by its answer and by the names of its program. Since 11.1 targets that differ in their
+/// byte order alone answer alike: mips64el says that it is mips64.
+fn with_byte_order<'n>(answer: String, named: impl IntoIterator<Item = &'n str>) -> String {
+    let is_other = |name: &&str| {
+        let order = name.strip_prefix(answer.as_str());
+        order.is_some_and(|order| OTHER_ORDER.contains(&order))
+    };
+    let other = named.into_iter().find(is_other).map(str::to_owned);
+    other.unwrap_or(answer)
 }
 
 impl Build {
@@ -82,5 +100,30 @@ impl Build {
         block_on(output(command, self.deadlines().start))
             .unwrap_or_else(|source| Err(no_start(source)))
             .map(|output| output.stdout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_byte_order_of_a_target_is_in_the_name_of_its_program() {
+        for (answer, names, target) in [
+            ("mips64", &["mips64el"][..], "mips64el"),
+            ("mips", &["mipsel"], "mipsel"),
+            ("sh4", &["sh4eb"], "sh4eb"),
+            // A script of any name, and the program that it starts.
+            ("xtensa", &["new", "xtensaeb"], "xtensaeb"),
+            ("mips64el", &["mips64el"], "mips64el"),
+            ("mips64", &["mips64"], "mips64"),
+            ("mips", &["mips64el"], "mips"),
+            ("mips64", &["mipsel"], "mips64"),
+            ("x86_64", &["aarch64"], "x86_64"),
+            ("mips", &[], "mips"),
+        ] {
+            let found = with_byte_order(answer.to_owned(), names.iter().copied());
+            assert_eq!(found, target, "{answer} {names:?}");
+        }
     }
 }

@@ -67,6 +67,9 @@ pub struct Profile {
 struct ProfileOption {
     args: Vec<String>,
     since: Option<Version>,
+    /// The targets that need it; none are all.
+    #[serde(default)]
+    targets: Vec<String>,
     #[serde(default)]
     start_only: bool,
 }
@@ -79,10 +82,18 @@ impl Profile {
         args(self.option.iter().filter(always))
     }
 
-    /// Arguments to start a machine with, on a QEMU of this version.
-    pub fn start_args(&self, version: Version, cpu: ProfileCpu) -> impl Iterator<Item = &str> {
-        let known =
-            move |option: &&ProfileOption| option.since.is_none_or(|since| since <= version);
+    /// Arguments to start a machine with, on a QEMU of this version for this target.
+    pub fn start_args<'p>(
+        &'p self,
+        version: Version,
+        target: &str,
+        cpu: ProfileCpu,
+    ) -> impl Iterator<Item = &'p str> {
+        let known = move |option: &&ProfileOption| {
+            let is_of_target =
+                option.targets.is_empty() || option.targets.iter().any(|name| name == target);
+            is_of_target && option.since.is_none_or(|since| since <= version)
+        };
         let chosen = move |option: &&ProfileOption| {
             let is_cpu = option.args.first().is_some_and(|arg| arg == "-cpu");
             cpu == ProfileCpu::Given || !is_cpu
@@ -596,7 +607,7 @@ mod tests {
         let q800 = profile("q800", None).unwrap();
         assert_eq!(q800.blank_rom, Some(1 << 20));
         assert_eq!(q800.dump_args().count(), 0);
-        let args = |version| q800.start_args(version, ProfileCpu::Given).count();
+        let args = |version| q800.start_args(version, "m68k", ProfileCpu::Given).count();
         assert_eq!(args(Version::new(7, 2, 0)), 0);
         assert_eq!(args(Version::new(8, 2, 0)), 4);
         // Several targets have a virt.

@@ -149,7 +149,7 @@ impl BuildArg {
 }
 
 /// The beginning of the name of a program that emulates a whole system; the target follows.
-const PROGRAM: &str = "qemu-system-";
+pub(super) const PROGRAM: &str = "qemu-system-";
 
 /// Returns the program in a folder for a target, or the only one that there is.
 ///

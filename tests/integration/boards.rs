@@ -5,7 +5,7 @@ use std::process::Command;
 
 use macro_rules_attribute::apply;
 
-use crate::common::{build_for, with_builds, words};
+use crate::common::{build_for, script, with_builds, words};
 use crate::live::Run;
 
 const BUILD: &str = "debian:trixie";
@@ -39,6 +39,113 @@ fn boards_are_moved_with_the_memory_and_the_chips_that_they_have() {
         let sections = &run.case(0)["state_checked"]["sections"];
         assert!(sections.as_u64() > Some(5), "{machine}: {sections}");
     }
+}
+
+/// Since 11.1 a build does not say in which byte order its processor works; the name of its program does.
+#[apply(test)]
+#[needs(Builds)]
+fn builds_of_one_byte_order_are_a_pair_and_others_are_not() {
+    const NEWER: &str = "debian:trixie-backports";
+    let dir = tempfile::tempdir().unwrap();
+    let of = |name: &str, arch: &str| {
+        let text = format!("exec env {} \"$@\"", build_for(NEWER, arch).shell_prefix());
+        script(dir.path(), name, &text)
+    };
+    let (named, little, big) = (
+        of("qemu-system-mipsel", "mipsel"),
+        of("little", "mipsel"),
+        of("big", "mips"),
+    );
+    let how = ["-M", "malta", "--device-set", "bare", "--paused"];
+    let forward = [&how[..], &["--direction", "forward"]].concat();
+    for new in [NEWER, &named, &little] {
+        let pair = ["live", BUILD, new, "--arch", "mipsel"];
+        let run = Run::new(&[&pair[..], &forward].concat());
+        assert_eq!(run.status(), Some(0), "{new}: {}", run.said());
+        assert_eq!(run.outcomes(), ["pass"], "{new}");
+    }
+    let pair = ["live", BUILD, &big, "--arch", "mipsel"];
+    let run = Run::new(&[&pair[..], &forward].concat());
+    assert_eq!(run.status(), Some(2), "{}", run.said());
+    let words = "is a build for mipsel and ";
+    assert!(run.said().contains(words), "{}", run.said());
+}
+
+/// Moves a board between two releases without devices.
+fn between(arch: &str, machine: &str, direction: &str) -> Run {
+    let of = ["live", BUILD, "debian:trixie-backports"];
+    let board = ["--arch", arch, "-M", machine, "--direction", direction];
+    let how = ["--device-set", "bare", "--paused", "--retries", "0"];
+    Run::new(&[&of[..], &board, &how].concat())
+}
+
+/// A build writes into the SCSI chip's state with which version of it that was written.
+#[apply(test)]
+#[needs(Builds)]
+fn a_version_that_each_build_writes_for_itself_is_no_loss() {
+    let run = between("m68k", "q800", "forward");
+    assert_eq!(run.status(), Some(0), "{}", run.said());
+    assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+}
+
+/// A load sets the priorities of the interrupt controller anew, in every build: that is told, and is no failure of the
+/// controls of a stream that was refused for something else.
+#[apply(test)]
+#[needs(Builds)]
+fn what_a_load_changes_in_any_case_is_no_failure_of_a_control() {
+    let run = between("ppc", "mac99", "backward");
+    assert_eq!(run.outcomes(), ["fail"], "{}", run.said());
+    let case = run.case(0);
+    let passed = serde_json::json!({"old_to_old": "pass", "new_to_new": "pass"});
+    assert_eq!(case["control"], passed, "{}", run.said());
+    let changed = &case["changed_by_load"];
+    assert_eq!(changed[0]["section"], "openpic", "{changed:#}");
+    let builds = &changed[0]["builds"];
+    assert_eq!(builds.as_array().unwrap().len(), 2, "{changed:#}");
+}
+
+/// A field that the newer version has is not why the older version is refused, and nothing is said of the inside of what
+/// no build read.
+#[apply(test)]
+#[needs(Builds)]
+fn a_version_that_is_refused_is_the_cause_whatever_else_differs() {
+    let run = between("arm", "ast1030-evb", "forward");
+    let cause = &run.case(0)["cause"];
+    assert_eq!(cause["section"], "aspeed.i2c", "{cause:#}");
+    assert_eq!(cause["rule"], "version-too-old", "{cause:#}");
+    let findings = run.report["findings"].as_array().unwrap();
+    assert!(!findings.is_empty());
+    for finding in findings {
+        assert_ne!(finding["section"], "aspeed.i2c", "{finding:#}");
+    }
+}
+
+/// The target for 32-bit processors has a machine of the same name, and no other processors.
+#[apply(test)]
+#[needs(Builds)]
+fn a_machine_of_32_bits_starts_with_a_processor_of_its_own() {
+    let how = ["--arch", "arm", "-M", "virt", "--direction", "forward"];
+    for set in [&["--device-set", "bare"][..], &["--driven"]] {
+        let mode = if set[0] == "--driven" {
+            &[][..]
+        } else {
+            &["--paused"]
+        };
+        let run = Run::new(&[&["live", BUILD, BUILD], &how[..], set, mode].concat());
+        assert_eq!(run.status(), Some(0), "{}", run.said());
+        assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+    }
+}
+
+/// What lies in padding is no value that a build may have died of.
+#[apply(test)]
+#[needs(Builds)]
+fn a_death_is_put_down_to_no_padding() {
+    let run = between("arm", "lm3s6965evb", "forward");
+    assert_eq!(run.outcomes(), ["broken"], "{}", run.said());
+    let message = run.case(0)["cause"]["message"].as_str().unwrap();
+    assert!(message.contains("sd-card"), "{message}");
+    assert!(!message.contains("unused"), "{message}");
 }
 
 /// Memory that no monitor can read is compared by what the stream has of it; where that does not show it either, nothing is

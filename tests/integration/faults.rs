@@ -267,7 +267,11 @@ fn with_fault(command: &[&str], role: &str, at: &str, fault: Fault, once: bool) 
     let text = format!("case \"$*\" in {role}) {line} ;; esac\nexec env {prefix} \"$@\"");
     let new = script(dir.path(), "qemu-system-x86_64", &text);
     let of = ["-M", "q35", "--direction", "forward"];
-    let run = Run::new(&[&command[..1], &[OLD, &new], &of, &command[1..]].concat());
+    let sides = match role {
+        SOURCE => [&*new, NEW],
+        _ => [OLD, &*new],
+    };
+    let run = Run::new(&[&command[..1], &sides, &of, &command[1..]].concat());
     assert_eq!(struck.exists(), once, "{}", run.said());
     run.leaves_nothing();
     run
@@ -479,5 +483,51 @@ fn what_keeps_a_build_from_starting_once_is_no_refusal() {
                 );
             }
         }
+    }
+}
+
+/// A source that something else kills before any migration is tried again; one that dies of itself is told by its end.
+#[apply(test)]
+#[needs(Builds)]
+fn a_source_that_dies_before_any_migration_has_its_end_told() {
+    let killed = "was killed by SIGKILL, by a person or by a system that is out of memory";
+    let (kill, crash) = (Fault::Signal("SIGKILL", 0), Fault::Signal("SIGSEGV", 0));
+    let driven = &["--driven"][..];
+    for (more, at, fault, once, outcome, why) in [
+        (&[][..], "cont", kill, true, "pass", ""),
+        (&[], "cont", kill, false, "skip", killed),
+        (&[], "cont", crash, true, "skip", "was killed by SIGSEGV"),
+        (
+            &[],
+            "<\"RESUME\"",
+            Fault::Exit(3),
+            true,
+            "skip",
+            "exited with status 3",
+        ),
+        (driven, "query-pci", kill, true, "pass", ""),
+        (driven, "query-pci", kill, false, "skip", killed),
+        (
+            driven,
+            "query-pci",
+            crash,
+            true,
+            "broken",
+            "was killed by SIGSEGV",
+        ),
+    ] {
+        let run = with_fault(&[&LIVE[..3], more].concat(), SOURCE, at, fault, once);
+        assert_eq!(run.outcomes(), [outcome], "{at} {fault:?}: {}", run.said());
+        let cause = &run.case(0)["cause"];
+        if outcome == "pass" {
+            assert_eq!(run.status(), Some(0), "{}", run.said());
+            continue;
+        }
+        assert_eq!(run.status(), Some(125), "{}", run.said());
+        let facts = ["kind", "side", "phase"].map(|key| cause[key].as_str().unwrap());
+        assert_eq!(facts, ["died", "source", "boot"], "{cause:#}");
+        let message = cause["message"].as_str().unwrap();
+        assert!(message.contains(why), "{message}");
+        assert_eq!(message.contains("by a person"), why == killed, "{message}");
     }
 }

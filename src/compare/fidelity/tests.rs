@@ -275,6 +275,59 @@ source = "a test"
     assert_eq!(found[1].on(&Stream::default()), None);
 }
 
+/// It has the version of its structure on both sides, or it is a loss.
+#[test]
+fn a_build_writes_its_own_version_into_a_field() {
+    let of = |name: &str, own: u32, part: u32| {
+        let field = |name: &str| format!(r#"{{"name": "{name}", "type": "uint8", "size": 1}}"#);
+        format!(
+            r#""vmsd_name": "dev", "version": {own}, "fields": [{}, {{"name": "esp", "type": "struct", "size": 2,
+            "struct": {{"vmsd_name": "esp", "version": {part}, "fields": [{}, {}]}}}}]"#,
+            field(name),
+            field("a"),
+            field("version_id")
+        )
+    };
+    let none: &[&str] = &[];
+    for (name, own, part, actual, lost) in [
+        ("esp.mig_version_id", 1, 8, [8, 2, 8], none),
+        // A value that is no version, of the one side or of the other.
+        (
+            "esp.mig_version_id",
+            1,
+            8,
+            [9, 2, 8],
+            &["esp.mig_version_id"],
+        ),
+        (
+            "esp.mig_version_id",
+            1,
+            9,
+            [8, 2, 9],
+            &["esp.mig_version_id"],
+        ),
+        ("esp.mig_version_id", 1, 8, [8, 8, 8], &["esp/a"]),
+        // Another structure's, and the section's own.
+        (
+            "fdc.mig_version_id",
+            1,
+            8,
+            [8, 2, 8],
+            &["fdc.mig_version_id"],
+        ),
+        ("version", 8, 8, [8, 2, 8], none),
+        // Numbers that are alike by chance.
+        ("esp.lun", 1, 8, [8, 2, 8], &["esp.lun"]),
+    ] {
+        let before = if name == "version" { 7 } else { 1 };
+        let ours = stream(before, &of(name, before, 7), &[7, 2, 7]);
+        let theirs = stream(own, &of(name, own, part), &actual);
+        let found = compare(&ours, &theirs, &StateNames::default(), &Lengths::default());
+        let paths: Vec<&str> = found.iter().map(|loss| loss.path.as_str()).collect();
+        assert_eq!(paths, lost, "{name} {own} {part} {actual:?}");
+    }
+}
+
 /// Real builds that send padding where another one has a field.
 #[test]
 fn real_streams_show_which_fields_lie_in_padding() {

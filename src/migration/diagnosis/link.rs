@@ -26,9 +26,12 @@ fn explain<'f>(
         // A note says that nothing breaks: for padded bytes that is true of the load alone.
         Level::Note => finding.rule == Rule::FieldPadded && names_it(finding),
     };
+    // A build that refuses the version has not looked at what else differs.
+    let refused = cause.rule.filter(|rule| rule.is_of_version());
     findings
         .iter_mut()
         .filter(|f| f.direction == direction && f.is_about(name))
+        .filter(|f| refused.is_none_or(|rule| f.rule == rule))
         .filter(|f| explains(f) && !f.is_common_width())
         .min_by_key(|f| (!names_it(f), f.level, f.allowed_by.is_some()))
 }
@@ -39,9 +42,9 @@ pub(crate) fn link_common<'f>(case: &mut Case, findings: &'f mut [Finding]) -> O
     let direction = case.last_direction();
     // What explains another one of its kind explains it.
     let gates = case.gates() && case.same_as.is_none();
-    let explained = Some(Rule::PropertyDefaultChanged);
+    let is_explained = |rule: Rule| rule == Rule::PropertyDefaultChanged || rule.is_of_version();
     let cause = case.cause.as_mut();
-    let cause = cause.filter(|cause| gates && cause.rule != explained)?;
+    let cause = cause.filter(|cause| gates && !cause.rule.is_some_and(is_explained))?;
     let section = cause.section.as_ref()?.vmsd_name();
     let finding = findings.iter_mut().find(|finding| {
         let mut paths = std::iter::once(&finding.path).chain(&finding.also_paths);
@@ -199,6 +202,36 @@ mod tests {
             let rule = case.cause.and_then(|cause| cause.rule);
             assert_eq!(rule, explains.then_some(Rule::VmsdRenamed));
             assert_eq!(findings[0].confirmed_by.is_some(), explains);
+        }
+    }
+
+    #[test]
+    fn a_version_that_was_refused_is_explained_by_that_alone() {
+        use Rule::{FieldAdded, VersionTooOld};
+        let other = finding(FieldAdded, "error", "backward", &["sd", "part"]);
+        let version = finding(VersionTooOld, "error", "backward", &["sd"]);
+        for known in [vec![], vec![&other], vec![&other, &version]] {
+            let mut findings: Vec<Finding> = known.into_iter().cloned().collect();
+            let mut case = case(Outcome::Fail, Some("sd"));
+            let cause = case.cause.as_mut().expect("a cause");
+            cause.rule = Some(VersionTooOld);
+            link(&mut case, &mut findings);
+            assert_eq!(case.cause.and_then(|cause| cause.rule), Some(VersionTooOld));
+            for finding in findings {
+                let met = finding.rule == VersionTooOld;
+                assert_eq!(finding.confirmed_by.is_some(), met, "{finding:#?}");
+            }
+        }
+        let mut common = [testing::finding(json!({
+            "rule": "field-resized", "level": "error", "direction": "backward", "section": "sd-card",
+            "path": ["sd", "part"], "evidence": "stream", "also_in": ["mmc"],
+        }))];
+        for (rule, is_linked) in [(None, true), (Some(VersionTooOld), false)] {
+            let mut case = case(Outcome::Fail, Some("sd"));
+            let cause = case.cause.as_mut().expect("a cause");
+            cause.rule = rule;
+            let linked = link_common(&mut case, &mut common).is_some();
+            assert_eq!(linked, is_linked, "{rule:?}: {:#?}", common[0]);
         }
     }
 

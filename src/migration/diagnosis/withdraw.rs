@@ -45,22 +45,18 @@ fn refused_in(case: &Case) -> Option<Refused> {
     let vmsd = cause.section.as_ref()?.vmsd_name();
     // The version of a part of it is another matter.
     let is_whole = cause.field.as_deref().is_none_or(|field| field == vmsd);
-    let is_refused = is_whole && cause.rule.is_some_and(is_version);
+    let is_refused = is_whole && cause.rule.is_some_and(Rule::is_of_version);
     is_refused.then(|| (vmsd.to_owned(), case.last_direction()))
 }
 
 /// Returns the section whose version does not fit by the dumps.
 fn refused_by_dumps(finding: &Finding) -> Option<Refused> {
     match &*finding.path {
-        [vmsd] if finding.evidence == Evidence::Dump && is_version(finding.rule) => {
+        [vmsd] if finding.evidence == Evidence::Dump && finding.rule.is_of_version() => {
             Some((vmsd.clone(), finding.direction))
         }
         _ => None,
     }
-}
-
-fn is_version(rule: Rule) -> bool {
-    matches!(rule, Rule::VersionTooNew | Rule::VersionTooOld)
 }
 
 /// Withdraws what streams say of the inside of a section whose version a build refuses, of which no byte is read, unless a

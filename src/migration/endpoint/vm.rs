@@ -25,14 +25,16 @@ use crate::qemu::output::devices::DeviceTree;
 use crate::qemu::properties::{Asked, Snapshot};
 use crate::qemu::qmp::QmpError;
 use crate::qemu::{
-    Answer, Build, BuildInfo, MallocFill, Monitored, Opened, Pair, Question, StartError, Subject,
-    accelerator, machine, option_value, private_dir, quote,
+    Answer, Build, BuildInfo, Ended, MallocFill, Monitored, Opened, Pair, Question, StartError,
+    Subject, accelerator, machine, option_value, private_dir, quote,
 };
 use crate::stream::section_override::SectionOverride;
 use crate::vmstate::dump::Dump;
 use crate::workload::linux::Network;
 use crate::workload::{SerialEvent, SerialLog, Workload};
 
+/// Time for a side to give its reason, or to end, once it or the other one has failed.
+pub(crate) const TIME_TO_EXPLAIN: Duration = Duration::from_secs(2);
 /// Pause between two looks at a guest's console.
 const CONSOLE_PAUSE: Duration = Duration::from_millis(2);
 
@@ -244,7 +246,7 @@ impl LaunchSpec {
         if let Some(profile) = profile {
             args.extend(
                 profile
-                    .start_args(version, self.profile_cpu)
+                    .start_args(version, &self.arch, self.profile_cpu)
                     .map(OsString::from),
             );
             if profile.blank_rom.is_some() {
@@ -509,6 +511,15 @@ impl Vm {
         self.monitored.session.execute(command, self.command).await
     }
 
+    /// Returns how its process ended, if it does so in time; unlike a plain wait this kills no process.
+    pub(crate) async fn ended(&mut self, within: Duration) -> Option<Ended> {
+        let exit = self.monitored.process.wait(Duration::MAX);
+        match tokio::time::timeout(within, exit).await {
+            Ok(Ok(status)) => Some(Ended(status)),
+            _ => None,
+        }
+    }
+
     /// Reads everything that the guest has printed by now into the log. Returns the first of it that an intact one does not
     /// print.
     pub(crate) fn read_console(&mut self, log: &mut SerialLog) -> Option<SerialEvent> {
@@ -582,8 +593,7 @@ impl Vm {
             if Instant::now() >= end {
                 return Err(HeartbeatError::Deadline(deadline));
             }
-            let exited = self.monitored.process.wait(Duration::MAX);
-            if tokio::time::timeout(CONSOLE_PAUSE, exited).await.is_ok() {
+            if self.ended(CONSOLE_PAUSE).await.is_some() {
                 return Err(HeartbeatError::Ended);
             }
         }

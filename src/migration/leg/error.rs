@@ -12,15 +12,12 @@ use crate::migration::boot::BootError;
 use crate::migration::checks::pages::PageDifference;
 use crate::migration::checks::state::sentence;
 use crate::migration::endpoint::capability::Capability;
-use crate::migration::endpoint::vm::{HeartbeatError, Vm};
+use crate::migration::endpoint::vm::{HeartbeatError, TIME_TO_EXPLAIN, Vm};
 use crate::model::{SectionName, Version};
 use crate::qemu::qmp::{Exchange, QmpError};
 use crate::qemu::{Ended, Problem, ProcessState, StartError, output};
 use crate::report::{FailureKind, LegSide, Message, Outcome, Phase, StateDiff, Waiting};
 use crate::workload::{SerialEvent, WorkloadError};
-
-/// Time for the other side to give its reason, once one side has failed.
-pub(crate) const TIME_TO_EXPLAIN: Duration = Duration::from_secs(2);
 
 /// A leg that did not pass.
 #[derive(Debug, Clone)]
@@ -110,6 +107,8 @@ pub(crate) enum LegErrorKind {
     NotDriven {
         label: String,
         why: Arc<DriveError>,
+        /// The end of its process, where it ended.
+        end: Option<Ended>,
         stderr: String,
     },
     /// The monitor refused a command, with this reason.
@@ -283,7 +282,7 @@ impl LegError {
     /// error.
     pub(crate) async fn with_end_of(self, vm: &mut Vm) -> Self {
         match &self.kind {
-            LegErrorKind::Monitor(error) => match ended(vm, TIME_TO_EXPLAIN).await {
+            LegErrorKind::Monitor(error) => match vm.ended(TIME_TO_EXPLAIN).await {
                 // Asked to quit, it ends well whatever it has said.
                 Some(how) if how.0.success() && matches!(error, QmpError::NotQmp(_)) => self,
                 Some(how) => LegError {
@@ -305,13 +304,30 @@ impl LegError {
         }
     }
 
+    /// Returns how a process ended, where that is what went wrong.
+    fn end(&self) -> Option<Ended> {
+        match &self.kind {
+            LegErrorKind::Ended(how) => Some(*how),
+            LegErrorKind::DoesNotStart(error) => match error.problem {
+                Problem::Ended(how) => Some(how),
+                _ => None,
+            },
+            LegErrorKind::NoWorkload { why, .. } => match why {
+                BootError::Ended(how) => Some(*how),
+                BootError::Failed(_) | BootError::Silent { .. } => None,
+            },
+            LegErrorKind::NotDriven { end, .. } => *end,
+            _ => None,
+        }
+    }
+
     /// Tells whether a process was killed by somebody else, so that nothing was refused.
     pub(crate) fn is_killed_by_others(&self) -> bool {
-        matches!(self.kind, LegErrorKind::Ended(how) if how.is_by_others())
+        self.end().is_some_and(Ended::is_by_others)
     }
 
     /// Takes an end for which this host is at fault for that: by what the side printed, or because the system killed
-    /// something for want of memory meanwhile. A build that is killed as it starts has ended, too.
+    /// something for want of memory meanwhile.
     pub(crate) fn unless_of_host(
         self,
         source: &str,
@@ -322,13 +338,8 @@ impl LegError {
             Some(LegSide::Source) => source,
             _ => destination,
         };
-        let how = match &self.kind {
-            LegErrorKind::Ended(how) if how.is_by_signal() => *how,
-            LegErrorKind::DoesNotStart(error) => match error.problem {
-                Problem::Ended(how) if how.is_by_others() => how,
-                _ => return self,
-            },
-            _ => return self,
+        let Some(how) = self.end().filter(|how| how.is_by_signal()) else {
+            return self;
         };
         let words = match output::start::lacking(printed) {
             Some(words) => words.to_owned(),
@@ -368,6 +379,7 @@ impl LegError {
             | LegErrorKind::HostLacks { .. }
             | LegErrorKind::DoesNotStart(_)
             | LegErrorKind::NoWorkload { .. } => Outcome::Skip,
+            LegErrorKind::NotDriven { .. } if self.is_killed_by_others() => Outcome::Skip,
             LegErrorKind::NotDriven { .. } => Outcome::Broken,
             LegErrorKind::CommandRefused(_) | LegErrorKind::MigrationFailed(_) => Outcome::Fail,
             LegErrorKind::Ended(how) if self.is_refusal(*how) => Outcome::Fail,
@@ -412,6 +424,7 @@ impl LegError {
             LegErrorKind::Monitor(_) => FailureKind::MonitorFailed,
             LegErrorKind::Memory(_) => FailureKind::MemoryDiffers,
             LegErrorKind::State { .. } => FailureKind::StateDiffers,
+            LegErrorKind::NoWorkload { .. } if self.end().is_some() => FailureKind::Died,
             LegErrorKind::NoWorkload { .. } | LegErrorKind::Guest(_) => FailureKind::GuestFailed,
             LegErrorKind::Complaint(_) => FailureKind::Complaint,
         }
@@ -421,6 +434,14 @@ impl LegError {
     /// whose migration has the status "failed" may only have lost its destination.
     pub(crate) fn source_gave_up(&self) -> bool {
         self.side == Some(LegSide::Source) && !matches!(self.kind, LegErrorKind::MigrationFailed(_))
+    }
+
+    /// Returns who may have killed a process, for the end of a sentence.
+    fn killer(&self) -> &'static str {
+        match self.is_killed_by_others() {
+            true => ", by a person or by a system that is out of memory",
+            false => "",
+        }
     }
 
     /// Returns the section that differs, and its instance.
@@ -441,6 +462,12 @@ impl LegError {
     }
 }
 
+/// The end of a sentence that quotes the line in which a build complains, if it has printed one.
+fn said(stderr: &str) -> String {
+    let line = output::reason(stderr);
+    line.map_or_else(String::new, |line| format!("; it said: {line}"))
+}
+
 impl fmt::Display for LegError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Every kind that is of one side has it.
@@ -459,14 +486,28 @@ impl fmt::Display for LegError {
                 "the destination of leg {leg} does not start, as its build did before: {}: {}",
                 error.label, error.problem
             ),
-            LegErrorKind::NoWorkload { label, why, stderr } => write!(
-                f,
-                "{label}: the guest does not work before any migration: {why} {stderr}"
-            ),
-            LegErrorKind::NotDriven { label, why, stderr } => write!(
-                f,
-                "{label} does not bear what a driver does to its devices, before any migration: {why} {stderr}"
-            ),
+            LegErrorKind::NoWorkload { label, why, stderr } => {
+                let (killer, words) = (self.killer(), said(stderr));
+                write!(
+                    f,
+                    "{label}: the guest does not work before any migration: {why}{killer}{words}"
+                )
+            }
+            LegErrorKind::NotDriven {
+                label,
+                why,
+                end,
+                stderr,
+            } => {
+                write!(
+                    f,
+                    "{label} does not bear what a driver does to its devices, before any migration: {why}"
+                )?;
+                if let Some(how) = end {
+                    write!(f, ", and {how}{}", self.killer())?;
+                }
+                f.write_str(&said(stderr))
+            }
             LegErrorKind::CommandRefused(reason) => write!(f, "{side} refused: {reason}"),
             LegErrorKind::MigrationFailed(Some(reason)) => f.write_str(reason),
             LegErrorKind::MigrationFailed(None) => f.write_str(match side {
@@ -479,11 +520,7 @@ impl fmt::Display for LegError {
                     Phase::Resume => " when the guest went on",
                     _ => "",
                 };
-                write!(f, "{side} {how}{when}")?;
-                match how.is_by_others() {
-                    true => f.write_str(", by a person or by a system that is out of memory"),
-                    false => Ok(()),
-                }
+                write!(f, "{side} {how}{when}{}", self.killer())
             }
             LegErrorKind::HostLacks { how, words } => {
                 write!(f, "{side} {how}, for this host has no room for it: {words}")
@@ -557,15 +594,6 @@ pub(crate) async fn checked<T>(
     }
 }
 
-/// Returns how a process ended, if it does so in time; unlike a plain wait this kills no process.
-pub(crate) async fn ended(vm: &mut Vm, within: Duration) -> Option<Ended> {
-    let exit = vm.monitored.process.wait(Duration::MAX);
-    match tokio::time::timeout(within, exit).await {
-        Ok(Ok(status)) => Some(Ended(status)),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt as _;
@@ -592,6 +620,44 @@ mod tests {
             let error = error.unless_of_host("", "", memory_ran_out);
             assert_eq!(error.outcome(), Outcome::Skip, "{status}: {error}");
             assert_eq!(error.failure_kind(), kind, "{status}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_source_that_dies_before_any_migration_is_told_from_a_guest_that_does_not_work() {
+        let (killed, died, ended) = (9, 11, 1 << 8);
+        let hub = "qemu-system-x86_64: warning: hub 0 is not connected to host network";
+        let by = ", by a person or by a system that is out of memory";
+        for (status, memory_ran_out, driven, kind, killer) in [
+            (killed, false, Outcome::Skip, FailureKind::Died, by),
+            (killed, true, Outcome::Skip, FailureKind::HostLacks, ""),
+            (died, true, Outcome::Broken, FailureKind::Died, ""),
+            (ended, false, Outcome::Broken, FailureKind::Died, ""),
+        ] {
+            let how = Ended(ExitStatus::from_raw(status));
+            let (label, stderr) = ("a build".to_owned(), hub.to_owned());
+            let boots = LegErrorKind::NoWorkload {
+                label: label.clone(),
+                why: BootError::Ended(how),
+                stderr: stderr.clone(),
+            };
+            let after = "readb 0x8".to_owned();
+            let drives = LegErrorKind::NotDriven {
+                label,
+                why: Arc::new(DriveError::Closed { after }),
+                end: Some(how),
+                stderr,
+            };
+            for (of_leg, outcome) in [(boots, Outcome::Skip), (drives, driven)] {
+                let error = LegError::new(LegSide::Source, Phase::Boot, of_leg);
+                let error = error.unless_of_host("", "", memory_ran_out);
+                let text = error.to_string();
+                assert_eq!(error.outcome(), outcome, "{text}");
+                assert_eq!(error.failure_kind(), kind, "{text}");
+                assert!(text.contains(&how.to_string()), "{text}");
+                assert_eq!(text.contains(by), !killer.is_empty(), "{text}");
+                assert!(!text.contains("hub"), "{text}");
+            }
         }
     }
 

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use crate::migration::endpoint::commands::{Cont, QueryStatus, Stop};
 use crate::migration::endpoint::vm::Vm;
-use crate::migration::leg::error::{
-    GuestFault, LegError, LegErrorKind, Timeout, checked, ended, execute,
-};
+use crate::migration::leg::error::{GuestFault, LegError, LegErrorKind, Timeout, checked, execute};
 use crate::report::{LegSide, Phase};
 use crate::workload::SerialLog;
 
@@ -40,7 +38,7 @@ pub(crate) async fn resume(
             .wait_for_heartbeats(log, last, due, heartbeat)
             .await;
         if let Err(error) = next {
-            let kind: LegErrorKind = match ended(destination, Duration::ZERO).await {
+            let kind: LegErrorKind = match destination.ended(Duration::ZERO).await {
                 Some(how) => how.into(),
                 // A build that does not answer is what hangs, not the guest that says nothing in it.
                 None => {
@@ -66,7 +64,7 @@ pub(crate) async fn quit(vm: &mut Vm, side: LegSide) -> Result<(), LegError> {
     let deadline = vm.command;
     let asked = vm.monitored.session.quit(deadline).await;
     checked(vm, side, Phase::Quit, asked).await?;
-    match ended(vm, deadline).await {
+    match vm.ended(deadline).await {
         Some(how) if how.0.success() => no_complaint(vm, side, Phase::Quit),
         Some(how) => Err(LegError::new(side, Phase::Quit, how)),
         None => {

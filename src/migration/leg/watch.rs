@@ -4,10 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::migration::endpoint::capability::PASSES;
 use crate::migration::endpoint::commands::{MigrationReply, QueryMigrate, SetParameters};
-use crate::migration::endpoint::vm::Vm;
-use crate::migration::leg::error::{
-    LegError, LegErrorKind, TIME_TO_EXPLAIN, Timeout, checked, ended,
-};
+use crate::migration::endpoint::vm::{TIME_TO_EXPLAIN, Vm};
+use crate::migration::leg::error::{LegError, LegErrorKind, Timeout, checked};
 use crate::model::{Direction, Version};
 use crate::qemu::qmp::{Event, QmpError, Session};
 use crate::qemu::{Ended, ProcessState};
@@ -253,7 +251,7 @@ impl Watch {
                     && matches!(self.destination.state, State::Failed(_))
                 {
                     // A destination says that it has failed, then prints why, and exits, unless it was told to stay.
-                    let _how = ended(destination, TIME_TO_EXPLAIN).await;
+                    let _how = destination.ended(TIME_TO_EXPLAIN).await;
                 }
                 return;
             }
