@@ -7,7 +7,7 @@ use anyhow::anyhow;
 
 use crate::cli::args::{BisectArgs, BySuffix, DataFormat, Format, OutputArgs};
 use crate::cli::target::Target;
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, hint};
 use crate::model::visible;
 use crate::report::bisection::{Bisection, Conclusion};
 use crate::report::map::Map;
@@ -111,11 +111,10 @@ impl Outputs {
     /// One cannot be written. The others are written nonetheless.
     pub(crate) fn write(self, answer: &dyn Answer) -> Result<Exit, Failure> {
         let is_seen = self.outputs.iter().any(Output::shows_verdict);
-        let hint = answer.hint().filter(|_| !self.quiet);
+        let doubt = answer.hint().filter(|_| !self.quiet);
         self.write_all(answer)?;
-        if let Some(hint) = hint {
-            // The report does not depend on it.
-            let _nobody_reads = writeln!(anstream::stderr(), "hint: {}", visible(&hint));
+        if let Some(text) = doubt {
+            hint(&text);
         }
         // The text ends with it: whoever has just read that there does not need it again.
         if !is_seen {
