@@ -57,13 +57,13 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     inquiry.obtain_dumps();
     inquiry.compare_dumps(progress);
     inquiry.migrate(running, logs.path(), progress)?;
+    inquiry.survey(Asked::Everything);
     inquiry.keep_own();
     inquiry.link();
     if config.doubts == Doubts::New {
         inquiry.mark_known(recalled.baseline());
     }
     inquiry.settle_doubts(alone.as_ref(), progress)?;
-    inquiry.survey(Asked::Everything);
     inquiry.compare_properties();
     inquiry.compare_streams();
     if inquiry.lacks_dumps() {

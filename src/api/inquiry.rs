@@ -238,13 +238,27 @@ impl<'i> Inquiry<'i> {
             return;
         }
         let observed = self.observed.iter();
-        let types: BTreeSet<&str> = observed
+        let plugged = observed
             .clone()
-            .flat_map(|guest| guest.types.iter().map(String::as_str))
+            .flat_map(|guest| guest.types.iter().map(String::as_str));
+        // What an option or the board plugs in is in the machine, too.
+        let surveyed = self.surveys.iter().flatten();
+        let snapshots = surveyed.filter_map(|survey| survey.snapshots.as_ref().ok()?.as_ref());
+        let objects = snapshots.flat_map(|of| of.old.objects.iter().chain(&of.new.objects));
+        let types: BTreeSet<&str> = objects
+            .map(|object| object.type_name.as_str())
+            .chain(plugged)
             .collect();
-        let sent: BTreeSet<&str> = observed
+        let mut sent: BTreeSet<&str> = observed
             .flat_map(|guest| guest.sections.iter().map(|sent| sent.vmsd_name.as_str()))
             .collect();
+        // Where it is known whose section that is, another type of the same name is not in the guest.
+        let dumps = self.dumps.iter().flat_map(|(old, new)| [old, new]);
+        for section in dumps.flat_map(|dump| &dump.sections) {
+            if types.contains(section.type_name.as_str()) {
+                sent.remove(section.description.name.as_str());
+            }
+        }
         let before = self.findings.len();
         self.findings.retain(|finding| {
             let mut names = finding.also_in.iter().chain([&finding.section]);

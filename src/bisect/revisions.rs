@@ -77,6 +77,11 @@ pub(crate) enum BuildError {
     NoWorktree(String),
     #[error("the build command {how}{stderr}")]
     Failed { how: Ended, stderr: String },
+    #[error(
+        "the build command made no {} in the worktree; --program PATH says where a build has its program",
+        .0.display()
+    )]
+    NoProgram(PathBuf),
     #[error("the build command cannot be run: {0}")]
     Run(#[from] RunError),
     #[error("no folder for a worktree: {0}")]
@@ -174,8 +179,12 @@ impl Revisions {
                 stderr: last_lines(&stderr),
             });
         }
+        let program = worktree.path.join(&self.program);
+        if !program.exists() {
+            return Err(BuildError::NoProgram(self.program.clone()));
+        }
         Ok(Built {
-            program: worktree.path.join(&self.program),
+            program,
             _worktree: worktree,
         })
     }

@@ -58,6 +58,14 @@ pub(crate) fn check(args: &CheckBuildsArgs) -> Result<CheckConfig, Failure> {
 }
 
 pub(crate) fn load(args: &LoadArgs) -> Result<LoadConfig, Failure> {
+    let state = args.state.to_string_lossy();
+    let is_suite = state.starts_with("debian:") || state == LAST_RELEASE;
+    if is_suite && !args.state.exists() && Path::new(&args.build).is_file() {
+        return Err(Failure::usage(anyhow!(
+            "{state} is a BUILD, and the saved guest comes before it: migcompat load {} {state}",
+            args.build
+        )));
+    }
     Ok(LoadConfig {
         offset: args.offset,
         snapshot: args.snapshot.clone(),

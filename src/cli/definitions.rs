@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::CommandFactory;
 use clap_complete::Shell;
 
@@ -23,6 +23,14 @@ pub(super) fn completions(shell: Shell) -> Result<Exit, Failure> {
 
 /// Writes a man page for the program and for each command into a folder, which is made if it is not there.
 pub(super) fn man(folder: &Path) -> Result<Exit, Failure> {
+    let mut parents = folder.ancestors();
+    if let Some(file) = parents.find(|parent| parent.exists() && !parent.is_dir()) {
+        return Err(Failure::usage(anyhow!(
+            "cannot write man pages into {}: {} is a file, and they need a folder, for there is one for each command",
+            folder.display(),
+            file.display()
+        )));
+    }
     let written = std::fs::create_dir_all(folder)
         .and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
     written.with_context(|| format!("cannot write man pages into {}", folder.display()))?;

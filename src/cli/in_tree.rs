@@ -14,11 +14,12 @@ use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use clap::CommandFactory;
 use clap::error::ErrorKind;
 
 use crate::api::{self, CheckConfig, Doubts};
 use crate::bisect::base::Base;
-use crate::cli::args::{CheckBuildsArgs, GateArg};
+use crate::cli::args::{CheckBuildsArgs, Cli, GateArg};
 use crate::cli::output::Outputs;
 use crate::cli::progress::Display;
 use crate::cli::{Exit, Failure, config, fail, here, questions};
@@ -43,7 +44,13 @@ pub(super) fn meant(error: &clap::Error, args: &[OsString]) -> Option<Vec<OsStri
             | ErrorKind::UnknownArgument
     );
     let is_option = |arg: &OsString| arg.as_encoded_bytes().starts_with(b"-");
-    if !is_bare || !args.get(1).is_none_or(is_option) {
+    // A command that comes behind its options is one nonetheless, which clap says better.
+    let commands = Cli::command();
+    let has_command = args
+        .iter()
+        .skip(1)
+        .any(|arg| commands.find_subcommand(arg).is_some());
+    if !is_bare || has_command || !args.get(1).is_none_or(is_option) {
         return None;
     }
     here::tree()?;

@@ -213,6 +213,13 @@ fn parse() -> Result<Cli, ExitCode> {
             false => status,
         }
     })?;
+    let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for (name, near) in settings::misspelt(&mut command, &variables.collect::<Vec<_>>()) {
+        hint(&format!(
+            "the variable {name} sets no option; near it: {}",
+            near.join(", ")
+        ));
+    }
     let (args, sources) = settings::complete(&mut command, &typed, &args)
         .map_err(|error| ExitCode::from(fail(&Failure::Usage(error))))?;
     let matches = match sources.is_empty() {
@@ -280,6 +287,12 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Completions { shell } => definitions::completions(*shell),
         Command::Man { folder } => definitions::man(folder),
     }
+}
+
+/// Says what the user may not have meant.
+fn hint(text: &str) {
+    // The answer does not depend on it.
+    let _nobody_reads = writeln!(anstream::stderr(), "hint: {}", visible_lines(text));
 }
 
 /// Says why there is no answer and gives the exit status for it.

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 
 use crate::cli::args::{BisectArgs, BySuffix, DataFormat, Format, OutputArgs};
 use crate::cli::target::Target;
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, hint};
 use crate::model::visible;
 use crate::report::bisection::{Bisection, Conclusion};
 use crate::report::map::Map;
@@ -111,7 +111,11 @@ impl Outputs {
     /// One cannot be written. The others are written nonetheless.
     pub(crate) fn write(self, answer: &dyn Answer) -> Result<Exit, Failure> {
         let is_seen = self.outputs.iter().any(Output::shows_verdict);
+        let doubt = answer.hint().filter(|_| !self.quiet);
         self.write_all(answer)?;
+        if let Some(text) = doubt {
+            hint(&text);
+        }
         // The text ends with it: whoever has just read that there does not need it again.
         if !is_seen {
             print_verdict(answer);
@@ -187,6 +191,11 @@ pub(crate) trait Answer {
     /// Returns what was compared and the counts in one line.
     fn summary(&self) -> String;
 
+    /// Returns what whoever asked may not have meant.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+
     /// Writes it.
     ///
     /// # Errors
@@ -201,6 +210,17 @@ impl Answer for Report {
 
     fn summary(&self) -> String {
         text::summary(self)
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.is_back_in_time().then(|| {
+            format!(
+                "old {} is a newer release than new {}: forward leads back in time here, and a fix is worded for the builds \
+                 in the order of their releases",
+                text::build(&self.old),
+                text::build(&self.new)
+            )
+        })
     }
 
     fn write(&self, form: Form, options: text::Options, out: &mut dyn Write) -> io::Result<()> {
@@ -225,6 +245,17 @@ impl Answer for Map {
 
     fn summary(&self) -> String {
         map::summary(self)
+    }
+
+    fn hint(&self) -> Option<String> {
+        let mut reports = self.pairs.iter().map(|pair| &pair.report);
+        let report = reports.find(|report| report.is_back_in_time())?;
+        Some(format!(
+            "the builds are not in the order of their releases, since {} comes before {}: what a map says of when a case \
+             broke is the other way round between them",
+            text::build(&report.old),
+            text::build(&report.new)
+        ))
     }
 
     fn write(&self, form: Form, options: text::Options, out: &mut dyn Write) -> io::Result<()> {
@@ -279,6 +310,31 @@ fn print_verdict(answer: &dyn Answer) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{BuildKind, BuildRef, Version};
+    use crate::report::map::MapPair;
+
+    #[test]
+    fn a_map_of_builds_that_are_out_of_order_says_so() {
+        let hint = |versions: &[(u32, u32)]| {
+            let build = |&(major, minor): &(u32, u32)| BuildRef {
+                label: format!("qemu-{major}.{minor}"),
+                kind: BuildKind::Binary,
+                version: Some(Version::new(major, minor, 0)),
+            };
+            let builds: Vec<BuildRef> = versions.iter().map(build).collect();
+            let pair = |at: usize| MapPair {
+                old: at,
+                new: at + 1,
+                report: Report::new(builds[at].clone(), builds[at + 1].clone(), None),
+            };
+            let pairs = (0..versions.len() - 1).map(pair).collect();
+            Map::of(builds.clone(), pairs, 0).hint()
+        };
+        assert_eq!(hint(&[(7, 2), (9, 0), (10, 0)]), None);
+        let told = hint(&[(7, 2), (10, 0), (9, 0)]).unwrap();
+        let wanted = "qemu-10.0 (10.0.0) comes before qemu-9.0 (9.0.0)";
+        assert!(told.contains(wanted), "{told}");
+    }
 
     #[test]
     fn the_suffix_of_a_file_is_its_format() {

@@ -18,6 +18,9 @@ const FILE: &str = "migcompat.toml";
 /// The beginning of the names of variables.
 const PREFIX: &str = "MIGCOMPAT_";
 
+/// The letters of a variable's name for each slip in it. One with more may be for something else.
+const LETTERS_A_SLIP: usize = 5;
+
 /// `MIGCOMPAT_LOG` is the filter of the log.
 const NO_VARIABLE: [&str; 3] = ["help", "version", "log"];
 /// A file that lies in a tree neither writes somewhere nor runs something else.
@@ -96,6 +99,32 @@ pub(crate) fn complete(
     args.splice(end..end, words);
     let used = added.into_values().filter(|added| !added.words.is_empty());
     Ok((args, used.map(|added| added.source).collect()))
+}
+
+/// Returns the variables that set no option of any command, each with the options that its name is near. One that is near
+/// none may be for something else.
+pub(crate) fn misspelt(command: &mut Command, variables: &[String]) -> Vec<(String, Vec<String>)> {
+    command.build();
+    let variable = |long: &str| format!("{PREFIX}{}", long.replace('-', "_").to_uppercase());
+    let mut names: BTreeSet<String> = NO_VARIABLE.map(variable).into();
+    let mut commands = vec![&*command];
+    while let Some(command) = commands.pop() {
+        names.extend(options(command).filter_map(Arg::get_long).map(variable));
+        commands.extend(command.get_subcommands());
+    }
+    let own = |name: &String| name.starts_with(PREFIX) && !names.contains(name);
+    let short = |name: &String| name[PREFIX.len()..].to_owned();
+    let known: Vec<String> = names.iter().map(short).collect();
+    let near = |name: &String| {
+        let typed = short(name);
+        let slips = |near: &String| strsim::damerau_levenshtein(&typed, near);
+        let near = nearest(&typed, known.iter().map(String::as_str)).into_iter();
+        let near = near.filter(|near| slips(near) * LETTERS_A_SLIP <= typed.len());
+        let near: Vec<String> = near.map(|near| format!("{PREFIX}{near}")).collect();
+        (name.clone(), near)
+    };
+    let misspelt = variables.iter().filter(|name| own(name)).map(near);
+    misspelt.filter(|(_, near)| !near.is_empty()).collect()
 }
 
 /// Returns the innermost command that was typed, its arguments, and the names that lead to it.
@@ -276,4 +305,42 @@ impl Settings {
 fn names(command: &Command) -> impl Iterator<Item = &str> {
     let longs = options(command).filter_map(Arg::get_long);
     longs.filter(|long| !NOT_IN_FILE.contains(long))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::args::Cli;
+
+    #[test]
+    fn a_variable_is_misspelt_if_its_name_is_near_that_of_an_option() {
+        let said = |name: &str| misspelt(&mut Cli::command(), &[name.to_owned()]);
+        for (name, wanted) in [
+            ("MIGCOMPAT_STRCIT", "MIGCOMPAT_STRICT"),
+            ("MIGCOMPAT_MACHNE", "MIGCOMPAT_MACHINE"),
+            ("MIGCOMPAT_MIN-COVERAGE", "MIGCOMPAT_MIN_COVERAGE"),
+        ] {
+            let said = said(name);
+            assert_eq!(said.len(), 1, "{name}");
+            assert_eq!(said[0].1[0], wanted);
+        }
+        for name in [
+            "MIGCOMPAT_STRICT",
+            "MIGCOMPAT_LOG",
+            "MIGCOMPAT_BEFORE",
+            "MIGCOMPAT_FAULTS",
+            "MIGCOMPAT_MOMENTS",
+            "MIGCOMPAT_SEED",
+            "MIGCOMPAT_LEGS",
+            "MIGCOMPAT_RUN",
+            "MIGCOMPAT_SOURCE",
+            "MIGCOMPAT_TEST_ARGS",
+            "MIGCOMPAT_VERSION",
+            "STRCIT",
+        ] {
+            assert_eq!(said(name), [], "{name}");
+        }
+    }
 }

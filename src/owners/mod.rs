@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::qemu::Tree;
 use crate::report::identity::FindingId;
 use crate::report::{BaselineStatus, Case, Finding, Level, Owner, Report, Source};
 use file::Entry;
@@ -38,6 +39,16 @@ pub(crate) enum OwnersError {
     },
     #[error("cannot search the tree {}: {source}", tree.display())]
     Tree { tree: PathBuf, source: io::Error },
+    #[error(
+        "{} is no tree of QEMU's sources, which has a {MAINTAINERS} at its top: {}",
+        tree.display(),
+        match top {
+            Some(top) => format!("it is in that of {}, which --tree may name", top.display()),
+            None => "name the folder of a clone of QEMU's repository or of an unpacked release, or a file of owners \
+                     (--owners)".to_owned(),
+        }
+    )]
+    NoTree { tree: PathBuf, top: Option<PathBuf> },
 }
 
 /// The owners, and what they own.
@@ -61,9 +72,24 @@ impl Owners {
             return Ok(None);
         };
         if let Some(tree) = tree.filter(|tree| !tree.is_dir()) {
+            let kind = match tree.exists() {
+                true => io::ErrorKind::NotADirectory,
+                false => io::ErrorKind::NotFound,
+            };
             return Err(OwnersError::Tree {
                 tree: tree.to_owned(),
-                source: io::ErrorKind::NotADirectory.into(),
+                source: kind.into(),
+            });
+        }
+        if let Some(tree) = tree.filter(|_| own.as_deref() == Some(file) && !file.exists()) {
+            let known = std::path::absolute(tree)
+                .ok()
+                .and_then(|tree| Tree::find(&tree));
+            return Err(OwnersError::NoTree {
+                tree: tree.to_owned(),
+                top: known
+                    .map(|known| known.top)
+                    .filter(|top| top.join(MAINTAINERS).is_file()),
             });
         }
         let text = std::fs::read(file).map_err(|source| OwnersError::Io {

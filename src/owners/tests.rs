@@ -202,5 +202,32 @@ fn a_file_without_owners_says_so() {
     }
     let error = Owners::read(None, Some(Path::new("nowhere"))).expect_err("there is none");
     assert!(error.to_string().contains("nowhere"), "{error}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let top = folder.path().join("qemu");
+    let said = |tree: &Path| {
+        let error = Owners::read(None, Some(tree)).expect_err("there is none");
+        error.to_string()
+    };
+    std::fs::create_dir_all(top.join("include/qemu")).expect("made");
+    let told = said(&top);
+    assert!(
+        told.contains("no tree of QEMU's sources") && told.contains("--owners"),
+        "{told}"
+    );
+    for (file, text) in [
+        ("VERSION", "10.1.50"),
+        ("include/qemu/osdep.h", ""),
+        ("MAINTAINERS", "A headline\nM: N <n@example.org>\n"),
+    ] {
+        std::fs::write(top.join(file), text).expect("written");
+    }
+    let told = said(&top.join("include"));
+    let wanted = format!("it is in that of {}, which --tree may name", top.display());
+    assert!(told.contains(&wanted), "{told}");
+    let one = folder.path().join("other");
+    std::fs::create_dir(&one).expect("made");
+    let own = top.join("MAINTAINERS");
+    let known = Owners::read(Some(&own), Some(&one)).expect("a file of owners needs no other");
+    assert!(known.is_some());
     assert!(Owners::read(None, None).expect("nothing asked").is_none());
 }

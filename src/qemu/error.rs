@@ -66,7 +66,10 @@ pub enum FetchError {
          (if it has, `apt-get update` may help it to know); {INSTEAD}"
     )]
     NoArchive { suite: String },
-    #[error("debian:{suite}: the Debian archive has no such suite{}", quoted(.detail))]
+    #[error(
+        "debian:{suite}: the Debian archive has no such suite; its suites have names such as bookworm, trixie-backports \
+         and stable{}", quoted(.detail)
+    )]
     NoSuchSuite { suite: String, detail: String },
     #[error(
         "debian:{suite}: its signature cannot be verified with the keys on this machine, so it is \

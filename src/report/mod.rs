@@ -207,6 +207,11 @@ impl Report {
         }
     }
 
+    /// Tells whether the old build is known to be of a newer release than the new one.
+    pub(crate) fn is_back_in_time(&self) -> bool {
+        matches!((self.old.version, self.new.version), (Some(old), Some(new)) if old > new)
+    }
+
     /// Returns the case of this id.
     pub(crate) fn case(&self, id: &str) -> Option<&Case> {
         self.cases.iter().find(|case| case.id == id)

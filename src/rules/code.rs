@@ -579,7 +579,7 @@ static bool dev_ltim_needed(
         for rule in with_code {
             assert!(
                 cases.iter().any(|(id, _)| *id == rule.id()),
-                "{rule} is not tried"
+                "the code of {rule} is not tried: it needs a case above, and lines of its code in WANTED"
             );
         }
     }

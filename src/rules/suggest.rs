@@ -70,9 +70,14 @@ fn stanza(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let mut lines = vec![format!("# {}: {}", finding.direction, finding.message)];
-    let rule = finding.rule;
+    let releases = Releases::of(report);
+    // An entry goes from the older release to the newer one, whichever way the builds were named.
+    let (rule, direction) = match releases.are_swapped {
+        true => (finding.rule.mirror(), finding.direction.reversed()),
+        false => (finding.rule, finding.direction),
+    };
     // A break names its commit where there is one; the others name their source.
-    let needs_source = match (rule, finding.items.as_slice()) {
+    let grounds = match (rule, finding.items.as_slice()) {
         (
             Rule::ConditionalFieldAdded
             | Rule::ConditionalFieldRemoved
@@ -97,7 +102,7 @@ fn stanza(
                 keys("items", names),
                 key("sent", sent),
             ]);
-            true
+            key("source", FILL_IN)
         }
         (
             Rule::SizeUndecided | Rule::OpaqueFieldChanged | Rule::ConditionalFieldChanged,
@@ -110,6 +115,13 @@ fn stanza(
                 },
             ],
         ) => {
+            let size =
+                |shape: &Option<Shape>| shape.as_ref().and_then(|s| s.size).unwrap_or_default();
+            let mut names = [(old, size(&finding.old)), (new, size(&finding.new))];
+            if releases.are_swapped {
+                names.reverse();
+            }
+            let [(old, old_size), (new, new_size)] = names;
             lines.extend([
                 "# if the bytes on the wire are the same:\n[[field]]".to_owned(),
                 key("section", section),
@@ -118,12 +130,10 @@ fn stanza(
                 key("new", new),
             ]);
             if old == new {
-                let size =
-                    |shape: &Option<Shape>| shape.as_ref().and_then(|s| s.size).unwrap_or_default();
-                let change = format!("old {}, new {}", size(&finding.old), size(&finding.new));
+                let change = format!("old {old_size}, new {new_size}");
                 lines.push(key("size_change", &change));
             }
-            true
+            key("source", FILL_IN)
         }
         _ => {
             let fill_in = [FILL_IN.to_owned()];
@@ -136,16 +146,14 @@ fn stanza(
                     // A report that was read does not have it.
                     None => keys("path", &fill_in) + "  # from the section's vmsd name down",
                 },
-                key("direction", &finding.direction.to_string()),
+                key("direction", &direction.to_string()),
                 keys("machines", [report.machine.as_ref().unwrap_or(&fill_in[0])]),
             ]);
-            false
+            key("commit", FILL_IN) + "  # QEMU's; this line goes where none is known"
         }
     };
-    lines.push(version("after", report.old.version));
-    lines.push(version("by", report.new.version));
-    lines.extend(needs_source.then(|| key("source", FILL_IN)));
-    lines.push(key("reason", FILL_IN));
+    lines.extend(releases.lines());
+    lines.extend([grounds, key("reason", FILL_IN)]);
     writeln!(out, "{}\n", lines.join("\n"))
 }
 
@@ -187,6 +195,43 @@ fn failure(case: &Case, report: &Report) -> String {
     let expires = key("expires", FILL_IN);
     lines.push(expires + "  # the last day, or the release in which it has to be mended\n");
     lines.join("\n")
+}
+
+/// The releases that an entry is between, the older one first.
+struct Releases {
+    after: Option<Version>,
+    by: Option<Version>,
+    /// The builds were named the other way round.
+    are_swapped: bool,
+}
+
+impl Releases {
+    fn of(report: &Report) -> Releases {
+        let (old, new) = (report.old.version, report.new.version);
+        let are_swapped = report.is_back_in_time();
+        let (after, by) = match are_swapped {
+            true => (new, old),
+            false => (old, new),
+        };
+        Releases {
+            after,
+            by,
+            are_swapped,
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        match (self.after, self.by) {
+            (Some(after), Some(by)) if after == by => {
+                vec![key("by", FILL_IN) + &format!("  # both builds are {by}")]
+            }
+            // The point release is what sets them apart.
+            (Some(after), Some(by)) if (after.major, after.minor) == (by.major, by.minor) => {
+                vec![key("after", &after.to_string()), key("by", &by.to_string())]
+            }
+            (after, by) => vec![version("after", after), version("by", by)],
+        }
+    }
 }
 
 fn version(name: &str, version: Option<Version>) -> String {

@@ -9,7 +9,7 @@ use macro_rules_attribute::apply;
 use serde_json::Value;
 
 use crate::common::{
-    build, cache_dir, follows, migcompat, report, root, script, stderr, stdout, with_builds,
+    build, cache_dir, follows, migcompat, report, root, script, stderr, stdout, with_builds, words,
 };
 use crate::manual::commands;
 
@@ -455,6 +455,26 @@ fn the_revisions_of_a_range_are_built_in_worktrees_of_their_own() {
     assert_eq!(fs::read_dir(worktrees.path()).expect("there").count(), 0);
     assert_eq!(repository.git(&["worktree", "list"]).lines().count(), 1);
     assert_eq!(repository.git(&["status", "--porcelain"]), "");
+}
+
+#[apply(test)]
+#[needs(Program("git"))]
+fn a_build_command_that_makes_no_build_is_told_of_with_the_option() {
+    let repository = Repository::new();
+    for _ in 0..2 {
+        repository.git(&["commit", "-q", "--allow-empty", "-m", "a revision"]);
+    }
+    let worktrees = tempfile::tempdir().expect("a folder");
+    let places = [repository.path(), worktrees.path()].map(|path| path.display().to_string());
+    let args = words!("bisect HEAD~1..HEAD --build-command true --program out");
+    let places = ["--repository", &places[0], "--worktrees", &places[1]];
+    let output = migcompat(&[&args[..], &places, &["--case", CASE]].concat());
+    assert_eq!(output.status.code(), Some(125), "{}", stderr(&output));
+    let told = stdout(&output);
+    assert!(
+        told.contains("the build command made no out in the worktree; --program PATH says"),
+        "{told}"
+    );
 }
 
 #[apply(test)]

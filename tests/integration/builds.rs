@@ -117,6 +117,7 @@ fn a_suite_that_does_not_exist_is_named_as_such() {
     let error = qemu::open(&arg, "x86_64", &cache, &|_| ()).unwrap_err();
     assert!(error.is_usage(), "{error}");
     assert!(error.to_string().contains("no such suite"), "{error}");
+    assert!(error.to_string().contains("such as bookworm"), "{error}");
     assert!(cache.list().unwrap().is_empty());
     assert_eq!(names(dir.path()), [""; 0]);
 }

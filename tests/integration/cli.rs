@@ -247,14 +247,20 @@ fn a_suggested_entry_settles_its_finding_once_it_is_filled_in() {
     );
 
     // One word left is one too many, wherever it stands.
-    for left in ["reason", "machines"] {
+    for left in ["reason", "machines", "commit"] {
         let text = stanzas
             .replace("after = \"FILL IN\"", "")
             .replace("by = \"FILL IN\"", "by = \"10.0\"");
-        let text = match left {
-            "reason" => text.replace("[\"FILL IN\"]", "[\"*\"]"),
-            _ => text.replace("reason = \"FILL IN\"", "reason = \"meant\""),
-        };
+        let text = [
+            ("machines", "[\"FILL IN\"]", "[\"*\"]"),
+            ("reason", "\"FILL IN\"", "\"meant\""),
+            ("commit", "\"FILL IN\"", "\"4711\""),
+        ]
+        .iter()
+        .filter(|(key, _, _)| *key != left)
+        .fold(text, |text, (key, from, to)| {
+            text.replace(&format!("{key} = {from}"), &format!("{key} = {to}"))
+        });
         let unfilled = check(&text);
         assert_eq!(unfilled.status.code(), Some(2), "{text}");
         let message = stderr(&unfilled);
@@ -268,7 +274,8 @@ fn a_suggested_entry_settles_its_finding_once_it_is_filled_in() {
         .replace("machines = [\"FILL IN\"]", "machines = [\"*\"]")
         .replace("after = \"FILL IN\"", "")
         .replace("by = \"FILL IN\"", "by = \"10.0\"")
-        .replace("reason = \"FILL IN\"", "reason = \"meant\"");
+        .replace("reason = \"FILL IN\"", "reason = \"meant\"")
+        .replace("commit = \"FILL IN\"", "commit = \"4711\"");
     let settled = check(&filled);
     assert_eq!(
         settled.status.code(),
@@ -282,6 +289,69 @@ fn a_suggested_entry_settles_its_finding_once_it_is_filled_in() {
         "{}",
         stdout(&settled)
     );
+}
+
+/// An entry says what changed from one release to the next one, whichever way the builds were named.
+#[apply(test)]
+#[needs(Builds)]
+fn a_suggested_entry_settles_its_finding_whichever_build_is_named_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lists = folder.path().display().to_string();
+    let run = |old: &str, new: &str, more: &[&str]| {
+        let args = [&["static", old, new, "-M", "q35"], more].concat();
+        with_builds(&args).output().expect("it starts")
+    };
+    let (older, newer) = ("debian:bookworm", "debian:trixie");
+    let suggested = stdout(&run(newer, older, &["--suggest"]));
+    assert!(
+        suggested.contains("after = \"7.2\"\nby = \"10.0\"\n"),
+        "{suggested}"
+    );
+    let filled = suggested.replace("FILL IN", "known");
+    std::fs::write(folder.path().join("own.toml"), filled).expect("writable");
+    for (old, new) in [(newer, older), (older, newer)] {
+        let settled = run(old, new, &["--lists", &lists]);
+        assert_eq!(settled.status.code(), Some(0), "{}", stderr(&settled));
+        assert!(
+            stderr(&settled).contains(": 0 errors, "),
+            "{}",
+            stderr(&settled)
+        );
+    }
+}
+
+/// Whoever names the builds the other way round has an ordinary verdict, and is told.
+#[apply(test)]
+fn builds_that_are_named_in_the_wrong_order_are_told_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("report.json").display().to_string();
+    let pair = ["old", "new"].map(|side| format!("fixtures/rules/field-added/{side}.json"));
+    let made = migcompat(&["static", &pair[0], &pair[1], "--format", "json"]);
+    let mut saved = crate::common::report(&made);
+    let mut said = |old: &str, new: &str, more: &[&str]| {
+        (saved["old"]["version"], saved["new"]["version"]) = (old.into(), new.into());
+        std::fs::write(&file, saved.to_string()).expect("writable");
+        let output = migcompat(&[&["render", &file], more].concat());
+        assert_eq!(output.status.code(), Some(1), "as in the right order");
+        stderr(&output)
+    };
+    for (old, new, is_wrong) in [
+        ("10.0.13", "7.2.22", true),
+        ("10.0.13", "10.0.2", true),
+        ("7.2.22", "10.0.13", false),
+        ("10.0.2", "10.0.2", false),
+        ("10.1.0", "10.1.50", false),
+    ] {
+        let told = said(old, new, &[]);
+        let hint = told
+            .lines()
+            .find(|line| line.starts_with("hint: ") && line.contains("is a newer release than"));
+        assert_eq!(hint.is_some(), is_wrong, "{old} {new}: {told}");
+        let last = told.lines().last().expect("a line");
+        assert!(last.starts_with("incompatible: "), "{told}");
+    }
+    let told = said("10.0.13", "7.2.22", &["-q"]);
+    assert!(!told.contains("hint: "), "{told}");
 }
 
 #[apply(test)]
@@ -654,4 +724,10 @@ fn completions_and_man_pages_know_every_command() {
         "{}",
         stderr(&output)
     );
+    let told = format!("{} is a file, and they need a folder", file.display());
+    for folder in [&file, &file.join("man1")] {
+        let output = migcompat(&["man", folder.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(&told), "{}", stderr(&output));
+    }
 }

@@ -383,4 +383,10 @@ fn nothing_is_meant_without_a_tree() {
         .output()
         .expect("it starts");
     assert!(stderr(&output).contains("'--watch'"), "{}", stderr(&output));
+    let output = program(&["--machine", "q35", "static"])
+        .current_dir(&top)
+        .output()
+        .expect("it starts");
+    let told = stderr(&output);
+    assert!(told.contains("'static --machine' exists"), "{told}");
 }

@@ -177,6 +177,14 @@ fn without_a_description_the_sections_decide_or_nothing_is_claimed() {
         let said = case["cause"]["message"].as_str().unwrap();
         assert!(said.contains(words), "{said}");
     }
+    // No dump has the state of a processor, and each build loads it.
+    let state = saved(folder.path(), "bookworm", "pc-q35-5.2", "-smp 2");
+    let output = load(&[&state, "debian:trixie"]);
+    let case = only_case(&output);
+    assert_eq!(output.status.code(), Some(125), "{case:#}");
+    let said = case["cause"]["message"].as_str().unwrap();
+    assert!(said.contains("cpu_common"), "{said}");
+    assert!(said.contains("describe the guest with --guest"), "{said}");
 }
 
 #[apply(test)]
@@ -249,6 +257,12 @@ fn what_is_no_state_is_refused_before_a_build_starts() {
         assert!(said.contains(words), "wanted {words:?} in {said}");
         assert!(said.contains(&file), "{said}");
     }
+    // The arguments are in the other order.
+    let file = written("saved", &plain);
+    let output = migcompat(&["load", "debian:bookworm", &file]);
+    assert_eq!(output.status.code(), Some(2));
+    let wanted = format!("migcompat load {file} debian:bookworm");
+    assert!(stderr(&output).contains(&wanted), "{}", stderr(&output));
     // The machine is none of that build's.
     let state = written("sound", &plain);
     let output = load(&[&state, "debian:bookworm"]);

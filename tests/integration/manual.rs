@@ -7,7 +7,7 @@ use std::process::Command;
 use macro_rules_attribute::apply;
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag};
 
-use crate::common::{root, script};
+use crate::common::{migcompat, root, script, stdout};
 
 /// README and each chapter.
 fn pages() -> Vec<PathBuf> {
@@ -89,6 +89,20 @@ fn every_command_is_one_that_the_program_takes() {
         typed = lines.lines().count();
     }
     assert!(typed > 25, "{typed}");
+}
+
+#[apply(test)]
+fn every_format_has_a_row() {
+    let rows = text(&root().join("docs/src/formats.md"));
+    let help = stdout(&migcompat(&["render", "--help"]));
+    let values = help.lines().skip_while(|line| !line.contains("--format"));
+    let values = values.take_while(|line| !line.contains("--log"));
+    let names = values.filter_map(|line| line.trim().strip_prefix("- ")?.split(':').next());
+    let names: Vec<&str> = names.collect();
+    assert!(names.contains(&"markdown"), "{help}");
+    for name in names {
+        assert!(rows.contains(&format!("\n| `{name}` |")), "{name}");
+    }
 }
 
 #[apply(test)]

@@ -91,6 +91,33 @@ fn with_kvm_a_guest_has_the_cpu_of_the_host_or_is_said_not_to() {
     assert_eq!(cpu(&named), ("replaced", None));
 }
 
+/// The screens have one name on the wire, which that of ISA changed.
+#[apply(test)]
+#[needs(Builds)]
+fn a_finding_counts_only_for_the_type_that_the_guest_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("line.txt");
+    for (screen, has_isa) in [("-vga std", false), ("-device isa-vga", true)] {
+        let line = format!("qemu-system-x86_64 -M q35 -m 64 {screen}");
+        fs::write(&file, line).unwrap();
+        let guest = file.to_str().unwrap();
+        let args = words!("check --paused --retries 0 --format json --guest");
+        let output = with_builds(&[&args[..], &[guest, OLD, NEW]].concat())
+            .output()
+            .unwrap();
+        let report = report(&output);
+        let mut findings = report["findings"].as_array().unwrap().iter();
+        let is_told = findings.any(|finding| finding["section"] == "isa-vga");
+        assert_eq!(is_told, has_isa, "{screen}: {}", stderr(&output));
+        let is_tried = stdout(&output).contains("q35/isa-vga/");
+        assert_eq!(is_tried, has_isa, "{screen}");
+        if !has_isa {
+            assert_eq!(outcomes(&report), ["pass", "pass"], "{}", stderr(&output));
+            assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        }
+    }
+}
+
 #[apply(test)]
 #[needs(Builds)]
 fn a_guest_of_proxmox_is_taken_from_standard_input() {

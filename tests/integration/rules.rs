@@ -134,7 +134,13 @@ fn what_is_to_be_changed_in_qemu_comes_as_code() {
         let findings = told["findings"].as_array().expect("a list").iter();
         for finding in findings.filter(|finding| finding["level"] != "note") {
             let code = finding["code"].as_array().expect("a list");
-            assert_eq!(code.len(), entry.code.len(), "{rule}: {finding:#}");
+            assert_eq!(
+                code.len(),
+                entry.code.len(),
+                "{rule}: of the templates {:?}, some have a name that this finding does not have \
+                 (src/rules/code.rs, `values()`), and only these are filled: {code:#?}",
+                entry.code
+            );
             tried += 1;
         }
         let text = stdout(&migcompat(&["static", &file("old"), &file("new"), "-v"]));

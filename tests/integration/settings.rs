@@ -79,6 +79,19 @@ fn an_option_is_a_variable_too() {
     }
 }
 
+#[apply(test)]
+fn a_variable_that_is_misspelt_is_told_of() {
+    let mut command = compare_in(&root(), &[]);
+    command.env("MIGCOMPAT_STRCIT", "1");
+    let output = run(command);
+    let told = stderr(&output);
+    assert!(
+        told.contains("the variable MIGCOMPAT_STRCIT sets no option; near it: MIGCOMPAT_STRICT"),
+        "{told}"
+    );
+    assert_eq!(policy(&output)["strict"], false);
+}
+
 /// A sweep takes several machines, a comparison one: a project has them in one list.
 #[apply(test)]
 fn a_list_of_one_is_for_commands_that_take_one_alone_too() {

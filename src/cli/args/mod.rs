@@ -45,6 +45,8 @@ A BUILD is a vmstate dump (.json, .json.gz, .json.zst), a QEMU binary or wrapper
 QEMU is built in or its tree, debian:SUITE (for instance debian:bookworm-backports), fetched once into a \
 cache and run from there, or last-release: of the fetched builds the newest before the other BUILD.
 
+Without a command, in a tree of QEMU or where it is built, its build is checked against the last release.
+
 An option is a variable too (--min-coverage: MIGCOMPAT_MIN_COVERAGE), and may stand in a migcompat.toml.
 
 Exit status: 0 compatible; 1 incompatible; 2 wrong usage or unreadable input; 125 could not be \

@@ -35,6 +35,8 @@ pub(crate) async fn bare(config: &MigrationConfig, state: &Stream) -> Result<Boa
     let deadline = config.timeouts.leg;
     let mut missing: Option<BTreeSet<String>> = None;
     let mut unknown = None;
+    // A section of which the machine has one with another instance, as of a second processor, is loaded somewhere.
+    let mut loaded: BTreeSet<String> = BTreeSet::new();
     let memories = [Some(PROBE_MIB << 20), None];
     let boards = memories
         .into_iter()
@@ -64,6 +66,8 @@ pub(crate) async fn bare(config: &MigrationConfig, state: &Stream) -> Result<Boa
             let memory = probe.map(|probe| main_memory(&own, state).unwrap_or(probe));
             return Ok(board(memory, has_defaults));
         }
+        let names = own.devices().map(|known| known.name.vmsd_name());
+        loaded.extend(names.map(str::to_owned));
         if missing
             .as_ref()
             .is_none_or(|known| lacks.len() < known.len())
@@ -77,7 +81,7 @@ pub(crate) async fn bare(config: &MigrationConfig, state: &Stream) -> Result<Boa
     let lacking = |section: &&Section| missing.contains(section.name.as_str());
     let refused = config.new.dump.as_deref().and_then(|dump| {
         let mut sections = state.devices().filter(lacking);
-        sections.find_map(|section| refused(section, dump))
+        sections.find_map(|section| refused(section, dump, &loaded))
     });
     Err(refused.unwrap_or(Unfit::Devices(missing)))
 }
@@ -105,14 +109,15 @@ fn main_memory(own: &Stream, state: &Stream) -> Option<u64> {
     Some(blocks.find(|block| block.name == main.name)?.length)
 }
 
-/// Returns why a build does not load a section in any machine, if it is so.
-fn refused(section: &Section, dump: &Dump) -> Option<Unfit> {
+/// Returns why a build does not load a section in any machine, if it is so. It is known to load some, of whichever version.
+fn refused(section: &Section, dump: &Dump, loaded: &BTreeSet<String>) -> Option<Unfit> {
     let name = section.name.vmsd_name();
     let known = dump.sections.iter().map(|known| &known.description);
     let known = known.filter(|known| known.name == name).collect::<Vec<_>>();
     let version = i64::from(section.version_id);
     let (rule, why) = match known.as_slice() {
-        // A legacy section is in no dump.
+        // What is registered by hand is in no dump, be it described or not.
+        [] if loaded.contains(name) => return None,
         [] if section
             .content
             .structure()
