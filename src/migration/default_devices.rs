@@ -65,6 +65,7 @@ pub(crate) async fn ask(config: &MigrationConfig) -> Result<Option<OtherDefaults
                 old: differing.old.listed(),
                 new: differing.new.listed(),
             },
+            is_of_machine: true,
             offered_alone: [None; 2],
         },
     }))

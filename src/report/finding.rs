@@ -297,6 +297,8 @@ pub enum ChangeKey {
         old: Option<String>,
         /// Its value in the new build.
         new: Option<String>,
+        /// Set if an old machine type can have the old value: it is a device's, and such types have versions.
+        is_pinnable: bool,
     },
 }
 

@@ -125,10 +125,15 @@ fn values(finding: &Finding, release: Option<&str>) -> BTreeMap<&'static str, St
     values.insert("state", state.unwrap_or(STATE).to_owned());
     match &finding.change {
         ChangeKey::Fields { old, new } => of_fields(&mut values, finding, (old, new)),
-        ChangeKey::Property { name, old, .. } => {
+        ChangeKey::Property {
+            name,
+            old,
+            is_pinnable,
+            ..
+        } => {
             values.insert("property", name.clone());
-            let value = old.as_ref().map(|value| ("value", value.clone()));
-            values.extend(value);
+            let value = old.as_ref().filter(|_| *is_pinnable);
+            values.extend(value.map(|value| ("value", value.clone())));
         }
         ChangeKey::Section { vmsd, .. } => {
             about(&mut values, source, vmsd);
@@ -523,6 +528,7 @@ static bool dev_ltim_needed(
             name: "msix".to_owned(),
             old: Some(old.to_owned()),
             new: Some("off".to_owned()),
+            is_pinnable: true,
         };
         let section = || ChangeKey::Section {
             vmsd: "dev".to_owned(),
@@ -590,12 +596,15 @@ static bool dev_ltim_needed(
         let resized = fields(std::slice::from_ref(&block), std::slice::from_ref(&block));
         let resized = finding("field-resized", resized);
         assert_eq!(told(&resized), "", "no number is copied by an assignment");
-        let unpinned = ChangeKey::Property {
-            name: "msix".to_owned(),
-            old: None,
-            new: Some("on".to_owned()),
-        };
-        assert_eq!(told(&finding("property-default-changed", unpinned)), "");
+        for (old, is_pinnable) in [(None, true), (Some("on".to_owned()), false)] {
+            let unpinned = ChangeKey::Property {
+                name: "msix".to_owned(),
+                old,
+                new: Some("off".to_owned()),
+                is_pinnable,
+            };
+            assert_eq!(told(&finding("property-default-changed", unpinned)), "");
+        }
     }
 
     #[test]

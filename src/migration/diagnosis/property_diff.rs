@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::model::{Direction, Rule};
+use crate::qemu::machine::family;
 use crate::qemu::object::{Kind, Object, Setting, is_on, same};
 use crate::qemu::properties::Snapshot;
 use crate::report::{ChangeKey, Evidence, Finding, Shape};
@@ -67,6 +68,8 @@ pub struct Difference {
     /// The property, or `cpu` where the machine has another CPU by default.
     pub property: String,
     pub how: How,
+    /// Set if it is the machine that is set up differently, and no device.
+    pub is_of_machine: bool,
     /// Set if the device offers features in the old build that it does not offer in the new one, and the other
     /// way round, by its own word. `None` where a build does not tell.
     pub offered_alone: [Option<bool>; 2],
@@ -137,6 +140,7 @@ pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Ve
                     type_name: old.type_name.clone(),
                     property: name.clone(),
                     how,
+                    is_of_machine: old.kind == Kind::Machine,
                     offered_alone,
                 });
             }
@@ -242,6 +246,7 @@ impl Difference {
             type_name: old.clone(),
             property: CPU.to_owned(),
             how: How::OtherCpu { old, new },
+            is_of_machine: true,
             offered_alone: [None; 2],
         }
     }
@@ -355,6 +360,8 @@ impl Difference {
             name: self.property.clone(),
             old: old.clone(),
             new: new.clone(),
+            // A board without versions is what each build makes of it.
+            is_pinnable: !self.is_of_machine && family(machine) != machine,
         };
         Finding {
             path: vec![self.property.clone()],
