@@ -6,6 +6,7 @@
 
 pub(crate) mod devices;
 pub(crate) mod load;
+pub(crate) mod roms;
 pub(crate) mod start;
 
 /// Returns the line without the program's name before it.

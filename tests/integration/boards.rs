@@ -148,6 +148,41 @@ fn a_death_is_put_down_to_no_padding() {
     assert!(!message.contains("unused"), "{message}");
 }
 
+/// The two builds come with firmware of two sizes. A machine without versions is what each build makes of it: no old
+/// one can be kept as it was.
+#[apply(test)]
+#[needs(Builds)]
+fn the_firmware_of_each_build_is_told_and_nothing_is_to_be_pinned() {
+    let pair = [
+        "live",
+        "debian:bookworm",
+        BUILD,
+        "-M",
+        "microvm",
+        "--paused",
+    ];
+    let how = ["--device-set", "bare", "--retries", "0"];
+    let run = Run::new(&[&pair[..], &how].concat());
+    assert_eq!(run.outcomes(), ["fail", "fail"], "{}", run.said());
+    for index in [0, 1] {
+        let message = run.case(index)["cause"]["message"].as_str().unwrap();
+        assert!(message.contains("pc.bios"), "{message}");
+        let words =
+            "its contents are those of the file bios-microvm.bin that comes with each build";
+        assert!(message.ends_with(words), "{message}");
+        assert_eq!(run.case(index)["cause"]["file"], "bios-microvm.bin");
+    }
+    let findings = run.report["findings"].as_array().unwrap();
+    let mut set_up = findings
+        .iter()
+        .filter(|of| of["rule"] == "property-default-changed")
+        .peekable();
+    assert!(set_up.peek().is_some(), "{findings:#?}");
+    for finding in set_up {
+        assert_eq!(finding["code"], serde_json::json!([]), "{finding:#}");
+    }
+}
+
 /// Memory that no monitor can read is compared by what the stream has of it; where that does not show it either, nothing is
 /// said of it.
 #[apply(test)]

@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
 use crate::migration::checks::changes::LoadChanges;
-use crate::migration::checks::memory_map::MemoryMap;
+use crate::migration::checks::memory_map::{FLAT_VIEWS, MemoryMap};
 use crate::migration::checks::pages::{self, PAGE_SIZE, PageDifference, PlacedPage, Places};
 use crate::migration::endpoint::commands::PmemSave;
 use crate::migration::endpoint::vm::Vm;
@@ -131,7 +131,7 @@ fn difference(map: &MemoryMap, sent: &[u64], arrived: &[u64]) -> Option<PageDiff
 }
 
 async fn map(vm: &Vm, side: LegSide) -> Result<MemoryMap, LegError> {
-    let text = vm.execute(HumanCommand::new("info mtree -f")).await;
+    let text = vm.execute(HumanCommand::new(FLAT_VIEWS)).await;
     let text = text.map_err(|error| unanswered(side, error))?;
     Ok(MemoryMap::from_mtree(&text))
 }

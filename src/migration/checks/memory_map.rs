@@ -13,6 +13,9 @@ static LINE: LazyLock<Regex> = LazyLock::new(|| {
     .unwrap_or_else(|error| unreachable!("{error}"))
 });
 
+/// The command that prints what is at which address.
+pub(crate) const FLAT_VIEWS: &str = "info mtree -f";
+
 /// The addresses of what is RAM or ROM.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct MemoryMap {
@@ -22,7 +25,7 @@ pub(crate) struct MemoryMap {
 }
 
 impl MemoryMap {
-    /// Reads the output of `info mtree -f`: the flat view of the address space called `memory`.
+    /// Reads the output of [`FLAT_VIEWS`]: the flat view of the address space called `memory`.
     pub(crate) fn from_mtree(text: &str) -> MemoryMap {
         let mut ranges: Vec<Range<u64>> = Vec::new();
         let mut regions = Vec::new();

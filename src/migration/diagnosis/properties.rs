@@ -11,6 +11,7 @@ use crate::migration::diagnosis::property_diff::{
     Compared, Difference, How, Snapshots, compare, findings,
 };
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, RoleArgs, Vm};
+use crate::migration::leg::save::NewMachine;
 use crate::model::{Direction, Rule, SectionName};
 use crate::qemu::object::{Kind, Object};
 use crate::qemu::properties::Snapshot;
@@ -172,11 +173,15 @@ pub(crate) async fn explain(
         None => snapshots,
     };
     let differences = compare(&snapshots, Compared::Everything, lists);
-    if let (Some(cause), Some(_), true) = (&mut case.cause, block, differences.is_empty()) {
-        cause.file = rom_behind(&snapshots);
+    if let (Some(cause), Some(block), true) = (&mut case.cause, block, differences.is_empty()) {
+        let (file, what) = match rom_behind(&snapshots) {
+            Some(file) => (Some(file), " (`romfile`)"),
+            None => (firmware(config, launch, block).await, ""),
+        };
+        cause.file = file;
         if let Some(file) = &cause.file {
             cause.message.push_str(&format!(
-                "; its contents are those of the file {file} (`romfile`) that comes with each build"
+                "; its contents are those of the file {file}{what} that comes with each build"
             ));
         }
     }
@@ -198,6 +203,24 @@ fn rom_behind(snapshots: &Snapshots) -> Option<String> {
     };
     let (file, _) = file_of(&snapshots.old).zip(file_of(&snapshots.new))?;
     Some(file)
+}
+
+/// Returns the file of the firmware that a machine has in a block of memory in both builds before anything runs, if it has any.
+async fn firmware(config: &MigrationConfig, launch: &LaunchSpec, block: &str) -> Option<String> {
+    let launch = &LaunchSpec {
+        workload: None,
+        role_args: RoleArgs::default(),
+        ..launch.clone()
+    };
+    let file = async |endpoint: &Endpoint| -> Result<Option<String>, String> {
+        let machine = NewMachine::start(endpoint, launch).await?;
+        let found = machine.file_in(block).await;
+        machine.end().await;
+        found
+    };
+    // What they do not say explains nothing.
+    let (old, new) = tokio::try_join!(file(&config.old), file(&config.new)).ok()?;
+    old.filter(|old| new.as_ref() == Some(old))
 }
 
 /// Makes differences the explanation of a failed case.

@@ -13,13 +13,16 @@ use tokio::time::timeout;
 use crate::cleanup::TempFolder;
 use crate::migration::channel::connect::DESCRIPTOR;
 use crate::migration::channel::proxy::{Captured, StreamProxy};
+use crate::migration::checks::memory_map::{FLAT_VIEWS, MemoryMap};
 use crate::migration::checks::stream_memory::StreamMemory;
 use crate::migration::endpoint::commands::{Migrate, MigrateIncoming, QueryMigrate, QueryStatus};
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, TIME_TO_EXPLAIN, Vm};
 use crate::migration::leg::set_up;
 use crate::parallel::blocking;
 use crate::qemu::output::devices::DeviceTree;
+use crate::qemu::output::roms;
 use crate::qemu::properties::{Asked, Snapshot};
+use crate::qemu::qmp::HumanCommand;
 use crate::report::LegSide;
 use crate::stream::Stream;
 
@@ -91,6 +94,22 @@ impl NewMachine {
     pub(crate) async fn printed_tree(&self) -> Result<String, String> {
         let printed = self.vm.execute(DeviceTree::question()).await;
         printed.map_err(|error| format!("{}: {error}", self.label))
+    }
+
+    /// Asks for the name of a file that it has in a block of memory, if there is one.
+    ///
+    /// # Errors
+    /// The build does not say it; in words.
+    pub(crate) async fn file_in(&self, block: &str) -> Result<Option<String>, String> {
+        let ask = async |question: &'static str| {
+            let printed = self.vm.execute(HumanCommand::new(question)).await;
+            printed.map_err(|error| format!("{}: {error}", self.label))
+        };
+        let (files, memory) = (ask(roms::QUESTION).await?, ask(FLAT_VIEWS).await?);
+        let memory = MemoryMap::from_mtree(&memory);
+        let mut files = roms::roms(&files);
+        let file = files.find(|rom| memory.region(rom.address) == Some(block));
+        Ok(file.map(|rom| rom.file.to_owned()))
     }
 
     /// Ends it. It has nothing to put in order.
