@@ -405,6 +405,26 @@ fn a_refused_config_byte_is_explained_by_its_capability_and_property() {
     }
 }
 
+/// Of the properties that a release has brought, the one to blame is found by turning each the other way: a machine
+/// without versions pins none of them.
+#[apply(test)]
+#[needs(Builds)]
+fn the_one_new_property_that_is_to_blame_is_named_alone() {
+    let pair = words!("sweep debian:bookworm debian:trixie -M riscv64/virt --only e1000e");
+    let (swept, _) = report(&[&pair[..], &["--direction", "forward"]].concat());
+    let cases = swept["cases"].as_array().unwrap();
+    let card = cases.iter().find(|case| case["devices"][0] == "e1000e");
+    let cause = &card.unwrap()["cause"];
+    assert_eq!(cause["rule"], "property-default-changed", "{cause:#}");
+    let message = message(cause);
+    assert!(
+        message.contains("0xe4 (capability PCI Express)"),
+        "{message}"
+    );
+    let named: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    assert_eq!(named, ["x-pcie-ext-tag"], "{message}");
+}
+
 /// A machine is asked for a thousand properties: as many as can be are told together.
 #[apply(test)]
 #[needs(Builds)]

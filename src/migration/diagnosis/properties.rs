@@ -11,7 +11,7 @@ use crate::migration::diagnosis::property_diff::{
     Compared, Difference, How, Snapshots, compare, findings,
 };
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, RoleArgs, Vm};
-use crate::migration::leg::save::NewMachine;
+use crate::migration::leg::save::{NewMachine, save_new_machine};
 use crate::model::{Direction, Rule, SectionName};
 use crate::qemu::object::{Kind, Object};
 use crate::qemu::properties::Snapshot;
@@ -185,7 +185,13 @@ pub(crate) async fn explain(
             ));
         }
     }
-    Ok(link(case, &differences, &launch.machine))
+    let offered = offered(&differences);
+    let is_guess = |of: &&Difference| matches!(of.how, How::Added { .. });
+    let offered = match offered.iter().filter(|of| is_guess(of)).count() {
+        0 | 1 => offered,
+        _ => to_blame(offered, &cause, config, launch).await,
+    };
+    Ok(link(case, &offered, &launch.machine))
 }
 
 /// The section of guest memory.
@@ -223,14 +229,64 @@ async fn firmware(config: &MigrationConfig, launch: &LaunchSpec, block: &str) ->
     old.filter(|old| new.as_ref() == Some(old))
 }
 
-/// Makes differences the explanation of a failed case.
-fn link(case: &mut Case, differences: &[Difference], machine: &str) -> Vec<Finding> {
+/// Returns the differences that may explain a failure.
+fn offered(differences: &[Difference]) -> Vec<&Difference> {
     // A property that one build alone has is a guess, for where there is nothing better.
     let certain = |d: &&Difference| matches!(d.how, How::Changed { .. } | How::OtherCpu { .. });
-    let mut offered: Vec<&Difference> = differences.iter().filter(certain).collect();
-    if offered.is_empty() {
-        offered = differences.iter().collect();
+    let offered: Vec<&Difference> = differences.iter().filter(certain).collect();
+    match offered.is_empty() {
+        true => differences.iter().collect(),
+        false => offered,
     }
+}
+
+/// Leaves the differences in switches of the new build that have to do with where the two builds' own sections part: with
+/// such a switch the other way, they part later or nowhere. All, where none has.
+async fn to_blame<'d>(
+    offered: Vec<&'d Difference>,
+    cause: &Cause,
+    config: &MigrationConfig,
+    launch: &LaunchSpec,
+) -> Vec<&'d Difference> {
+    // It does not run: no guest, and nothing that one side alone is given.
+    let launch = &LaunchSpec {
+        workload: None,
+        role_args: RoleArgs::default(),
+        ..launch.clone()
+    };
+    let saved = async |endpoint: &Endpoint| {
+        let saved = save_new_machine(endpoint, launch, config.timeouts.leg).await;
+        let saved = saved.ok()?;
+        let mut sections = saved.devices().filter(|section| {
+            let place = (Some(&section.name), Some(u64::from(section.instance_id)));
+            place == (cause.section.as_ref(), cause.instance)
+        });
+        sections.next().map(|section| section.payload.clone())
+    };
+    let (old, new) = tokio::join!(saved(&config.old), saved(&config.new));
+    let (Some(old), Some(new)) = (old, new) else {
+        return offered;
+    };
+    let alike = |bytes: &[u8]| old.iter().zip(bytes).take_while(|(a, b)| a == b).count();
+    let as_it_is = alike(&new);
+    let mut blamed = Vec::new();
+    for difference in &offered {
+        let Some(other) = difference.other_way() else {
+            continue;
+        };
+        let mut endpoint = config.new.clone();
+        endpoint.args.extend(["-global".to_owned(), other]);
+        if let Some(section) = saved(&endpoint).await
+            && alike(&section) > as_it_is
+        {
+            blamed.push(*difference);
+        }
+    }
+    if blamed.is_empty() { offered } else { blamed }
+}
+
+/// Makes differences the explanation of a failed case.
+fn link(case: &mut Case, offered: &[&Difference], machine: &str) -> Vec<Finding> {
     let direction = case.last_direction();
     let Some(cause) = case.cause.as_mut().filter(|_| !offered.is_empty()) else {
         return Vec::new();
@@ -238,7 +294,7 @@ fn link(case: &mut Case, differences: &[Difference], machine: &str) -> Vec<Findi
     cause.rule = Some(Rule::PropertyDefaultChanged);
     // A part of a device and the whole have a property in common.
     let mut messages: Vec<String> = Vec::new();
-    for difference in &offered {
+    for difference in offered {
         let message = difference.message(machine);
         if !messages.contains(&message) {
             messages.push(message);

@@ -251,6 +251,19 @@ impl Difference {
         }
     }
 
+    /// Returns a switch that the new build alone has the other way, as `-global` takes it.
+    pub(crate) fn other_way(&self) -> Option<String> {
+        let How::Added { new } = &self.how else {
+            return None;
+        };
+        let other = match &new.value {
+            Value::Bool(on) => !on,
+            _ => return None,
+        };
+        let word = word(&Value::Bool(other));
+        Some(format!("{}.{}={word}", self.type_name, self.property))
+    }
+
     /// Formats it for people; `machine` is the machine type.
     pub fn message(&self, machine: &str) -> String {
         let name = &self.property;
