@@ -46,7 +46,9 @@ pub enum DeviceError {
         line: usize,
         reason: String,
     },
-    #[error("there is no device set `{wanted}`; there are {known}")]
+    #[error(
+        "there is no device set `{wanted}`; there are {known}, each with a --device-set of its own"
+    )]
     UnknownSet { wanted: String, known: String },
     #[error("device set {set} has no device `{wanted}`")]
     UnknownDevice { set: String, wanted: String },

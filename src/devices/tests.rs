@@ -306,3 +306,13 @@ fn what_a_guest_may_not_boot_with_is_said_with_a_reason() {
     let error = error.to_string();
     assert!(error.contains("a reason that says nothing"), "{error}");
 }
+
+#[test]
+fn several_sets_in_one_word_are_none() {
+    let error = DeviceSet::shipped("network,usb").unwrap_err().to_string();
+    assert!(error.contains("there are default, "), "{error}");
+    assert!(
+        error.ends_with("each with a --device-set of its own"),
+        "{error}"
+    );
+}
