@@ -166,8 +166,12 @@ impl NullDisk {
     fn in_file(&self, folder: &Path) -> String {
         let path = folder.join(self.file_name());
         let path = option_value(&path.to_string_lossy());
-        // Both sides of a migration have it open; they write one after the other.
-        format!("{},filename={path},locking=off{}", self.first, self.kept)
+        // Both sides of a migration have it open; they write one after the other. What is written need not outlive them, and
+        // whoever waited for a busy disk of the host as it ends would be taken for a side that hangs.
+        format!(
+            "{},filename={path},locking=off,cache.no-flush=on{}",
+            self.first, self.kept
+        )
     }
 }
 
@@ -276,9 +280,9 @@ mod tests {
         assert_eq!(hub[1], "hubport,id=net0-hub,hubid=0");
         assert_eq!(
             hub[5],
-            "file,node-name=blk0-node,filename=/a,,b/blk0-node.disk,locking=off"
+            "file,node-name=blk0-node,filename=/a,,b/blk0-node.disk,locking=off,cache.no-flush=on"
         );
-        assert!(hub[7].ends_with("cd.disk,locking=off,read-only=on"));
+        assert!(hub[7].ends_with("cd.disk,locking=off,cache.no-flush=on,read-only=on"));
         assert_eq!(hub[11], "file,node-name=mine,filename=/x");
         let tap = of(Network::AnsweringTap);
         assert_eq!(
@@ -309,7 +313,12 @@ mod tests {
         .map(str::to_owned);
         let folder = tempfile::tempdir().unwrap();
         let of = of_host(&args, Network::Tap, folder.path());
-        let file = |name: &str| format!("filename={}/{name},locking=off", folder.path().display());
+        let file = |name: &str| {
+            format!(
+                "filename={}/{name},locking=off,cache.no-flush=on",
+                folder.path().display()
+            )
+        };
         assert_eq!(of[1], format!("file,node-name=root,{}", file("root.disk")));
         assert!(of[3].starts_with("tap,id=hostnet0,ifname=migcompat0,"));
         assert_eq!(of[5], "ringbuf,id=charchannel0,size=4096");
