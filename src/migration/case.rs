@@ -139,10 +139,12 @@ async fn run_as(
     } else if result.failed() {
         explain_refusal(guest, &mut result, None).await;
         control_and_retry(guest, &mut case, &mut result, repeated, watcher).await;
-        case.without_capability = without_each_capability(guest, case.repeated).await;
+        // What mends a case that fails now and then has to pass as often as that was run.
+        let most = case.repeated.map_or(1, |repeated| repeated.of);
+        case.without_capability = without_each_capability(guest, most).await;
         if case.outcome == Outcome::Fail {
             // A build that cannot be asked any more has no way around either.
-            let found = passes_without(guest, &result).await;
+            let found = passes_without(guest, &result, most).await;
             case.passes_with = found.unwrap_or_default();
         }
         if spec.part == Part::Whole && composition.included.len() > 1 {
@@ -414,14 +416,10 @@ async fn dies_by_itself(guest: RunSpec<'_>, result: &RunResult, is_intermittent:
     false
 }
 
-/// Runs a case that failed without each of its capabilities in turn, as often as it was run with all of them: whoever
-/// cannot mend a build can do without a capability.
-async fn without_each_capability(
-    guest: RunSpec<'_>,
-    repeated: Option<Repeated>,
-) -> Vec<WithoutCapability> {
+/// Runs a case that failed without each of its capabilities in turn, until it fails and at most so often: whoever cannot
+/// mend a build can do without a capability.
+async fn without_each_capability(guest: RunSpec<'_>, most: usize) -> Vec<WithoutCapability> {
     let config = guest.config;
-    let most = repeated.map_or(1, |repeated| repeated.of);
     let mut found = Vec::new();
     for left_out in &config.capabilities {
         let is_kept = |of: &&Capability| *of != left_out && of.needs() != Some(*left_out);
@@ -430,18 +428,13 @@ async fn without_each_capability(
             capabilities: kept.copied().collect(),
             ..config.clone()
         };
-        let mut without = WithoutCapability {
+        let config = &config;
+        let tries = RunSpec { config, ..guest }.until_failure(most).await;
+        found.push(WithoutCapability {
             capability: left_out.to_string(),
-            failed: 0,
-            of: 0,
-        };
-        while without.failed == 0 && without.of < most {
-            let config = &config;
-            let run = Box::pin(RunSpec { config, ..guest }.run()).await;
-            without.of += 1;
-            without.failed += usize::from(run.outcome != Outcome::Pass);
-        }
-        found.push(without);
+            failed: tries.failed,
+            of: tries.of,
+        });
     }
     found
 }
@@ -463,7 +456,7 @@ pub(crate) fn controls_of_death(is_intermittent: bool) -> usize {
 /// builds: that of the build which failed. One that does better with itself than with what the other sends
 /// shows a break, however the other does.
 pub(crate) fn blamed<R>(result: &RunResult, first: Direction, old: R, new: R) -> R {
-    let direction = result.legs.last().map_or(first, |leg| leg.direction);
+    let direction = result.last_direction(first);
     let (source, destination) = direction.source_destination(old, new);
     match result.failed_side() {
         LegSide::Source => source,

@@ -12,7 +12,7 @@ use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::root_devices::RootDevice;
 use crate::migration::leg::error::{LegError, LegErrorKind};
-use crate::model::SectionName;
+use crate::model::{Direction, SectionName};
 use crate::qemu::output;
 use crate::qemu::output::load::LoadFailure;
 use crate::report::{Cause, DrivenReport, FailureKind, Leg, LegSide, LinuxReport, Outcome, Phase};
@@ -201,6 +201,11 @@ impl RunResult {
     pub(crate) fn lacks_host(&self) -> bool {
         let kind = self.cause.as_ref().and_then(|cause| cause.kind);
         self.outcome == Outcome::Skip && kind == Some(FailureKind::HostLacks)
+    }
+
+    /// Returns the direction of its last leg; `first` is that of the one that it was to begin with.
+    pub(crate) fn last_direction(&self, first: Direction) -> Direction {
+        self.legs.last().map_or(first, |leg| leg.direction)
     }
 
     /// Tells whether the source was killed by somebody else before there was a migration.

@@ -29,7 +29,7 @@ use crate::migration::saved::LoadError;
 use crate::model::Direction;
 use crate::qemu::MemoryKills;
 use crate::qemu::properties::Asked;
-use crate::report::{DrivenReport, Leg, LegSide, LinuxReport, Outcome, Phase};
+use crate::report::{DrivenReport, Leg, LegSide, LinuxReport, Outcome, Phase, Repeated};
 use crate::stream::Stream;
 use crate::workload::{SerialLog, Workload};
 
@@ -105,6 +105,17 @@ impl RunSpec<'_> {
             features: run.features,
             ..result
         }
+    }
+
+    /// Sends the guest along its route until it does not pass, at most so often.
+    pub(crate) async fn until_failure(self, most: usize) -> Repeated {
+        let mut tries = Repeated { failed: 0, of: 0 };
+        while tries.failed == 0 && tries.of < most {
+            let run = Box::pin(self.run()).await;
+            tries.of += 1;
+            tries.failed += usize::from(run.outcome != Outcome::Pass);
+        }
+        tries
     }
 
     /// Sends the guest from a build to itself, as many legs as a run had.

@@ -294,6 +294,22 @@ fn what_a_source_adds_to_each_stream_is_turned_off_by_whoever_runs_it() {
     let with = format!("--new-arg={option}");
     let passes = Run::new(&[&args[..], &[&with]].concat());
     assert_eq!(passes.outcomes(), ["pass", "pass"], "{}", passes.said());
+
+    // It passes once with the option, by chance: that is no way around.
+    let once = folder.path().join("once");
+    let chance = format!(
+        "case \"$*\" in *send-switchover-start=off*) [ -e {0} ] || {{ : > {0}; plain=1; }} ;; esac
+[ -n \"$plain\" ] || set -- \"$@\" -global migration.send-switchover-start=on",
+        once.display()
+    );
+    let new = changed(folder.path(), "debian:trixie", &chance);
+    let args = words!("live debian:bookworm {new} -M pc-q35-7.2 --device-set bare --paused");
+    let run = Run::new(&[&args[..], &["--direction", "backward"]].concat());
+    assert_eq!(run.outcomes(), ["fail"], "{}", run.said());
+    assert!(once.exists());
+    let case = run.case(0);
+    assert_eq!(case["repeated"]["of"], 3, "{case:#}");
+    assert_eq!(case["passes_with"], Value::Null, "{case:#}");
 }
 
 /// A build before 7.1 has no property of the machine that says how much memory it has.

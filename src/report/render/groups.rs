@@ -262,10 +262,10 @@ enum Failure<'c> {
 
 #[derive(PartialEq, Eq)]
 enum Place<'c> {
-    /// Nor which device reads a file that differs.
-    File(&'c str),
     /// The device of a known field does not matter: many embed the same description.
     Field(&'c str),
+    /// Nor does the device that reads a file which differs.
+    File(&'c str),
     /// The bus address of a section does not matter.
     Vmsd(&'c str),
     /// Two devices that crash are two crashes; one on two machines is not.
