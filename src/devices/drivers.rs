@@ -72,6 +72,11 @@ impl Drivers {
         self.names.keys().map(String::as_str)
     }
 
+    /// Tells whether there is a driver that sits on a type of bus.
+    pub(crate) fn are_for(&self, bus: &str) -> bool {
+        self.names.values().any(|of| of.bus.as_deref() == Some(bus))
+    }
+
     /// Returns what is known of a driver, be it asked for by an alias.
     pub fn get(&self, name: &str) -> Option<&Driver> {
         let name = self.aliases.get(name).map_or(name, String::as_str);

@@ -32,6 +32,9 @@ struct Architecture {
     /// Other names of a target, by the target.
     #[serde(default)]
     names: BTreeMap<String, Vec<String>>,
+    /// Set if the boot code on PCI cards is for these targets.
+    #[serde(default)]
+    boot_code: bool,
 }
 
 /// The needs of a family of machine types; a `[[machine]]` of `device-sets/machines.toml`.
@@ -125,11 +128,17 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
 /// The Debian packages that may hold the program for a target, the likelier first. `None` if QEMU
 /// has no such target.
 pub fn packages(target: &str) -> Option<&'static [String]> {
-    TABLE
-        .architecture
-        .iter()
-        .find(|architecture| architecture.targets.iter().any(|name| name == target))
-        .map(|architecture| architecture.packages.as_slice())
+    architecture_of(target).map(|architecture| architecture.packages.as_slice())
+}
+
+/// Tells whether the boot code on PCI cards is for a target: it is for x86, and often not installed with others.
+pub(crate) fn runs_boot_code(target: &str) -> bool {
+    architecture_of(target).is_some_and(|architecture| architecture.boot_code)
+}
+
+fn architecture_of(target: &str) -> Option<&'static Architecture> {
+    let mut all = TABLE.architecture.iter();
+    all.find(|architecture| architecture.targets.iter().any(|name| name == target))
 }
 
 /// Returns the target of QEMU that others call by a name: `ppc64` for Debian's `ppc64el`.
@@ -603,6 +612,14 @@ mod tests {
         assert_eq!(packages("i386").map(<[String]>::len), Some(1));
         assert_eq!(packages("s390x").map(<[String]>::len), Some(2));
         assert_eq!(packages("vax"), None);
+        for (target, runs) in [
+            ("x86_64", true),
+            ("i386", true),
+            ("ppc", false),
+            ("vax", false),
+        ] {
+            assert_eq!(runs_boot_code(target), runs, "{target}");
+        }
 
         let q800 = profile("q800", None).unwrap();
         assert_eq!(q800.blank_rom, Some(1 << 20));

@@ -41,6 +41,32 @@ fn boards_are_moved_with_the_memory_and_the_chips_that_they_have() {
     }
 }
 
+/// The packages of a target that runs no boot code of PCI cards come without it, and one without a PCI bus is told nothing
+/// of it.
+#[apply(test)]
+#[needs(Builds)]
+fn boards_of_other_processors_take_cards_without_their_boot_code() {
+    for (arch, machine, default) in [
+        ("ppc", "g3beige", true),
+        ("alpha", "clipper", true),
+        ("avr", "arduino-mega", false),
+    ] {
+        let set = match default {
+            true => "default",
+            false => "bare",
+        };
+        let how = ["--arch", arch, "-M", machine, "--device-set", set];
+        let args = ["live", BUILD, BUILD, "--paused", "--direction", "forward"];
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let logs = ["--log", log.to_str().unwrap()];
+        let run = Run::new(&[&args[..], &how, &logs].concat());
+        assert_eq!(run.outcomes(), ["pass"], "{machine}: {}", run.said());
+        let log = fs::read_to_string(log).unwrap();
+        assert_eq!(log.contains("pci-device.romfile="), default, "{machine}");
+    }
+}
+
 /// Since 11.1 a build does not say in which byte order its processor works; the name of its program does.
 #[apply(test)]
 #[needs(Builds)]

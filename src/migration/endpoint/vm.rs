@@ -64,6 +64,12 @@ impl Endpoint {
         }
     }
 
+    /// Tells whether it has devices for a PCI bus, as far as is known.
+    fn has_pci(&self) -> bool {
+        let drivers = self.drivers.as_ref();
+        drivers.is_none_or(|drivers| drivers.are_for("PCI"))
+    }
+
     /// Returns what the build says of a machine that never runs; a fetched one says it once. `about` is what else decides
     /// that. Under KVM the host's processor does, so it is asked each time.
     ///
@@ -254,6 +260,9 @@ impl LaunchSpec {
                 args.push(folder.join(BLANK_ROM).into());
             }
         }
+        if !machine::runs_boot_code(&endpoint.info.target) && endpoint.has_pci() {
+            args.extend(NO_BOOT_CODE.map(OsString::from));
+        }
         if let Some(cpu) = cpu {
             // The last one counts: a profile may name another.
             args.extend(["-cpu".into(), cpu.into()]);
@@ -339,6 +348,8 @@ pub(crate) enum NoFolder {
 /// sound goes, and which takes that for all chips in one option (audio_init() and audio_create_default_audiodevs(),
 /// audio/audio.c).
 const SILENT_SINCE: Version = Version::new(8, 2, 0);
+/// Leaves out the boot code of PCI cards.
+const NO_BOOT_CODE: [&str; 2] = ["-global", "pci-device.romfile="];
 
 /// The chardev of a console that no port of the guest refers to.
 const CONSOLE: &str = "migcompat-console";

@@ -11,10 +11,10 @@ pub(crate) fn named_device(stderr: &str) -> Option<&str> {
 }
 
 /// Returns the file of the ROM that a build complains about, without its folder and its ending: `vgabios`
-/// of `'/usr/share/x/vgabios.bin'`.
+/// of `'/usr/share/x/vgabios.bin'`. QEMU 10.0 writes it in other quotes.
 pub(crate) fn missing_rom(stderr: &str) -> Option<&str> {
     complaints(stderr).find_map(|line| {
-        let mut quoted = line.split('\'').skip(1).step_by(2);
+        let mut quoted = line.split(['\'', '"']).skip(1).step_by(2);
         quoted.find_map(|word| {
             let file = word.rsplit('/').next()?;
             file.strip_suffix(".bin").or(file.strip_suffix(".rom"))
@@ -93,10 +93,12 @@ mod tests {
     fn a_build_names_the_rom_that_it_does_not_find() {
         let option = "q: Could not open option rom 'vgabios.bin': No such file or directory";
         let file = "q: failed to find romfile 'efi-e1000e.rom'";
+        let later = "q: failed to find romfile \"efi-virtio.rom\"";
         let path = "q: could not open '/usr/share/x/vgabios-ramfb.bin'";
         for (stderr, rom) in [
             (option, Some("vgabios")),
             (file, Some("efi-e1000e")),
+            (later, Some("efi-virtio")),
             (path, Some("vgabios-ramfb")),
             ("q: warning: 'old.rom'\nq: no 'a' and no 'b.bin'", Some("b")),
             ("q: could not open 'disk.img'", None),
