@@ -247,6 +247,7 @@ impl Case<'_> {
                 dump: self.expected.dump,
                 renames: self.renames,
                 direction: self.direction,
+                is_deadly: self.objection == Some(Objection::Death),
             };
             found.extend(layouts.explain(section, expected));
             found.extend(values(section, expected));

@@ -18,6 +18,8 @@ pub(crate) struct Layouts<'c> {
     pub dump: Option<&'c Dump>,
     pub renames: &'c dyn Renames,
     pub direction: Direction,
+    /// Set if the destination died of the section instead of refusing it.
+    pub is_deadly: bool,
 }
 
 impl Layouts<'_> {
@@ -112,9 +114,16 @@ impl Layouts<'_> {
             true => self.subsection(finding),
             false => self.layout(finding, grade, place),
         };
+        let is_known = matches!(
+            reason,
+            Reason::Subsection {
+                own: Some(OwnSubsection::NotNeeded),
+                ..
+            }
+        );
         Explanation {
             offset: place.offset,
-            rule: Some(finding.rule),
+            rule: Some(finding.rule).filter(|_| !is_known),
             field: (!path.is_empty()).then_some(path),
             ..Explanation::of(section, reason)
         }
@@ -128,7 +137,10 @@ impl Layouts<'_> {
             (Some(sent), Some(own)) if finding.rule == Rule::SubsectionVersion => {
                 Some(OwnSubsection::Version { sent, own })
             }
-            _ if finding.rule == Rule::SubsectionUnknown => Some(OwnSubsection::None),
+            _ if finding.rule == Rule::SubsectionUnknown => Some(match self.is_deadly {
+                true => OwnSubsection::NotNeeded,
+                false => OwnSubsection::None,
+            }),
             _ => None,
         };
         Reason::Subsection {

@@ -120,6 +120,8 @@ pub(crate) enum Takes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OwnSubsection {
     None,
+    /// It is known, and not sent in the build's own state.
+    NotNeeded,
     /// Another version than was sent.
     Version {
         sent: i64,

@@ -33,7 +33,9 @@ impl Reason {
                 Some(OwnSubsection::Version { sent, .. }) => {
                     format!("subsection {name} of version {sent}")
                 }
-                Some(OwnSubsection::None) | None => format!("subsection {name}"),
+                Some(OwnSubsection::None | OwnSubsection::NotNeeded) | None => {
+                    format!("subsection {name}")
+                }
             },
             Reason::Layout { sent, .. } => match sent.as_ref()? {
                 Spot::Field(field) => with_value(field),
@@ -64,6 +66,9 @@ impl Reason {
             Reason::Memory { own: Some(own), .. } => format!("{own} bytes"),
             Reason::Subsection { own, .. } => match (*own)? {
                 OwnSubsection::None => "no subsection of this name".to_owned(),
+                OwnSubsection::NotNeeded => {
+                    "no subsection of this name, in its own state".to_owned()
+                }
                 OwnSubsection::Version { own, .. } => format!("version {own}"),
             },
             Reason::Layout { expected, .. } => match expected.as_ref()? {
@@ -91,6 +96,18 @@ impl fmt::Display for Explanation {
             instance => format!("{} {instance}", self.section),
         };
         match &self.reason {
+            Reason::Subsection {
+                name,
+                own: Some(OwnSubsection::NotNeeded),
+                ..
+            } => {
+                self.place(&section, f)?;
+                write!(
+                    f,
+                    "the source sent the subsection {name}, which the destination's build did not need in its own state; \
+                     it knows it, for it refuses one that it does not know, and here it died"
+                )?;
+            }
             Reason::Subsection { difference, .. } => {
                 self.place(&section, f)?;
                 f.write_str(difference)?;

@@ -217,6 +217,26 @@ fn a_section_of_the_same_layout_is_explained_by_how_the_build_failed() {
     }
 }
 
+/// An unknown subsection is refused, so one that a build dies in is known there.
+#[test]
+fn a_subsection_that_a_build_dies_in_is_not_unknown_there() {
+    let (sent, own) = (real("11.1.3/aarch64-virt"), real("10.0.13/aarch64-virt"));
+    for (objection, rule, knows) in [
+        (None, Some(Rule::SubsectionUnknown), "it may not know it"),
+        (Some(Objection::Death), None, "it knows it"),
+    ] {
+        let blamed = Blamed {
+            objection,
+            ..blamed("cpu", None)
+        };
+        let explained = explain(&sent, &own, Some(blamed), &NoRenames, Direction::Backward);
+        let explained = explained.expect("an explanation");
+        assert_eq!(explained.field.as_deref(), Some("cpu/wfxt-timer"));
+        assert_eq!(explained.rule, rule, "{explained}");
+        assert!(explained.to_string().contains(knows), "{explained}");
+    }
+}
+
 /// A build that dies while it loads names no section.
 #[test]
 fn without_a_section_to_blame_the_only_one_with_a_reason_is_reported() {
