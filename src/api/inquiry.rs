@@ -10,6 +10,7 @@ use crate::api::error::Error;
 use crate::api::found::Found;
 use crate::api::host_cpu::HostCpu;
 use crate::api::opened::{Alone, Opened};
+use crate::api::places;
 use crate::api::progress::{CaseEvent, Event, Progress};
 use crate::api::{confinement, defaults, driven, firmware, jobs, linux};
 use crate::compare::dump::compare::compare;
@@ -42,6 +43,8 @@ use crate::rules::known_issues::{KnownIssues, Scope};
 /// The evidence that a run has found so far.
 pub(crate) struct Inquiry<'i> {
     opened: &'i Opened,
+    /// The device sets of the guests.
+    sets: Vec<DeviceSet>,
     scope: Scope<'i>,
     policy: &'i Policy,
     guests: &'i Guests,
@@ -87,6 +90,7 @@ impl<'i> Inquiry<'i> {
         notices.extend(machines.are_paired().then(|| paired_notice(machines)));
         Inquiry {
             opened,
+            sets: opened.sets.clone(),
             scope,
             policy,
             guests,
@@ -168,7 +172,6 @@ impl<'i> Inquiry<'i> {
                 .push(NoticeKind::NotRunning.about(&**machine, why));
         }
         let running = running && idle.is_none();
-        let specs = self.opened.specs(guests);
         let names = Names::of(&self.scope, pair.arch());
         let mut config = self.opened.config(guests, self.dumps.as_ref(), names, logs);
         config.running = running;
@@ -185,11 +188,17 @@ impl<'i> Inquiry<'i> {
         self.host_cpu = HostCpu::give(&mut config, &used)?;
         self.notices.extend(self.host_cpu.notice.take());
         self.accelerators.push(used);
-        let Opened { sets, builds, .. } = self.opened;
+        if self.opened.guest.is_none() {
+            let found = places::settle(&mut config, std::mem::take(&mut self.sets), guests);
+            self.sets = found.sets;
+            self.notices.extend(found.notices);
+        }
+        let (sets, builds) = (&self.sets, &self.opened.builds);
         self.notices
             .extend(driven::equip(&mut config, sets, guests)?);
         let lacking = linux::equip(&mut config, sets, builds, guests, progress)?;
         self.notices.extend(lacking);
+        let specs = self.opened.specs(&self.sets, guests);
         let (excluded, specs): (Vec<CaseSpec>, Vec<CaseSpec>) = specs
             .into_iter()
             .partition(|spec| self.policy.excluded(&case::id(&config, spec)).is_some());
@@ -337,7 +346,7 @@ impl<'i> Inquiry<'i> {
             return;
         };
         self.surveyed = Some(asked);
-        let sets = self.opened.sets.iter();
+        let sets = self.sets.iter();
         self.surveys = sets.map(|set| probe(survey(config, set, asked))).collect();
     }
 
@@ -363,11 +372,10 @@ impl<'i> Inquiry<'i> {
         let Opened {
             machine,
             directions,
-            sets,
             ..
         } = self.opened;
         let mut found = Vec::new();
-        for (set, survey) in sets.iter().zip(&self.surveys) {
+        for (set, survey) in self.sets.iter().zip(&self.surveys) {
             if !is_due(&cases_of(&self.cases, set)) {
                 continue;
             }
@@ -391,7 +399,7 @@ impl<'i> Inquiry<'i> {
     pub(crate) fn compare_streams(&mut self) {
         let dumps = self.dumps.as_ref().map(|(old, new)| (&**old, &**new));
         let mut described = Vec::new();
-        for (set, survey) in self.opened.sets.iter().zip(&self.surveys) {
+        for (set, survey) in self.sets.iter().zip(&self.surveys) {
             let streams = survey.as_ref().and_then(|survey| survey.streams.as_ref());
             let (old, new) = match streams {
                 Ok(streams) => streams,
@@ -429,7 +437,6 @@ impl<'i> Inquiry<'i> {
             Some(Asked::Everything | Asked::Features) | None => &[],
         };
         let surveyed: BTreeMap<&str, &Snapshots> = self
-            .opened
             .sets
             .iter()
             .zip(surveyed)
@@ -492,7 +499,7 @@ impl<'i> Inquiry<'i> {
         };
         match self.unread() {
             None => {
-                let reach = Reach::of(config, &self.opened.sets);
+                let reach = Reach::of(config, &self.sets);
                 self.coverage = Some(cover(
                     [old, new],
                     &self.observed,
@@ -517,7 +524,7 @@ impl<'i> Inquiry<'i> {
         let strangers = confinement::strangers(self.guests);
         notices.extend(strangers.filter_map(|name| confinement::notice(name, &confinement)));
         let mut guest = self.opened.guest.as_ref().map(|guest| guest.report.clone());
-        if let (Some(guest), [set]) = (&mut guest, &*self.opened.sets) {
+        if let (Some(guest), [set]) = (&mut guest, &*self.sets) {
             guest.answer(&cases, &self.findings, &set.name);
             guest.other_findings = self.other_findings;
             self.host_cpu.correct(guest);

@@ -111,7 +111,7 @@ impl Opened {
     }
 
     /// Returns the cases of the guests: each set in each direction, or in a loop.
-    pub(crate) fn specs(&self, guests: &Guests) -> Vec<CaseSpec> {
+    pub(crate) fn specs(&self, sets: &[DeviceSet], guests: &Guests) -> Vec<CaseSpec> {
         let first = guests.loops.map(|loops| [loops.first]);
         let directions = first.as_ref().map_or(&*self.directions, |first| &first[..]);
         let of_set = |set: &DeviceSet| {
@@ -122,7 +122,7 @@ impl Opened {
             };
             directions.iter().map(spec).collect::<Vec<_>>()
         };
-        self.sets.iter().flat_map(of_set).collect()
+        sets.iter().flat_map(of_set).collect()
     }
 
     /// Returns the configuration of guests that do not run yet, with the dumps of both builds where they are known.

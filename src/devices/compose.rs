@@ -59,6 +59,15 @@ pub enum Reason {
     /// The set has it for other machines.
     #[error("not a device for {machine}")]
     Machine { machine: String },
+    /// The machine has no bus of the type that it sits on.
+    #[error("the machine has no {bus} bus")]
+    NoBus { bus: String },
+    /// Devices before it are on all buses of that type.
+    #[error("the machine has no {bus} bus left")]
+    BusFull { bus: String },
+    /// Another device of the set is in the guest, and this one stands for it elsewhere.
+    #[error("{device} is in the guest instead")]
+    Instead { device: String },
     /// `-device` of these builds does not take it.
     #[error("{}", absent(*.side))]
     Absent { side: Side },
@@ -115,7 +124,10 @@ impl Reason {
     pub fn is_by_design(&self) -> bool {
         matches!(
             self,
-            Reason::Architecture { .. } | Reason::Machine { .. } | Reason::OneOf { .. }
+            Reason::Architecture { .. }
+                | Reason::Machine { .. }
+                | Reason::Instead { .. }
+                | Reason::OneOf { .. }
         )
     }
 }
@@ -164,6 +176,13 @@ impl DeviceSet {
                     })
                 })
                 .or_else(|| {
+                    let other = device.instead_of.as_ref()?;
+                    let is_there = composition.included.contains(other);
+                    is_there.then(|| Reason::Instead {
+                        device: other.clone(),
+                    })
+                })
+                .or_else(|| {
                     let kind = device.one_of.as_ref()?;
                     taken.get(kind).map(|&by| Reason::OneOf {
                         kind: kind.clone(),
@@ -201,6 +220,9 @@ impl Device {
             return Some(Reason::Machine {
                 machine: target.machine.to_owned(),
             });
+        }
+        if let Some(reason) = self.no_place() {
+            return Some(reason);
         }
         let sides = [(Side::Old, target.old), (Side::New, target.new)];
         for (side, build) in sides {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use crate::devices::Reason;
 use crate::model::{MachineNames, Version};
 use crate::qemu::option_value;
 
@@ -19,6 +20,9 @@ pub struct Device {
     /// Other names of the driver, by the architectures that have them.
     #[serde(default)]
     pub(super) driver_on: BTreeMap<String, String>,
+    /// Other names of the driver, by the types of bus that they sit on: for machines without the bus of the first.
+    #[serde(default)]
+    pub(super) driver_on_bus: BTreeMap<String, String>,
     /// The architectures that have it, every one when empty; the same goes for the machines. By default those of the set.
     pub(super) arch: Option<Vec<String>>,
     /// Families: `pc-q35` is every `pc-q35-*`.
@@ -27,6 +31,8 @@ pub struct Device {
     pub(super) until: Option<Version>,
     #[serde(default)]
     pub(super) needs: Vec<String>,
+    /// A device of the set that it stands for where that one is not in the guest.
+    pub(super) instead_of: Option<String>,
     pub(super) bus: Option<String>,
     #[serde(default)]
     pub(super) backend: Vec<String>,
@@ -44,6 +50,9 @@ pub struct Device {
     pub(super) boots_alone: Option<String>,
     #[serde(skip)]
     pub(super) form: Form,
+    /// The reason why the machine has no place for it, where it has none.
+    #[serde(skip)]
+    pub(super) no_place: Option<Reason>,
 }
 
 /// The form that a device has on the command line.
@@ -102,6 +111,39 @@ impl Device {
     pub fn driver(&self, arch: &str) -> &str {
         let driver = self.driver_on.get(arch).or(self.driver.as_ref());
         driver.unwrap_or(&self.id)
+    }
+
+    /// Returns the names that `-device` takes in its place, for machines without the bus of the first one.
+    pub(crate) fn other_drivers(&self, arch: &str) -> impl Iterator<Item = &str> {
+        let plain = self.driver.as_ref().unwrap_or(&self.id);
+        let others = std::iter::once(plain).chain(self.driver_on_bus.values());
+        let first = self.driver(arch).to_owned();
+        others
+            .map(String::as_str)
+            .filter(move |&driver| driver != first)
+    }
+
+    /// Returns the same with one driver wherever it is plugged in.
+    pub(crate) fn with_driver(&self, driver: &str) -> Device {
+        Device {
+            driver: Some(driver.to_owned()),
+            driver_on: BTreeMap::new(),
+            driver_on_bus: BTreeMap::new(),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the same for a machine that has no place for it.
+    pub(crate) fn without_place(&self, reason: Reason) -> Device {
+        Device {
+            no_place: Some(reason),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the reason why the machine has no place for it, if it has none.
+    pub(crate) fn no_place(&self) -> Option<Reason> {
+        self.no_place.clone()
     }
 
     /// Tells whether it is given as `-device` takes it, rather than by a set.

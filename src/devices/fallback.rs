@@ -26,6 +26,7 @@ struct Bus {
     #[serde(default)]
     needs: Vec<String>,
     plug: Option<String>,
+    holds: Option<usize>,
 }
 
 /// A rule for the value of a property.
@@ -89,6 +90,12 @@ impl FallBack {
     pub(crate) fn takes(bus: &str, wanted: &str) -> bool {
         let also = |entry: &Bus| entry.name == wanted && entry.also.iter().any(|also| also == bus);
         bus == wanted || TABLE.bus.iter().any(also)
+    }
+
+    /// Returns how many devices a bus of this type takes, if there is an end to it.
+    pub(crate) fn holds(bus: &str) -> Option<usize> {
+        let entry = TABLE.bus.iter().find(|entry| entry.name == bus)?;
+        entry.holds
     }
 
     /// Returns the device with what its bus and its properties need, and nothing of the host. A property has its name and

@@ -26,7 +26,9 @@ impl DeviceSet {
             ..DeviceSet::default()
         };
         for argument in arguments {
-            let shipped = DeviceSet::recipe(argument, arch);
+            let forms = || DeviceSet::other_forms(argument, arch).into_iter().next();
+            let shipped = DeviceSet::recipe(argument, arch).or_else(forms);
+            let shipped = shipped.map(|recipe| recipe.pinned(argument, arch));
             if let Some(recipe) = shipped.or_else(|| DeviceSet::of_id(argument, arch)) {
                 // Shipped ids are unique, so the same id is the same device: two disks may well need
                 // one controller.

@@ -42,6 +42,7 @@ impl Device {
             ));
         }
         let drivers = self.driver.iter().chain(self.driver_on.values());
+        let drivers = drivers.chain(self.driver_on_bus.values());
         for driver in drivers {
             if driver.is_empty() || driver.contains([',', '=', ' ']) {
                 return Some(format!("`{driver}` is not the name of a driver"));
@@ -138,6 +139,15 @@ impl DeviceSet {
                     let reason = format!("`{}` needs `{need}`, which is not here", entry.id);
                     return Err(malformed(at, reason));
                 };
+                indices.push(index);
+            }
+            if let Some(other) = &entry.instead_of {
+                let Some(&index) = ids.get(other.as_str()) else {
+                    let reason =
+                        format!("`{}` is instead of `{other}`, which is not here", entry.id);
+                    return Err(malformed(at, reason));
+                };
+                // It is known then whether that one is in the guest.
                 indices.push(index);
             }
             // `usb0.0` is a bus of usb0, and some devices are named as a bus outright.

@@ -77,6 +77,23 @@ impl DeviceSet {
         Ok(self.closure(wanted))
     }
 
+    /// Returns the set with a driver that no other one stands for, whichever buses the machine has.
+    pub(super) fn pinned(mut self, driver: &str, arch: &str) -> DeviceSet {
+        let of_driver = |device: &Device| {
+            device.driver(arch) == driver || device.other_drivers(arch).any(|other| other == driver)
+        };
+        // What it needs comes before it.
+        if let Some(device) = self
+            .devices
+            .iter_mut()
+            .rev()
+            .find(|device| of_driver(device))
+        {
+            *device = device.with_driver(driver);
+        }
+        self
+    }
+
     /// Returns these devices of the set and what they need, in the order of the set.
     fn closure<'a>(&'a self, mut wanted: BTreeSet<&'a str>) -> DeviceSet {
         // Needs stand before their users.

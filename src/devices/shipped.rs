@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::data::data_files;
-use crate::devices::{DeviceError, DeviceSet};
+use crate::devices::{Device, DeviceError, DeviceSet};
 
 /// The sets that come with the program; a run without a choice takes the first one.
 const SHIPPED: &[(&str, &str)] = data_files!(
@@ -97,6 +97,22 @@ impl DeviceSet {
         // certain place.
         found.sort_by_key(|&(elsewhere, _)| elsewhere);
         found.into_iter().map(|(_, recipe)| recipe).collect()
+    }
+
+    /// Returns the ways to plug in a driver that a shipped set has for machines without the bus of another one.
+    pub(crate) fn other_forms(driver: &str, arch: &str) -> Vec<DeviceSet> {
+        let devices = SETS
+            .iter()
+            .flat_map(|set| set.devices.iter().map(move |device| (set, device)));
+        let others = devices.filter(|(_, device)| {
+            device.is_for_arch(arch) && device.other_drivers(arch).any(|other| other == driver)
+        });
+        let select = |(set, device): (&DeviceSet, &Device)| {
+            let mut form = set.select(&[device.id.as_str()]).ok()?;
+            form.name = driver.to_owned();
+            Some(form)
+        };
+        others.filter_map(select).collect()
     }
 
     /// Returns a shipped device by its id, with all that it needs.

@@ -177,6 +177,32 @@ fn a_place_can_be_limited_by_architecture_and_machine_family() {
 }
 
 #[test]
+fn a_device_stands_for_one_that_is_not_in_the_guest() {
+    let text = "[[device]]\nid='usb'\narch=['x86_64']\n[[device]]\nid='tablet'\ninstead_of='usb'\n";
+    let own = good(text);
+    let on = |arch| {
+        own.compose(&Target {
+            arch,
+            machine: "virt",
+            old: Known::default(),
+            new: Known::default(),
+        })
+    };
+    assert_eq!(on("x86_64").included, ["usb"]);
+    assert_eq!(
+        reasons(&on("x86_64")),
+        ["tablet: usb is in the guest instead"]
+    );
+    assert_eq!(on("m68k").included, ["tablet"]);
+    let lost = set("[[device]]\nid='a'\ninstead_of='b'\n").expect_err("no such device");
+    assert!(
+        lost.to_string()
+            .contains("`a` is instead of `b`, which is not here"),
+        "{lost}"
+    );
+}
+
+#[test]
 fn a_guest_has_one_of_a_kind_and_the_set_makes_several_guests() {
     let set = good(
         "[[device]]\nid='net'\n\

@@ -8,6 +8,7 @@ use crate::guest::Board;
 use crate::migration::boot::PlainBoots;
 use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
+use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::seat::Driving;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, RoleArgs};
@@ -77,6 +78,8 @@ pub struct MigrationConfig {
     pub machine: String,
     /// The end of `qemu-system-ARCH`.
     pub arch: String,
+    /// The buses of the machine, where they are known: devices without a place on it are in no guest.
+    pub(crate) buses: Option<Buses>,
     /// The board of the user's own guest, instead of a plain one.
     pub board: Option<Arc<Board>>,
     /// Options that one side of a migration alone is given.
@@ -161,6 +164,7 @@ impl MigrationConfig {
             new,
             machine,
             arch,
+            buses: None,
             board: None,
             role_args: RoleArgs::default(),
             cpu: None,
@@ -188,9 +192,12 @@ impl MigrationConfig {
         self.names.set_accelerator(accelerator);
     }
 
-    /// Returns the set without what the workload guest itself needs, and what that is.
+    /// Returns the set as the machine takes it, without what the workload guest itself needs, and what that is.
     pub(crate) fn fitting(&self, set: &DeviceSet) -> (DeviceSet, Vec<LeftOut>) {
-        let mut set = set.clone();
+        let mut set = match (&self.buses, &self.old.drivers) {
+            (Some(buses), Some(drivers)) => buses.place(set, drivers, &self.arch),
+            _ => set.clone(),
+        };
         let mut taken = Vec::new();
         if self.running && workload::guest(&self.arch).is_some() {
             // The guest's own console is one, and a machine has one.

@@ -99,8 +99,23 @@ impl Reach {
             let devices = shared.filter(|name| !old.get(name).is_some_and(Driver::is_cpu));
             reach.possible = devices.map(str::to_owned).collect();
         }
-        let reason = |name: &String| Some((name.clone(), DeviceSet::left_out(name)?.to_owned()));
-        reach.not_created = reach.possible.iter().filter_map(reason).collect();
+        let places = config.buses.as_ref().zip(config.old.drivers.as_ref());
+        let arch = &*config.arch;
+        let reason = |name: &str| {
+            let left_out = DeviceSet::left_out(name).map(str::to_owned);
+            let Some((buses, drivers)) = places else {
+                return left_out;
+            };
+            if buses.other_form(name, drivers, arch).is_some() {
+                return None;
+            }
+            let no_place = || buses.no_place(name, drivers, arch);
+            left_out.or_else(|| no_place().map(|reason| reason.to_string()))
+        };
+        let not_created = reach.possible.iter();
+        reach.not_created = not_created
+            .filter_map(|name| Some((name.clone(), reason(name)?)))
+            .collect();
         for set in sets {
             let excluded = config.compose(set).excluded.into_iter();
             // What one build lacks is no part of what both can have.

@@ -10,7 +10,7 @@ use crate::devices::DeviceSet;
 use crate::guest::Board;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part, Repeat};
 use crate::migration::diagnosis::property_diff::{Difference, How};
-use crate::migration::endpoint::buses::DeviceCounts;
+use crate::migration::endpoint::buses::{Buses, DeviceCounts};
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, RoleArgs};
 use crate::migration::leg::save::NewMachine;
 use crate::model::Direction;
@@ -91,8 +91,23 @@ async fn compare(
     Ok(Differing::between(&old, &new))
 }
 
+/// Asks both builds for the buses of the machine to which nothing is added, and returns those that both have.
+///
+/// # Errors
+/// A build does not start with it, or does not say; in words.
+pub(crate) async fn buses(config: &MigrationConfig) -> Result<Buses, String> {
+    let launch = launch_of(config);
+    let trees = tokio::try_join!(tree(&config.old, &launch), tree(&config.new, &launch))?;
+    Ok(Buses::of(&trees.0).shared(&Buses::of(&trees.1)))
+}
+
 /// Returns the devices that a build gives a machine.
 async fn devices(endpoint: &Endpoint, launch: &LaunchSpec) -> Result<DeviceCounts, String> {
+    Ok(DeviceCounts::of(&tree(endpoint, launch).await?))
+}
+
+/// Returns the devices and buses that a build gives a machine.
+async fn tree(endpoint: &Endpoint, launch: &LaunchSpec) -> Result<DeviceTree, String> {
     let ask = async {
         let machine = NewMachine::start(endpoint, launch).await?;
         let printed = machine.printed_tree().await;
@@ -100,7 +115,7 @@ async fn devices(endpoint: &Endpoint, launch: &LaunchSpec) -> Result<DeviceCount
         printed
     };
     let printed: String = endpoint.answer(launch, Subject::Tree, [], ask).await?;
-    Ok(DeviceCounts::of(&DeviceTree::parse(&printed)))
+    Ok(DeviceTree::parse(&printed))
 }
 
 /// Returns the launch of a machine to which nothing is added.

@@ -78,6 +78,8 @@ pub enum NoticeKind {
     BaselineDiffers,
     /// The devices that a machine has by default in each build are not known. The subject is the machine.
     DefaultsNotCompared,
+    /// Devices of a set have no place on the machine, for it lacks their bus. The subject is the device set.
+    DevicesWithoutPlace,
     /// A signal ended the run before it was done. The subject is the signal.
     Interrupted,
     /// No device type that a sweep was asked for could be tried. The subject is what selects them.
@@ -184,6 +186,9 @@ impl Notice {
             Kind::BaselineDiffers => format!("the baseline {subject} is of another machine type"),
             Kind::DefaultsNotCompared => {
                 format!("the devices that {subject} has by default are not compared")
+            }
+            Kind::DevicesWithoutPlace => {
+                format!("the guests lack devices of device set {subject}")
             }
             Kind::Unconfined => format!("{subject} was run without confinement"),
             Kind::LogsNotKept => format!("the logs of {subject} are lost"),

@@ -194,6 +194,19 @@ fn plan(
     let mut by_design = true;
     let mut why = None;
     for set in DeviceSet::recipes(driver, arch) {
+        let set = buses.place(&set, drivers, arch);
+        if !set
+            .devices
+            .iter()
+            .any(|device| device.driver(arch) == driver)
+        {
+            // Another one stands for it here.
+            by_design = false;
+            why = why.or(buses
+                .no_place(driver, drivers, arch)
+                .map(|reason| reason.to_string()));
+            continue;
+        }
         let composition = config.compose(&set);
         let obstacle = match exclusion(&composition) {
             Some(exclusion) => {
@@ -221,6 +234,12 @@ fn plan(
     // A set that has it for other machines says nothing about this one.
     if let Some(reason) = why.filter(|_| !by_design) {
         return Err(reason);
+    }
+    if let Some(form) = buses.other_form(driver, drivers, arch) {
+        let set = buses.place(&form, drivers, arch);
+        if config.compose(&set).excluded.is_empty() {
+            return Ok(candidate(set, How::DeviceSet));
+        }
     }
     if let Some(reason) = DeviceSet::left_out(driver) {
         return Err(reason.to_owned());

@@ -67,6 +67,72 @@ fn boards_of_other_processors_take_cards_without_their_boot_code() {
     }
 }
 
+/// A machine without a PCI bus has virtio's devices on its own transports, as many as there are; one that takes nothing of
+/// an ordinary guest is moved as it is, unless that set was asked for.
+#[apply(test)]
+#[needs(Builds)]
+fn a_machine_is_moved_with_the_devices_that_it_has_a_place_for() {
+    const NO_PCI: &str = "the machine has no PCI bus";
+    let chosen = &["--device-set", "default"][..];
+    for (arch, machine, set, devices, lacking) in [
+        (
+            "x86_64",
+            "microvm",
+            &[][..],
+            &["net0", "disk0", "vkbd0"][..],
+            NO_PCI,
+        ),
+        (
+            "arm",
+            "vexpress-a15",
+            &[],
+            &["net0", "vport0"],
+            "no virtio-bus bus left",
+        ),
+        ("arm", "netduino2", &[], &[], NO_PCI),
+        ("arm", "netduino2", chosen, &[], NO_PCI),
+        ("sparc", "SS-5", &[], &[], "neither build has it"),
+    ] {
+        let how = [
+            "--arch",
+            arch,
+            "-M",
+            machine,
+            "--paused",
+            "--direction",
+            "forward",
+        ];
+        let run = Run::new(&[&["live", BUILD, BUILD], &how[..], set].concat());
+        let (outcome, device_set) = match (set.is_empty(), devices.is_empty()) {
+            (false, _) => ("skip", "default"),
+            (true, true) => ("pass", "bare"),
+            (true, false) => ("pass", "default"),
+        };
+        assert_eq!(run.outcomes(), [outcome], "{machine}: {}", run.said());
+        let case = run.case(0);
+        assert_eq!(case["device_set"], device_set, "{machine}");
+        let included = case["devices"].as_array().unwrap();
+        assert_eq!(
+            included.is_empty(),
+            devices.is_empty(),
+            "{machine}: {included:?}"
+        );
+        for device in devices {
+            assert!(
+                included.contains(&(*device).into()),
+                "{machine}: {included:?}"
+            );
+        }
+        let notices = run.report["notices"].as_array().unwrap();
+        let notice = notices
+            .iter()
+            .find(|notice| notice["kind"] == "devices-without-place")
+            .unwrap();
+        assert_eq!(notice["subject"], "default", "{notice}");
+        assert!(notice["detail"].to_string().contains(lacking), "{notice}");
+    }
+}
+
 /// Since 11.1 a build does not say in which byte order its processor works; the name of its program does.
 #[apply(test)]
 #[needs(Builds)]

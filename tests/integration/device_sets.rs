@@ -277,8 +277,8 @@ fn own_sets_are_loaded_and_faults_have_a_line() {
     );
     assert!(
         error.to_string().ends_with(
-            "own.toml:7: unknown field `quues`, expected one of `id`, `driver`, `driver_on`, `arch`, \
-             `machines`, `since`, `until`, `needs`, `bus`, `backend`, `properties`, `one_of`, \
+            "own.toml:7: unknown field `quues`, expected one of `id`, `driver`, `driver_on`, `driver_on_bus`, \
+             `arch`, `machines`, `since`, `until`, `needs`, `instead_of`, `bus`, `backend`, `properties`, `one_of`, \
              `unmigratable`, `migratable_since`, `alone`, `boots_alone`"
         ),
         "{error}"

@@ -2,39 +2,127 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::devices::{DeviceSet, Drivers, FallBack};
+use crate::devices::{Device, DeviceSet, Drivers, FallBack, Reason};
 use crate::qemu::output::devices::DeviceTree;
 
 /// The buses of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Buses {
     names: BTreeSet<String>,
-    types: BTreeSet<String>,
+    /// The number of buses of each type.
+    types: BTreeMap<String, usize>,
 }
 
 impl Buses {
     /// Returns the buses of a machine.
     pub(crate) fn of(tree: &DeviceTree) -> Buses {
+        let mut types = BTreeMap::new();
+        for bus in tree.buses.iter().filter_map(|bus| bus.type_name.clone()) {
+            *types.entry(bus).or_default() += 1;
+        }
         Buses {
             names: tree.buses.iter().map(|bus| bus.name.clone()).collect(),
-            types: tree
-                .buses
-                .iter()
-                .filter_map(|bus| bus.type_name.clone())
-                .collect(),
+            types,
         }
     }
 
     /// Returns the buses that both machines have.
     pub(crate) fn shared(&self, other: &Buses) -> Buses {
+        let types = self.types.iter().filter_map(|(name, count)| {
+            let count = (*count).min(*other.types.get(name)?);
+            Some((name.clone(), count))
+        });
+        let types = types.collect();
         Buses {
             names: &self.names & &other.names,
-            types: &self.types & &other.types,
+            types,
         }
     }
 
     fn takes(&self, wanted: &str) -> bool {
-        self.types.iter().any(|bus| FallBack::takes(bus, wanted))
+        self.types.keys().any(|bus| FallBack::takes(bus, wanted))
+    }
+
+    /// Returns how many devices the buses of a type take, if there is an end to it.
+    fn room(&self, wanted: &str) -> Option<usize> {
+        let buses = self
+            .types
+            .iter()
+            .filter(|(bus, _)| FallBack::takes(bus, wanted));
+        Some(FallBack::holds(wanted)? * buses.map(|(_, count)| count).sum::<usize>())
+    }
+
+    /// Returns the set as the machine takes it: with other drivers where it lacks the bus of the first ones, and with a
+    /// mark on the devices that have no place on it. Devices that are given word for word stay as they are.
+    pub(crate) fn place(&self, set: &DeviceSet, drivers: &Drivers, arch: &str) -> DeviceSet {
+        let bus = |driver: &str| drivers.get(driver).map(|facts| facts.bus.as_deref());
+        let takes =
+            |driver: &str| bus(driver).is_some_and(|bus| bus.is_none_or(|bus| self.takes(bus)));
+        let mut used: BTreeMap<&str, usize> = BTreeMap::new();
+        let place = |device: &Device| {
+            let driver = device.driver(arch);
+            // What is needed brings the bus.
+            let is_sure =
+                device.is_verbatim() || device.bus().is_some() || !device.needs().is_empty();
+            if is_sure || takes(driver) {
+                return device.clone();
+            }
+            let Some(other) = device.other_drivers(arch).find(|&other| takes(other)) else {
+                let bus = bus(driver).flatten().map(str::to_owned);
+                let no_bus = bus.map(|bus| device.without_place(Reason::NoBus { bus }));
+                // The build does not have it.
+                return no_bus.unwrap_or_else(|| device.clone());
+            };
+            if let Some((bus, room)) = bus(other)
+                .flatten()
+                .and_then(|bus| Some((bus, self.room(bus)?)))
+            {
+                let used = used.entry(bus).or_default();
+                if *used >= room {
+                    let bus = bus.to_owned();
+                    return device.without_place(Reason::BusFull { bus });
+                }
+                *used += 1;
+            }
+            device.with_driver(other)
+        };
+        DeviceSet {
+            devices: set.devices.iter().map(place).collect(),
+            ..set.clone()
+        }
+    }
+
+    /// Returns why no way to plug in a driver has a place on this machine, if none has.
+    pub(crate) fn no_place(&self, driver: &str, drivers: &Drivers, arch: &str) -> Option<Reason> {
+        let facts = drivers.get(driver)?;
+        if facts.bus.as_deref().is_none_or(|bus| self.takes(bus)) {
+            return None;
+        }
+        let mut ways = DeviceSet::recipes(driver, arch);
+        ways.push(FallBack::recipe(driver, facts, &[], arch, 0));
+        let lacking = ways.iter().map(|way| {
+            let placed = self.place(way, drivers, arch);
+            placed.devices.iter().find_map(Device::no_place)
+        });
+        // The plainest way's reason is the one to report.
+        lacking.collect::<Option<Vec<Reason>>>()?.into_iter().next()
+    }
+
+    /// Returns the way to plug in a driver which stands for another one on machines without the bus of that, if this is such a
+    /// machine.
+    pub(crate) fn other_form(
+        &self,
+        driver: &str,
+        drivers: &Drivers,
+        arch: &str,
+    ) -> Option<DeviceSet> {
+        DeviceSet::other_forms(driver, arch)
+            .into_iter()
+            .find(|set| {
+                let placed = self.place(set, drivers, arch);
+                let mut devices = placed.devices.iter();
+                devices.any(|device| device.driver(arch) == driver)
+            })
     }
 
     /// Returns why a device of the set has no place on this machine, if one has none.
@@ -129,5 +217,50 @@ mod tests {
         );
         let nothing = Buses::default();
         assert_eq!(buses.shared(&nothing), nothing);
+    }
+
+    #[test]
+    fn devices_get_the_bus_that_the_machine_has_as_long_as_there_is_one() {
+        let transports = |count: usize| {
+            let bus = "  bus: virtio-mmio-bus.0\r\n    type virtio-mmio-bus\r\n";
+            Buses::of(&DeviceTree::parse(&bus.repeat(count)))
+        };
+        let drivers = Drivers::from_help(
+            "name \"virtio-net-pci\", bus PCI\nname \"virtio-blk-pci\", bus PCI\nname \"qemu-xhci\", bus PCI\n\
+             name \"virtio-net-device\", bus virtio-bus\nname \"virtio-blk-device\", bus virtio-bus\n",
+        );
+        let set = DeviceSet::shipped("default").expect("shipped");
+        let set = set
+            .select(&["net0", "blk0", "tablet0"])
+            .expect("devices of it");
+        let placed = |buses: &Buses| -> Vec<String> {
+            let placed = buses.place(&set, &drivers, "x86_64");
+            let says = |device: &Device| match device.no_place() {
+                Some(reason) => format!("{}: {reason}", device.id),
+                None => device.driver("x86_64").to_owned(),
+            };
+            placed.devices.iter().map(says).collect()
+        };
+        let no_pci = "usb0: the machine has no PCI bus";
+        let two = [
+            "virtio-net-device",
+            "virtio-blk-device",
+            no_pci,
+            "usb-tablet",
+        ];
+        assert_eq!(placed(&transports(2)), two);
+        let full = "blk0: the machine has no virtio-bus bus left";
+        assert_eq!(
+            placed(&transports(1)),
+            ["virtio-net-device", full, no_pci, "usb-tablet"]
+        );
+        let pci = Buses::of(&DeviceTree::parse(QTREE));
+        let all = [
+            "virtio-net-pci",
+            "virtio-blk-pci",
+            "qemu-xhci",
+            "usb-tablet",
+        ];
+        assert_eq!(placed(&pci), all);
     }
 }
