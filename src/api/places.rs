@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use crate::api::config::Guests;
-use crate::devices::{DeviceSet, Exclusion, Reason};
+use crate::devices::{Device, DeviceSet, Exclusion, Reason};
 use crate::migration::config::MigrationConfig;
-use crate::migration::default_devices;
-use crate::qemu::block_on;
+use crate::migration::default_devices::Trees;
+use crate::qemu::{block_on, machine};
 use crate::report::{Notice, NoticeKind};
 
 /// The set of a machine that has a place for no device of those that an ordinary guest has.
@@ -28,8 +28,17 @@ pub(crate) fn settle(
     sets: Vec<DeviceSet>,
     guests: &Guests,
 ) -> Places {
-    let asked = block_on(default_devices::buses(config));
-    config.buses = asked.ok().and_then(Result::ok);
+    if sets
+        .iter()
+        .all(|set| has_place(&config.machine, &config.arch, set))
+    {
+        return Places {
+            sets,
+            ..Places::default()
+        };
+    }
+    let asked = block_on(Trees::plain(config));
+    config.buses = asked.ok().and_then(Result::ok).map(|trees| trees.buses());
     let mut places = Places::default();
     let is_chosen = !guests.device_sets.is_empty() || !guests.devices.is_empty();
     for set in sets {
@@ -46,6 +55,13 @@ pub(crate) fn settle(
         places.sets.push(bare.cloned().unwrap_or(set));
     }
     places
+}
+
+/// Tells whether a machine is known to have a place for all devices of a set. It costs two starts to ask for them, as
+/// many as to migrate.
+fn has_place(machine: &str, arch: &str, set: &DeviceSet) -> bool {
+    let map = machine::profile(machine, Some(arch)).and_then(|profile| profile.map.as_ref());
+    map.is_some_and(|map| map.pci.is_some()) || set.devices.iter().all(Device::is_verbatim)
 }
 
 /// Returns the devices that have no place and those that need one of them, by the reasons; of a set of which nothing is
@@ -72,4 +88,24 @@ fn without_place(excluded: &[Exclusion], is_empty: bool) -> Vec<String> {
     let said = said.into_iter();
     said.map(|(reason, devices)| format!("{}: {reason}", devices.join(", ")))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_asked_for_places_where_it_may_lack_one() {
+        for (machine, arch, set, is_known) in [
+            ("pc-q35-7.2", "x86_64", "default", true),
+            ("virt-10.0", "aarch64", "default", true),
+            ("virt-10.0", "m68k", "default", false),
+            ("isapc", "x86_64", "default", false),
+            ("isapc", "x86_64", "bare", true),
+        ] {
+            let set = DeviceSet::shipped(set).expect("shipped");
+            let found = has_place(machine, arch, set);
+            assert_eq!(found, is_known, "{machine} {}", set.name);
+        }
+    }
 }

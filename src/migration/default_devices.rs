@@ -50,12 +50,11 @@ pub(crate) struct OtherDefaults {
 /// # Errors
 /// A build does not start with them, or does not say; in words.
 pub(crate) async fn ask(config: &MigrationConfig) -> Result<Option<OtherDefaults>, String> {
-    let with_defaults = launch_of(&with_defaults(config));
-    let by_default = Box::pin(compare(config, &with_defaults)).await?;
-    let Some(differing) = by_default else {
+    let by_default = Trees::of(config, &launch_of(&with_defaults(config))).await?;
+    let Some(differing) = by_default.differing() else {
         return Ok(None);
     };
-    let plain = Box::pin(compare(config, &launch_of(config))).await;
+    let plain = Trees::plain(config).await.map(|trees| trees.differing());
     Ok(Some(OtherDefaults {
         is_hidden: is_hidden(&differing, &plain),
         difference: Difference {
@@ -71,6 +70,38 @@ pub(crate) async fn ask(config: &MigrationConfig) -> Result<Option<OtherDefaults
     }))
 }
 
+/// The devices and buses of a machine, as each of two builds makes it.
+#[derive(Debug)]
+pub(crate) struct Trees {
+    old: DeviceTree,
+    new: DeviceTree,
+}
+
+impl Trees {
+    /// Asks both builds for the machine to which nothing is added.
+    ///
+    /// # Errors
+    /// A build does not start with it, or does not say; in words.
+    pub(crate) async fn plain(config: &MigrationConfig) -> Result<Trees, String> {
+        Trees::of(config, &launch_of(config)).await
+    }
+
+    async fn of(config: &MigrationConfig, launch: &LaunchSpec) -> Result<Trees, String> {
+        let tree = |endpoint| Box::pin(tree(endpoint, launch));
+        let (old, new) = tokio::try_join!(tree(&config.old), tree(&config.new))?;
+        Ok(Trees { old, new })
+    }
+
+    /// Returns the buses that both have.
+    pub(crate) fn buses(&self) -> Buses {
+        Buses::of(&self.old).shared(&Buses::of(&self.new))
+    }
+
+    fn differing(&self) -> Option<Differing> {
+        Differing::between(&DeviceCounts::of(&self.old), &DeviceCounts::of(&self.new))
+    }
+}
+
 /// The name in the place of a property where the machine has other devices.
 const DEVICES: &str = "devices";
 
@@ -80,30 +111,6 @@ fn is_hidden(by_default: &Differing, plain: &Result<Option<Differing>, String>) 
     plain
         .as_ref()
         .map_or(true, |plain| plain.as_ref() != Some(by_default))
-}
-
-async fn compare(
-    config: &MigrationConfig,
-    launch: &LaunchSpec,
-) -> Result<Option<Differing>, String> {
-    let devices = |endpoint| devices(endpoint, launch);
-    let (old, new) = tokio::try_join!(devices(&config.old), devices(&config.new))?;
-    Ok(Differing::between(&old, &new))
-}
-
-/// Asks both builds for the buses of the machine to which nothing is added, and returns those that both have.
-///
-/// # Errors
-/// A build does not start with it, or does not say; in words.
-pub(crate) async fn buses(config: &MigrationConfig) -> Result<Buses, String> {
-    let launch = launch_of(config);
-    let trees = tokio::try_join!(tree(&config.old, &launch), tree(&config.new, &launch))?;
-    Ok(Buses::of(&trees.0).shared(&Buses::of(&trees.1)))
-}
-
-/// Returns the devices that a build gives a machine.
-async fn devices(endpoint: &Endpoint, launch: &LaunchSpec) -> Result<DeviceCounts, String> {
-    Ok(DeviceCounts::of(&tree(endpoint, launch).await?))
 }
 
 /// Returns the devices and buses that a build gives a machine.
