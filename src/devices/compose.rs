@@ -1,13 +1,11 @@
 //! The command line of a set for a pair of builds, and the reasons why devices are not on it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::Serialize;
 
-use crate::devices::{Device, DeviceSet, Drivers, Form};
-use crate::model::Side;
-use crate::model::Version;
+use crate::devices::{Device, DeviceSet, Drivers, Form, Reason};
+use crate::model::{Side, Version};
 use crate::qemu::option_value;
 
 /// The facts about a build that decide on its devices.
@@ -48,103 +46,6 @@ pub struct Exclusion {
     pub device: String,
     pub driver: String,
     pub reason: Reason,
-}
-
-/// The reason why a device is not in the guest. It is written into reports as its text.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Reason {
-    /// The set has it for other architectures.
-    #[error("not a device for {arch}")]
-    Architecture { arch: String },
-    /// The set has it for other machines.
-    #[error("not a device for {machine}")]
-    Machine { machine: String },
-    /// The machine has no bus of the type that it sits on.
-    #[error("the machine has no {bus} bus")]
-    NoBus { bus: String },
-    /// Devices before it are on all buses of that type.
-    #[error("the machine has no {bus} bus left")]
-    BusFull { bus: String },
-    /// Another device of the set is in the guest, and this one stands for it elsewhere.
-    #[error("{device} is in the guest instead")]
-    Instead { device: String },
-    /// `-device` of these builds does not take it.
-    #[error("{}", absent(*.side))]
-    Absent { side: Side },
-    /// The build is older than what the set asks for.
-    #[error("needs QEMU {}, {} is {version}", Release(*.since), build(*.side))]
-    Before {
-        side: Side,
-        version: Version,
-        since: Version,
-    },
-    /// The build is newer than the last one that has it.
-    #[error("QEMU {} was the last, {} is {version}", Release(*.until), build(*.side))]
-    After {
-        side: Side,
-        version: Version,
-        until: Version,
-    },
-    /// The build cannot migrate it to itself either.
-    #[error("no QEMU {}migrates it: {reason}", before(*.since))]
-    Unmigratable {
-        side: Side,
-        reason: String,
-        since: Option<Version>,
-    },
-    /// A guest has one of a kind, and another device is it.
-    #[error("a guest has one {kind}, here it is {taken_by}")]
-    OneOf { kind: String, taken_by: String },
-    /// Something that it needs is not in the guest.
-    #[error("needs {device}, which is not in the guest")]
-    Needs { device: String },
-}
-
-fn build(side: Side) -> &'static str {
-    match side {
-        Side::Old => "the old build",
-        Side::New => "the new build",
-        Side::Both => "both builds",
-    }
-}
-
-fn absent(side: Side) -> String {
-    match side {
-        Side::Both => "neither build has it".to_owned(),
-        side => format!("{} does not have it", build(side)),
-    }
-}
-
-fn before(since: Option<Version>) -> String {
-    since.map_or_else(String::new, |since| format!("before {} ", Release(since)))
-}
-
-impl Reason {
-    /// Tells whether the set itself limits the device to other places: nothing that a build lacks.
-    pub fn is_by_design(&self) -> bool {
-        matches!(
-            self,
-            Reason::Architecture { .. }
-                | Reason::Machine { .. }
-                | Reason::Instead { .. }
-                | Reason::OneOf { .. }
-        )
-    }
-}
-
-impl Serialize for Reason {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// A release as people write it, without the point.
-struct Release(Version);
-
-impl fmt::Display for Release {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.0.major, self.0.minor)
-    }
 }
 
 /// Returns the release that a build is or becomes.

@@ -10,17 +10,19 @@ mod drivers;
 mod fallback;
 mod given;
 mod load;
+mod reason;
 mod set;
 pub(crate) mod shipped;
 
 use std::path::PathBuf;
 
 pub(crate) use compose::{Composition, Exclusion};
-pub use compose::{Known, Reason, Target};
+pub use compose::{Known, Target};
 pub(crate) use device::Device;
 pub(crate) use drivers::Driver;
 pub use drivers::Drivers;
 pub(crate) use fallback::FallBack;
+pub use reason::Reason;
 pub use set::DeviceSet;
 pub(crate) use set::LeftOut;
 
