@@ -47,7 +47,10 @@ const WORDINGS: &[&str] = &[
     // Assertions and the like.
     r"Assertion `[^']+' failed",
     r"\*\* ?ERROR:.*|ERROR:\S+:\d+:.*",
-    // The section alone.
+];
+
+/// Wordings that name the section at most, and no reason. They come after the others.
+const BARE_WORDINGS: &[&str] = &[
     r"loading state for instance 0x(?P<hex>[0-9a-f]+) of device '(?P<section>[^']+)'",
     r"(?:failed to save|Failed to save) SaveStateEntry with id\(name\): \d+\((?P<section>[^)]+)\)",
     r"load of migration failed: (?P<rest>.*)",
@@ -65,8 +68,10 @@ const DEVICE_REASONS: &[&str] = &[
     "Input validation failed",
 ];
 
-static EXPRESSIONS: LazyLock<Vec<Regex>> =
-    LazyLock::new(|| WORDINGS.iter().map(|wording| compile(wording)).collect());
+static EXPRESSIONS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    let wordings = WORDINGS.iter().chain(BARE_WORDINGS);
+    wordings.map(|wording| compile(wording)).collect()
+});
 
 /// Tells whether a line has the reason of a device.
 fn is_reason(line: &str) -> bool {
@@ -191,16 +196,17 @@ pub(crate) enum Printed {
 impl Printed {
     /// Reads texts, the most telling one first.
     pub(crate) fn read(texts: &[&str]) -> Printed {
-        let lines = || {
-            let complaints = texts.iter().flat_map(|text| complaints(text));
+        let lines_of = |texts| {
+            let complaints = <[&str]>::iter(texts).flat_map(|text| complaints(text));
             complaints
                 .map(without_program)
                 .filter(|line| !line.is_empty())
         };
-        let found = EXPRESSIONS
-            .iter()
-            .find_map(|wording| lines().find_map(|line| Some((line, wording.captures(line)?))));
-        let Some((line, groups)) = found else {
+        let lines = || lines_of(texts);
+        let found = EXPRESSIONS.iter().enumerate().find_map(|(at, wording)| {
+            lines().find_map(|line| Some((line, wording.captures(line)?, at >= WORDINGS.len())))
+        });
+        let Some((line, groups, is_bare)) = found else {
             let last = lines().last();
             return last.map_or(Printed::Nothing, |line| {
                 Printed::Unrecognised(line.to_owned())
@@ -210,7 +216,16 @@ impl Printed {
         // another one.
         let reason = lines().find(|other| *other != line && is_reason(other));
         let place = lines().find_map(|line| PLACE.captures(line));
-        Printed::Failure(LoadFailure::new(line, &groups, reason, place.as_ref()))
+        let mut failure = LoadFailure::new(line, &groups, reason, place.as_ref());
+        if is_bare && reason.is_none() {
+            // What is in no known wording says more than that it failed. The other texts have the effects, too.
+            let is_known = |line: &str| EXPRESSIONS.iter().any(|wording| wording.is_match(line));
+            let mut first = lines_of(&texts[..1]);
+            if let Some(other) = first.find(|line| !is_known(line)) {
+                failure.words = format!("{other}; {line}");
+            }
+        }
+        Printed::Failure(failure)
     }
 
     /// The failure, if it is a known one.
@@ -376,6 +391,26 @@ qemu-system-aarch64: Failed to load uefi-vars:variables
             words.starts_with("VQ 0 vring.num 1024 exceeds allocated max 256; "),
             "{words}"
         );
+    }
+
+    #[test]
+    fn what_is_in_no_known_wording_says_more_than_that_it_failed() {
+        let failed = "load of migration failed: Invalid argument: loading ram";
+        for (printed, words) in [
+            ("q: Unknown flags: 0x122", Some("Unknown flags: 0x122")),
+            ("q: warning: Unknown flags: 0x122", None),
+            (
+                "q: error while loading state for instance 0x0 of device 'ram'",
+                None,
+            ),
+        ] {
+            let source = "q: Unable to write: Broken pipe";
+            let found = failure(&[printed, failed, source]).words;
+            match words {
+                Some(words) => assert_eq!(found, format!("{words}; {failed}")),
+                None => assert!(!found.contains(';'), "{found}"),
+            }
+        }
     }
 
     #[test]
