@@ -397,10 +397,13 @@ qemu-system-aarch64: Failed to load uefi-vars:variables
     fn what_is_in_no_known_wording_says_more_than_that_it_failed() {
         let failed = "load of migration failed: Invalid argument: loading ram";
         for (printed, words) in [
-            ("q: Unknown flags: 0x122", Some("Unknown flags: 0x122")),
-            ("q: warning: Unknown flags: 0x122", None),
             (
-                "q: error while loading state for instance 0x0 of device 'ram'",
+                "qemu-system-avr: Unknown flags: 0x122",
+                Some("Unknown flags: 0x122"),
+            ),
+            ("qemu-system-avr: warning: Unknown flags: 0x122", None),
+            (
+                "qemu-system-avr: error while loading state for instance 0x0 of device 'ram'",
                 None,
             ),
         ] {
