@@ -18,6 +18,7 @@ mod history;
 mod in_tree;
 mod interruption;
 mod log;
+mod mistyped;
 mod output;
 mod progress;
 mod questions;
@@ -207,6 +208,11 @@ fn parse() -> Result<Cli, ExitCode> {
         None => Err(error),
     });
     let typed = typed.map_err(|error| {
+        let words: Vec<String> = args
+            .iter()
+            .filter_map(|arg| arg.clone().into_string().ok())
+            .collect();
+        let error = mistyped::explained(error, &command, &words);
         let status = refused(&error);
         match in_tree::is_without_command(&error, &args) {
             true => ExitCode::from(fail(&here::no_command())),
