@@ -12,7 +12,7 @@ use crate::api::host_cpu::HostCpu;
 use crate::api::opened::{Alone, Opened};
 use crate::api::places;
 use crate::api::progress::{CaseEvent, Event, Progress};
-use crate::api::{confinement, defaults, driven, firmware, jobs, linux};
+use crate::api::{confinement, defaults, driven, firmware, jobs, linux, other_boards};
 use crate::compare::dump::compare::compare;
 use crate::compare::streams;
 use crate::devices::DeviceSet;
@@ -229,6 +229,7 @@ impl<'i> Inquiry<'i> {
             let settled = defaults::settle(&config, asked, None, directions, means, |_| None)?;
             let found = self.take(settled);
             self.absorb(found);
+            other_boards::rule_out(&config, &mut self.findings);
         }
         self.config = Some(config);
         self.specs = specs;

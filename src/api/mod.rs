@@ -50,6 +50,7 @@ mod names;
 mod network;
 mod one_case;
 mod opened;
+mod other_boards;
 mod places;
 mod progress;
 mod self_test;

@@ -4,6 +4,7 @@
 //! they are may change from release to release: a guest that was started without that option then has another device
 //! on each side.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::devices::DeviceSet;
@@ -50,7 +51,7 @@ pub(crate) struct OtherDefaults {
 /// # Errors
 /// A build does not start with them, or does not say; in words.
 pub(crate) async fn ask(config: &MigrationConfig) -> Result<Option<OtherDefaults>, String> {
-    let by_default = Trees::of(config, &launch_of(&with_defaults(config))).await?;
+    let by_default = Trees::by_default(config).await?;
     let Some(differing) = by_default.differing() else {
         return Ok(None);
     };
@@ -78,10 +79,18 @@ pub(crate) struct Trees {
 }
 
 impl Trees {
-    /// Asks both builds for the machine to which nothing is added.
+    /// Asks both builds for the machine as they make it by themselves.
     ///
     /// # Errors
     /// A build does not start with it, or does not say; in words.
+    pub(crate) async fn by_default(config: &MigrationConfig) -> Result<Trees, String> {
+        Trees::of(config, &launch_of(&with_defaults(config))).await
+    }
+
+    /// Asks both builds for the machine to which nothing is added.
+    ///
+    /// # Errors
+    /// As above.
     pub(crate) async fn plain(config: &MigrationConfig) -> Result<Trees, String> {
         Trees::of(config, &launch_of(config)).await
     }
@@ -95,6 +104,12 @@ impl Trees {
     /// Returns the buses that both have.
     pub(crate) fn buses(&self) -> Buses {
         Buses::of(&self.old).shared(&Buses::of(&self.new))
+    }
+
+    /// Returns the types of the devices that either has.
+    pub(crate) fn types(&self) -> BTreeSet<String> {
+        let devices = self.old.devices.iter().chain(&self.new.devices);
+        devices.map(|device| device.type_name.clone()).collect()
     }
 
     fn differing(&self) -> Option<Differing> {

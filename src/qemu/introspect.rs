@@ -55,6 +55,21 @@ impl Build {
         self.wait_for(self.answer(&question, self.asked_alone(ask)))
     }
 
+    /// Starts the build without a machine and asks for all types that are derived from one, with the abstract ones.
+    ///
+    /// # Errors
+    /// It does not start or does not answer.
+    pub(crate) fn derived_from(&self, base: &str) -> Result<BTreeSet<String>, QemuError> {
+        let list = qmp::qom_list_types {
+            implements: Some(base.to_owned()),
+            abstract_: Some(true),
+        };
+        self.ask_alone(async |monitored| {
+            let found = monitored.session.execute(list, self.deadlines().command);
+            Ok(found.await?.into_iter().map(|found| found.name).collect())
+        })
+    }
+
     /// Starts the build without a machine and asks for the switches of its migrations and their defaults: what differs
     /// between releases there, machine types with a version set as it was (QEMU's `migration_properties`, with `hw_compat`).
     ///

@@ -87,6 +87,11 @@ impl<'l> Assessment<'l> {
         self.scope.lists
     }
 
+    /// Returns the findings so far.
+    pub(crate) fn findings(&mut self) -> &mut [Finding] {
+        &mut self.findings
+    }
+
     /// Returns the failures that the findings so far predict.
     pub(crate) fn forecast(&self) -> Forecast {
         Forecast::of(&self.findings)

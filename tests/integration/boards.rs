@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use macro_rules_attribute::apply;
+use serde_json::Value;
 
 use crate::common::{build_for, script, with_builds, words};
 use crate::live::Run;
@@ -340,4 +341,45 @@ fn no_sound_is_looked_for_on_the_host() {
     let text = fs::read_to_string(log).unwrap();
     assert!(text.contains("killed by us"), "{text}");
     assert!(!text.contains("voice"), "{text}");
+}
+
+/// A dump lists the devices of all boards. What this one neither has nor takes breaks nothing on it; what it has, or takes,
+/// is judged as ever. Which parts a machine type with a version has may be its users' choice, and is left to the lists.
+#[apply(test)]
+#[needs(Builds)]
+fn a_device_of_another_board_breaks_nothing() {
+    let musicpal = words!("--arch arm -M musicpal --direction forward");
+    let check = ["check", "debian:bookworm", BUILD, "--paused"];
+    let sweep = ["sweep", "debian:bookworm", BUILD, "--only", "pca9552"];
+    let has_no = "musicpal does not have it";
+    let takes_no = "musicpal cannot be given it: the machine has no PCI bus";
+    let listed = "rename-lists/";
+    for command in [&check[..], &sweep[..]] {
+        let run = Run::new(&[command, &musicpal].concat());
+        assert_eq!(run.status(), Some(1), "{}", run.said());
+        let findings = run.report["findings"].as_array().unwrap();
+        let errors = findings.iter().filter(|of| of["level"] == "error");
+        let (open, allowed): (Vec<&Value>, Vec<&Value>) =
+            errors.partition(|of| of["allowed_by"].is_null());
+        let open: Vec<&Value> = open.iter().map(|of| &of["section"]).collect();
+        assert_eq!(open, ["pca9552"], "{command:?}");
+        for (section, why) in [
+            ("imx.serial", has_no),
+            ("aspeed.i2c", has_no),
+            ("am53c974", takes_no),
+            ("musicpal_key", listed),
+        ] {
+            // A sweep is about what it was asked for.
+            let found = allowed.iter().find(|of| of["section"] == section);
+            let by = found.map(|of| of["allowed_by"].as_str().unwrap());
+            let is_asked_for = command == check || section != "am53c974";
+            assert_eq!(by.is_some(), is_asked_for, "{command:?} {section}");
+            assert!(by.is_none_or(|by| by.starts_with(why)), "{section}: {by:?}");
+        }
+    }
+    let virt = words!("--arch aarch64 -M virt --direction backward --only virtio-rng-pci");
+    let run = Run::new(&[&["sweep", BUILD, "debian:trixie-backports"][..], &virt].concat());
+    let findings = run.report["findings"].as_array().unwrap();
+    let gic = findings.iter().find(|of| of["section"] == "arm-gicv3");
+    assert_eq!(gic.unwrap()["allowed_by"], Value::Null, "{}", run.said());
 }

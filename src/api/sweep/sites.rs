@@ -10,7 +10,7 @@ use crate::api::error::Error;
 use crate::api::found::Found;
 use crate::api::progress::{Event, Progress};
 use crate::api::sweep::opened::{Builds, Opened};
-use crate::api::{confinement, defaults, firmware};
+use crate::api::{confinement, defaults, firmware, other_boards};
 use crate::migration::accelerator::choose;
 use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
@@ -145,6 +145,7 @@ impl<'t> Sites<'t> {
             assessment.absorb(settled.findings);
             result.cases.extend(settled.cases);
             result.observed.extend(settled.observed);
+            other_boards::rule_out(&target.config, assessment.findings());
             if let Err(error) = assessment.conclude(target, result) {
                 notices
                     .push(NoticeKind::FailuresNotExplained.about(&*target.config.machine, error));
