@@ -41,16 +41,18 @@ pub(crate) fn rule_out(config: &MigrationConfig, findings: &mut [Finding]) {
         let types = std::iter::once(&finding.section).chain(&finding.also_in);
         let lacking: Option<Vec<Lack>> = types.map(|name| board.lacks(name)).collect();
         if let Some(lack) = lacking.and_then(|all| all.into_iter().next()) {
-            let machine = &config.machine;
+            // Without the name of the machine, so that those of one mind about it share a finding.
             finding.allowed_by = Some(match lack {
-                Lack::Elsewhere => format!(
-                    "{machine} does not have it: neither build puts it on that board, and -device of neither takes it"
-                ),
-                Lack::NoPlace(reason) => format!("{machine} cannot be given it: {reason}"),
+                Lack::Elsewhere => ELSEWHERE.to_owned(),
+                Lack::NoPlace(reason) => format!("the board cannot be given it: {reason}"),
             });
         }
     }
 }
+
+/// The words for a device of another board.
+const ELSEWHERE: &str =
+    "the board does not have it: neither build puts it there, and -device of neither takes it";
 
 /// A machine as far as it decides on what it can have.
 struct BoardParts<'c> {
