@@ -47,11 +47,11 @@ impl<'d> Layout<'d> {
         }
     }
 
-    /// Returns the lowest version that the build takes, which a stream does not show.
+    /// Returns the lowest version that the build takes, which a stream alone does not show.
     pub(crate) fn minimum_version_id(self) -> Option<i64> {
         match self {
             Layout::Dumped(dumped) => Some(dumped.vmsd.minimum_version_id),
-            Layout::Sent(_) => None,
+            Layout::Sent(sent) => sent.minimum_version_id,
         }
     }
 

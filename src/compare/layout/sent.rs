@@ -17,6 +17,8 @@ pub(crate) struct SentLayout {
     pub name: Arc<str>,
     /// The version as sent in the header.
     pub version_id: u32,
+    /// The lowest version that the build takes, where its dump says it.
+    pub minimum_version_id: Option<i64>,
     fields: Vec<SentField>,
     subsections: Vec<SentLayout>,
 }
@@ -72,6 +74,7 @@ impl SentLayout {
         SentLayout {
             name: vmsd_name.into(),
             version_id,
+            minimum_version_id: None,
             fields: Vec::new(),
             subsections: Vec::new(),
         }
@@ -82,6 +85,7 @@ impl SentLayout {
         SentLayout {
             name: structure.vmsd_name.clone(),
             version_id: structure.version.unwrap_or_default(),
+            minimum_version_id: None,
             fields: fields(structure, empty),
             subsections: subsections
                 .map(|subsection| SentLayout {

@@ -65,7 +65,7 @@ impl Pair<'_> {
         let judgement = match self.is_counted(finding) {
             // Also where it would be a warning, in a subsection.
             true => Judgement::Doubted(Doubt::Counted),
-            false if finding.level != Level::Error || finding.rule == Rule::VersionTooNew => {
+            false if finding.level != Level::Error || finding.rule.is_of_version() => {
                 Judgement::Given
             }
             false => self.weigh(finding),
@@ -309,7 +309,18 @@ pub(crate) fn is_undescribed(section: &Section) -> bool {
 
 /// Returns how a dump describes a section, if it does.
 pub(crate) fn known<'d>(section: &Section, dump: Option<&'d Dump>) -> Option<&'d Vmsd> {
+    described(section, dump?).next()
+}
+
+/// Returns the lowest version of a section that its build takes, as far as a dump says it: of several types with sections
+/// of that name, the one that takes the lowest.
+pub(super) fn lowest(section: &Section, dump: Option<&Dump>) -> Option<i64> {
+    let all = described(section, dump?);
+    all.map(|description| description.minimum_version_id).min()
+}
+
+fn described<'d>(section: &Section, dump: &'d Dump) -> impl Iterator<Item = &'d Vmsd> {
     let name = section.name.vmsd_name();
-    let mut all = dump?.sections.iter().map(|s| &s.description);
-    all.find(|description| description.name == name)
+    let all = dump.sections.iter().map(|s| &s.description);
+    all.filter(move |description| description.name == name)
 }

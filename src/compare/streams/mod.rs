@@ -5,7 +5,7 @@
 //!
 //! A stream does not show whether a field, a subsection or a section was sent because it always is
 //! or because the state asked for it, how long an array may be, and the lowest version that a build
-//! takes. A difference that state explains is no error from a stream alone.
+//! takes, for which its dump is asked. A difference that state explains is no error from a stream alone.
 
 mod common;
 mod judge;
@@ -23,8 +23,8 @@ use crate::stream::tree::{Section, Stream};
 use crate::vmstate::dump::Dump;
 
 pub(crate) use common::{CommonWidth, join};
-use judge::Pair;
 pub(crate) use judge::{Doubt, Judgement, is_undescribed, known};
+use judge::{Pair, lowest};
 pub(crate) use leaves::{Leaf, leaves};
 
 /// Returns the kinds of section in a stream, but guest memory and others that are sent in parts, by whether the
@@ -111,22 +111,28 @@ pub(crate) fn compare_sections(
 ) -> Vec<Difference> {
     let empty = empty_in(old, new);
     let layouts = SentLayout::of(old, &empty).zip(SentLayout::of(new, &empty));
-    let (old_layout, new_layout) = layouts.unwrap_or_else(|| {
+    let (mut old_layout, mut new_layout) = layouts.unwrap_or_else(|| {
         // Where the content of a section is not known, its header still has a version.
         let header =
-            |section: &Section| SentLayout::of_header(old.name.vmsd_name(), section.version_id);
+            |section: &Section| SentLayout::of_header(section.name.vmsd_name(), section.version_id);
         (header(old), header(new))
     });
     let label = old.label();
-    let subject = |layout| Subject {
-        type_name: &label,
-        layout: Layout::Sent(layout),
-    };
-    let (of_old, of_new) = (subject(&old_layout), subject(&new_layout));
     let mut differences = Vec::new();
     for wording in wordings {
         let (source, destination) = wording.direction.source_destination(old, new);
         let (_, dump) = wording.direction.source_destination(dumps.0, dumps.1);
+        // Which version a build takes is a fact about it as the destination.
+        let (sends, takes) = wording
+            .direction
+            .source_destination(&mut old_layout, &mut new_layout);
+        sends.minimum_version_id = None;
+        takes.minimum_version_id = lowest(destination, dump);
+        let subject = |layout| Subject {
+            type_name: &label,
+            layout: Layout::Sent(layout),
+        };
+        let (of_old, of_new) = (subject(&old_layout), subject(&new_layout));
         let pair = Pair {
             source,
             destination,

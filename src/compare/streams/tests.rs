@@ -202,6 +202,40 @@ fn only_what_no_state_explains_is_an_error() {
     }
 }
 
+/// Of a section that is refused for its version no byte is read: what else differs in it breaks nothing.
+#[test]
+fn a_dump_of_the_destination_says_which_versions_it_takes() {
+    const OTHER: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
+        {"name": "n", "type": "uint64", "size": 8}]"#;
+    let takes = |types: &[(&str, i64)]| {
+        let types = types.iter().map(|(name, minimum)| {
+            let description = format!(
+                r#"{{"name": "dev", "version_id": 2, "minimum_version_id": {minimum}, "Fields": []}}"#
+            );
+            format!(r#""{name}": {{"Name": "{name}", "Description": {description}}}"#)
+        });
+        let json = format!("{{{}}}", types.collect::<Vec<_>>().join(", "));
+        crate::vmstate::read::parse_dump(json.as_bytes(), "new").expect("a dump")
+    };
+    let (old, new) = (dev(1, REGS), dev(2, OTHER));
+    let rules = |dump: &Dump, direction| {
+        let found = between((&old, &new), Some(dump), "dev", direction);
+        found
+            .into_iter()
+            .map(|(_, rule, _)| rule)
+            .collect::<Vec<_>>()
+    };
+    let (forward, backward) = (Direction::Forward, Direction::Backward);
+    assert_eq!(rules(&takes(&[("dev", 2)]), forward), ["version-too-old"]);
+    // It is a fact about the destination.
+    assert_eq!(rules(&takes(&[("dev", 2)]), backward), ["version-too-new"]);
+    for types in [&[("dev", 1)][..], &[("dev", 2), ("other-dev", 1)]] {
+        let found = rules(&takes(types), forward);
+        assert!(!found.contains(&"version-too-old".to_owned()), "{types:?}");
+        assert!(!found.is_empty(), "{types:?}");
+    }
+}
+
 #[test]
 fn a_length_that_is_sent_in_front_of_a_field_is_no_break() {
     const EIGHT: &str = r#""vmsd_name": "dev", "version": 1, "fields": [
