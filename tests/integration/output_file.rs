@@ -418,6 +418,30 @@ fn every_command_that_runs_builds_writes_through_a_link() {
     }
 }
 
+#[apply(test)]
+fn a_reader_that_has_read_enough_is_no_error() {
+    for (args, status) in [
+        (&["completions", "bash"][..], 0),
+        (&["rules", "list"], 0),
+        (&["rules", "explain", "field-added"], 0),
+        (&["rules", "check"], 0),
+        (&["stream", "show", STREAM], 0),
+        (&["static", OLD, NEW], 1),
+        (&["--help"], 0),
+    ] {
+        let (gone, pipe) = std::io::pipe().unwrap();
+        drop(gone);
+        let output = program(args).stdout(pipe).output().unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(status),
+            "{args:?}: {}",
+            stderr(&output)
+        );
+        assert!(!stderr(&output).contains("error: "), "{}", stderr(&output));
+    }
+}
+
 /// Progress, and what became of the events, go to standard error. The answer does not.
 #[apply(test)]
 #[needs(Builds)]
