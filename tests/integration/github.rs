@@ -74,6 +74,8 @@ struct Actions {
     action: Value,
     /// Where the action's own files are.
     sources: PathBuf,
+    /// Variables of the job.
+    set: BTreeMap<String, String>,
     runner: Runner,
     /// What others' actions were used.
     others: RefCell<Vec<String>>,
@@ -94,6 +96,7 @@ impl Actions {
         Actions {
             action: read("action.yml", "github-action.json.zst"),
             sources: root(),
+            set: BTreeMap::new(),
             runner: Runner::new(),
             others: RefCell::default(),
         }
@@ -165,6 +168,7 @@ impl Actions {
         ] {
             set.insert(name.to_owned(), value.display().to_string());
         }
+        set.extend(self.set.clone());
         let mut bash = Command::new("bash");
         bash.args(["--noprofile", "--norc", "-eo", "pipefail"])
             .arg(&script);
@@ -353,8 +357,8 @@ fn the_action_tells_what_came_and_runs_nothing_of_what_it_is_told() {
     assert_eq!(actions.runner.stood_in("action.yml", Vec::new()), [""; 0]);
 }
 
-/// Uses the action with a program that does nothing.
-fn keys(actions: &Actions, arguments: &str) -> [String; 2] {
+/// Uses the action with a program that does nothing, and returns what its first step put out under a name.
+fn planned(actions: &Actions, arguments: &str, name: &str) -> String {
     let given = [
         ("command", "check"),
         ("arguments", arguments),
@@ -365,8 +369,7 @@ fn keys(actions: &Actions, arguments: &str) -> [String; 2] {
     let used = actions.run(&actions.runner.path("keys"), &given.into());
     assert!(used.succeeded, "{}", used.said);
     fs::remove_dir_all(actions.store().join("migcompat-report")).expect("an artefact");
-    ["installed-key", "fetched-key"]
-        .map(|key| used.known[&format!("steps.plan.outputs.{key}")].clone())
+    used.known[&format!("steps.plan.outputs.{name}")].clone()
 }
 
 #[apply(test)]
@@ -379,7 +382,7 @@ fn what_is_reused_is_what_would_be_built_and_fetched() {
         fs::create_dir_all(file.parent().expect("a folder")).expect("made");
         fs::write(file, name).expect("written");
     };
-    let installed = || keys(&actions, "debian:trixie")[0].clone();
+    let installed = || planned(&actions, "debian:trixie", "installed-key");
     write("src/main.rs");
     let one = installed();
     let system = fs::read_to_string("/etc/os-release").expect("a system");
@@ -393,7 +396,7 @@ fn what_is_reused_is_what_would_be_built_and_fetched() {
     write("rules/of-another-commit.toml");
     assert_ne!(installed(), one);
 
-    let fetched = |arguments: &str| keys(&actions, arguments)[1].clone();
+    let fetched = |arguments: &str| planned(&actions, arguments, "fetched-key");
     let one = fetched("debian:trixie\nbuild/qemu-system-x86_64");
     assert_eq!(
         fetched("build/qemu-system-x86_64\ndebian:trixie\n--shard=1/4\n--machine=q35"),
@@ -417,6 +420,25 @@ fn what_is_reused_is_what_would_be_built_and_fetched() {
     others.dedup();
     assert_eq!(others.len(), all, "{others:?}");
     assert_eq!(actions.runner.stood_in("action.yml", Vec::new()), [""; 0]);
+}
+
+/// The folders are the program's own: what is kept is what it looks for.
+#[apply(test)]
+#[needs(Program("bash"))]
+fn what_is_fetched_is_kept_where_the_program_puts_it() {
+    let mut actions = Actions::new();
+    let home = actions.runner.path("home").display().to_string();
+    for (own, common, folder) in [
+        ("", "", format!("{home}/.cache/migcompat")),
+        ("", "/var/cache/x", "/var/cache/x/migcompat".to_owned()),
+        ("/srv/builds", "/var/cache/x", "/srv/builds".to_owned()),
+    ] {
+        let set = [("MIGCOMPAT_CACHE", own), ("XDG_CACHE_HOME", common)];
+        actions.set = set
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        assert_eq!(planned(&actions, "debian:trixie", "fetched"), folder);
+    }
 }
 
 #[apply(test)]
