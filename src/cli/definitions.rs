@@ -1,6 +1,5 @@
 //! Completions for a shell and man pages, made of the definitions of the arguments.
 
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
@@ -8,16 +7,18 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::cli::args::Cli;
+use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
 
 const NAME: &str = "migcompat";
 
 /// Writes the completions for a shell to standard output.
 pub(super) fn completions(shell: Shell) -> Result<Exit, Failure> {
-    let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), NAME, &mut text);
-    let written = std::io::stdout().write_all(&text);
-    written.context("cannot write the completions")?;
+    Target::STDOUT.write_bytes(|| {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), NAME, &mut text);
+        Ok(text)
+    })?;
     Ok(Exit::Compatible)
 }
 

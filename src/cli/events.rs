@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::api::{CaseEvent, CaseStep, Event, FetchEvent};
 use crate::cli::Failure;
-use crate::model::{BuildRef, Direction, visible_json};
+use crate::model::{BuildRef, Direction, visible, visible_json};
 use crate::report::bisection::{Judgement, Place};
 use crate::report::{Case, Level, Outcome, Tool, Verdict};
 
@@ -284,7 +284,8 @@ impl EventLog {
             // A reader that has read enough is no error.
             if error.kind() != io::ErrorKind::BrokenPipe {
                 let file = self.file.display().to_string();
-                eprintln!("cannot write {}: {error}", crate::model::visible(&file));
+                let file = visible(&file);
+                let _nobody_reads = writeln!(io::stderr(), "cannot write {file}: {error}");
             }
         }
     }

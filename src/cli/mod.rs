@@ -1,11 +1,6 @@
 //! The command line: arguments to a configuration of the library, progress on a terminal, the report to a
 //! renderer, its verdict to an exit status. What a command does is the library's.
 
-#![expect(
-    clippy::print_stderr,
-    reason = "it talks to a person; the library reports"
-)]
-
 mod args;
 mod bisect;
 mod builds;

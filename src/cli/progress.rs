@@ -1,7 +1,7 @@
 //! Progress for a person: lines on standard error, and on a terminal bars that move.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -110,7 +110,7 @@ impl Display {
         Display {
             mode: match quiet {
                 true => Mode::Quiet,
-                false if std::io::stderr().is_terminal() => Mode::Bars,
+                false if io::stderr().is_terminal() => Mode::Bars,
                 false => Mode::Lines,
             },
             bars: MultiProgress::new(),
@@ -127,7 +127,9 @@ impl Display {
         let line = visible(line);
         match self.mode {
             Mode::Quiet => {}
-            Mode::Lines => eprintln!("{line}"),
+            Mode::Lines => {
+                let _nobody_reads = writeln!(io::stderr(), "{line}");
+            }
             // Above the bars.
             Mode::Bars => {
                 let _gone = self.bars.println(line);

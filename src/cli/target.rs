@@ -109,21 +109,31 @@ impl Target {
 /// Writes to standard output in one go, with colours or without as the terminal requires.
 ///
 /// # Errors
-/// It cannot be written.
+/// It cannot be written. A reader that has read enough and is gone is none.
 pub(crate) fn print(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut text = Vec::new();
     render(&mut text)?;
-    let text = shown(text);
+    unless_read_enough(print_text(&shown(text)))
+}
+
+fn print_text(text: &[u8]) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
     if matches!(out.current_choice(), ColorChoice::Never) {
         // The stream would remove the colours as well, with a write for each line.
-        let plain = anstream::adapter::strip_bytes(&text).into_vec();
+        let plain = anstream::adapter::strip_bytes(text).into_vec();
         let mut out = out.into_inner();
         out.write_all(&plain)?;
         return out.flush();
     }
-    out.write_all(&text)?;
+    out.write_all(text)?;
     out.flush()
+}
+
+fn unless_read_enough(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 /// Returns an output as it may be seen, whatever the names in it are.
@@ -135,15 +145,12 @@ fn shown(output: Vec<u8>) -> Vec<u8> {
 }
 
 fn finished(name: Option<&Path>, written: io::Result<()>) -> Result<(), Failure> {
-    match written {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written
-            .with_context(|| match name {
-                Some(name) => format!("cannot write {}", name.display()),
-                None => "cannot write to standard output".to_owned(),
-            })
-            .map_err(Failure::Usage),
-    }
+    unless_read_enough(written)
+        .with_context(|| match name {
+            Some(name) => format!("cannot write {}", name.display()),
+            None => "cannot write to standard output".to_owned(),
+        })
+        .map_err(Failure::Usage)
 }
 
 impl Place {

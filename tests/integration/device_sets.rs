@@ -216,7 +216,7 @@ fn exclusions_name_the_build() {
         new: thin,
         ..target("x86_64", "pc-q35-7.2", "7.2", "10.0")
     });
-    assert_eq!(composed.included, ["e1000"]);
+    assert!(composed.included.iter().any(|id| id == "e1000"));
     let text: Vec<String> = composed.excluded.iter().map(|e| e.to_string()).collect();
     assert!(
         text.contains(&"e1000e: the new build does not have it".to_owned()),

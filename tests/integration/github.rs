@@ -72,6 +72,10 @@ fn combinations(matrix: &Value) -> Vec<Known> {
 
 struct Actions {
     action: Value,
+    /// Where the action's own files are.
+    sources: PathBuf,
+    /// Variables of the job.
+    set: BTreeMap<String, String>,
     runner: Runner,
     /// What others' actions were used.
     others: RefCell<Vec<String>>,
@@ -83,12 +87,16 @@ struct Used {
     said: String,
     summary: String,
     verdict: String,
+    /// The inputs and what the steps put out.
+    known: Known,
 }
 
 impl Actions {
     fn new() -> Actions {
         Actions {
             action: read("action.yml", "github-action.json.zst"),
+            sources: root(),
+            set: BTreeMap::new(),
             runner: Runner::new(),
             others: RefCell::default(),
         }
@@ -118,6 +126,7 @@ impl Actions {
             said: String::new(),
             summary: String::new(),
             verdict: String::new(),
+            known: Known::new(),
         };
         for step in self.action["runs"]["steps"].as_array().expect("steps") {
             let condition = step["if"].as_str();
@@ -133,6 +142,7 @@ impl Actions {
         }
         let verdict = self.action["outputs"]["verdict"]["value"].as_str();
         used.verdict = evaluate(verdict.expect("an output"), &known);
+        used.known = known;
         used
     }
 
@@ -150,7 +160,7 @@ impl Actions {
         for (name, value) in [
             ("GITHUB_OUTPUT", &output),
             ("GITHUB_STEP_SUMMARY", &summary),
-            ("GITHUB_ACTION_PATH", &root()),
+            ("GITHUB_ACTION_PATH", &self.sources),
             ("HOME", &home),
             ("MIGCOMPAT_CACHE", &cache_dir()),
             ("RUNNER_OS", &PathBuf::from("Linux")),
@@ -158,6 +168,7 @@ impl Actions {
         ] {
             set.insert(name.to_owned(), value.display().to_string());
         }
+        set.extend(self.set.clone());
         let mut bash = Command::new("bash");
         bash.args(["--noprofile", "--norc", "-eo", "pipefail"])
             .arg(&script);
@@ -344,6 +355,125 @@ fn the_action_tells_what_came_and_runs_nothing_of_what_it_is_told() {
     }
     // A program that is there is not installed.
     assert_eq!(actions.runner.stood_in("action.yml", Vec::new()), [""; 0]);
+}
+
+/// Uses the action with a program that does nothing, and returns what its first step put out under a name.
+fn planned(actions: &Actions, arguments: &str, name: &str) -> String {
+    let given = [
+        ("command", "check"),
+        ("arguments", arguments),
+        // A name in the path.
+        ("program", "true"),
+    ];
+    let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let used = actions.run(&actions.runner.path("keys"), &given.into());
+    assert!(used.succeeded, "{}", used.said);
+    fs::remove_dir_all(actions.store().join("migcompat-report")).expect("an artefact");
+    used.known[&format!("steps.plan.outputs.{name}")].clone()
+}
+
+#[apply(test)]
+#[needs(Program("bash"))]
+fn what_is_reused_is_what_would_be_built_and_fetched() {
+    let mut actions = Actions::new();
+    actions.sources = actions.runner.path("sources");
+    let write = |name: &str| {
+        let file = actions.runner.path("sources").join(name);
+        fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+        fs::write(file, name).expect("written");
+    };
+    let installed = || planned(&actions, "debian:trixie", "installed-key");
+    write("src/main.rs");
+    let one = installed();
+    let system = fs::read_to_string("/etc/os-release").expect("a system");
+    let mut lines = system.lines();
+    let id = lines
+        .find_map(|line| line.strip_prefix("ID="))
+        .expect("it has an id");
+    assert!(one.contains(&format!("-{}", id.trim_matches('"'))), "{one}");
+    write("target/debug/migcompat");
+    assert_eq!(installed(), one, "what is built is no source");
+    write("rules/of-another-commit.toml");
+    assert_ne!(installed(), one);
+
+    let fetched = |arguments: &str| planned(&actions, arguments, "fetched-key");
+    let one = fetched("debian:trixie\nbuild/qemu-system-x86_64");
+    assert_eq!(
+        fetched("build/qemu-system-x86_64\ndebian:trixie\n--shard=1/4\n--machine=q35"),
+        one
+    );
+    let mut others = vec![one];
+    for arguments in [
+        "debian:bookworm",
+        "build/qemu-system-x86_64",
+        "debian:trixie\n--arch=aarch64",
+        "debian:trixie\n--arch\nppc64",
+        "debian:trixie\n--machine=riscv64/virt",
+        "debian:trixie\n-M\ns390x/s390-ccw-virtio",
+        "debian:trixie\n--all-arches",
+        "debian:trixie\n--workload=linux",
+    ] {
+        others.push(fetched(arguments));
+    }
+    let all = others.len();
+    others.sort();
+    others.dedup();
+    assert_eq!(others.len(), all, "{others:?}");
+    assert_eq!(actions.runner.stood_in("action.yml", Vec::new()), [""; 0]);
+}
+
+/// The folders are the program's own: what is kept is what it looks for.
+#[apply(test)]
+#[needs(Program("bash"))]
+fn what_is_fetched_is_kept_where_the_program_puts_it() {
+    let mut actions = Actions::new();
+    let home = actions.runner.path("home").display().to_string();
+    for (own, common, folder) in [
+        ("", "", format!("{home}/.cache/migcompat")),
+        ("", "/var/cache/x", "/var/cache/x/migcompat".to_owned()),
+        ("/srv/builds", "/var/cache/x", "/srv/builds".to_owned()),
+    ] {
+        let set = [("MIGCOMPAT_CACHE", own), ("XDG_CACHE_HOME", common)];
+        actions.set = set
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        assert_eq!(planned(&actions, "debian:trixie", "fetched"), folder);
+    }
+}
+
+#[apply(test)]
+#[needs(Program("bash"))]
+fn the_report_of_an_earlier_step_is_a_baseline_and_no_answer() {
+    let actions = Actions::new();
+    let files =
+        ["old", "new"].map(|side| root().join(format!("fixtures/rules/field-added/{side}.json")));
+    let files = files.map(|path| path.display().to_string()).join("\n");
+    let use_it = |artifact: &str, options: &str| {
+        let given = [
+            ("command", "static"),
+            ("arguments", &*format!("{files}\n{options}")),
+            ("artifact", artifact),
+            ("program", env!("CARGO_BIN_EXE_migcompat")),
+        ];
+        let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        actions.run(&actions.runner.path("job"), &given.into())
+    };
+    let first = use_it("first", "");
+    assert!(first.summary.contains("field-added"), "{}", first.said);
+    let wrong = use_it("wrong", "--no-such-option");
+    assert_eq!(
+        (&*wrong.verdict, &*wrong.summary),
+        ("failed", ""),
+        "{}",
+        wrong.said
+    );
+    assert!(!wrong.said.contains("::error title="), "{}", wrong.said);
+    let known = use_it(
+        "known",
+        "--baseline=migcompat-report/report.json\n--gate=new",
+    );
+    assert_eq!(&*known.verdict, "compatible", "{}", known.said);
+    assert!(known.summary.contains("compatible"), "{}", known.summary);
 }
 
 #[apply(test)]

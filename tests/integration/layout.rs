@@ -172,7 +172,10 @@ fn no_file_needs_one_that_needs_it() {
             format!("{module} needs {}", others.join(", "))
         })
         .collect();
-    assert!(circles.is_empty(), "{told:#?}");
+    assert!(
+        circles.is_empty(),
+        "these files need each other; what two of them need goes into a file that needs neither: {told:#?}"
+    );
 }
 
 #[apply(test)]

@@ -105,6 +105,71 @@ fn every_format_has_a_row() {
     }
 }
 
+/// What a page names in the form of a program: `src/model/rule.rs`, `values()`.
+fn code(page: &Path) -> Vec<String> {
+    let text = text(page);
+    let parts = Parser::new(&text).filter_map(|event| match event {
+        Event::Code(code) => Some(code.to_string()),
+        _ => None,
+    });
+    parts.collect()
+}
+
+/// Returns the sources in one text.
+fn sources(folder: &Path) -> String {
+    let items = fs::read_dir(folder).expect("sources").flatten();
+    let texts = items.map(|item| match item.path() {
+        path if path.is_dir() => sources(&path),
+        path => fs::read_to_string(path).unwrap_or_default(),
+    });
+    texts.collect()
+}
+
+#[apply(test)]
+fn every_file_and_function_that_a_page_names_is_there() {
+    let ours: Vec<String> = fs::read_dir(root())
+        .expect("the project")
+        .flatten()
+        .filter(|item| item.path().is_dir())
+        .map(|item| item.file_name().to_string_lossy().into_owned())
+        // What is built.
+        .filter(|name| name != "target" && name != ".git")
+        .collect();
+    let sources = ["src", "tests"]
+        .map(|folder| sources(&root().join(folder)))
+        .concat();
+    // Those of the fixtures' page are of other projects, too.
+    let data = ["rename-lists", "device-sets", "guests"];
+    let own = data.map(|folder| root().join(folder).join("README.md"));
+    let all = pages()
+        .into_iter()
+        .chain(own)
+        .chain([root().join("CONTRIBUTING.md")]);
+    let (mut files, mut functions) = (0, 0);
+    for page in all {
+        for word in code(&page) {
+            // A word in capitals stands for others.
+            let is_plain = word
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-./()".contains(c));
+            let folder = word.split('/').next().unwrap_or_default();
+            if is_plain && word.contains('/') && ours.iter().any(|own| own == folder) {
+                assert!(root().join(&word).exists(), "{}: {word}", page.display());
+                files += 1;
+            }
+            let is_ours = page.ends_with("CONTRIBUTING.md");
+            if let Some(name) = word.strip_suffix("()").filter(|_| is_plain && is_ours) {
+                assert!(sources.contains(&format!("fn {name}(")), "{name}()");
+                functions += 1;
+            }
+        }
+    }
+    assert!(
+        files > 50 && functions > 3,
+        "{files} files, {functions} functions"
+    );
+}
+
 #[apply(test)]
 fn every_link_leads_to_a_file_and_every_chapter_is_in_the_summary() {
     let summary = root().join("docs/src/SUMMARY.md");

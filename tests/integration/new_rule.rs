@@ -24,7 +24,9 @@ fn tree() -> tempfile::TempDir {
 }
 
 fn new_rule(tree: &Path, args: &[&str]) -> Output {
-    Command::new(tree.join("scripts/new-rule"))
+    // What was just written may be open in a process that another test starts, and then cannot be run itself.
+    Command::new("bash")
+        .arg(tree.join("scripts/new-rule"))
         .args(args)
         .output()
         .unwrap()

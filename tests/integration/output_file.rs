@@ -9,7 +9,9 @@ use std::process::{Command, Output, Stdio};
 
 use macro_rules_attribute::apply;
 
-use crate::common::{cache_dir, follows_the_schema, program, root, script, stderr, stdout};
+use crate::common::{
+    cache_dir, follows_the_schema, program, root, script, stderr, stdout, with_builds,
+};
 use crate::needs::{device, mounted};
 
 const OLD: &str = "fixtures/rules/field-added/old.json";
@@ -413,5 +415,50 @@ fn every_command_that_runs_builds_writes_through_a_link() {
             "dump.json.gz" => assert_eq!(text[..2], [0x1f, 0x8b]),
             _ => follows_the_schema(&serde_json::from_slice(&text).unwrap()),
         }
+    }
+}
+
+#[apply(test)]
+fn a_reader_that_has_read_enough_is_no_error() {
+    for (args, status) in [
+        (&["completions", "bash"][..], 0),
+        (&["rules", "list"], 0),
+        (&["rules", "explain", "field-added"], 0),
+        (&["rules", "check"], 0),
+        (&["stream", "show", STREAM], 0),
+        (&["static", OLD, NEW], 1),
+        (&["--help"], 0),
+    ] {
+        let (gone, pipe) = std::io::pipe().unwrap();
+        drop(gone);
+        let output = program(args).stdout(pipe).output().unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(status),
+            "{args:?}: {}",
+            stderr(&output)
+        );
+        assert!(!stderr(&output).contains("error: "), "{}", stderr(&output));
+    }
+}
+
+/// Progress, and what became of the events, go to standard error. The answer does not.
+#[apply(test)]
+#[needs(Builds)]
+fn an_answer_is_the_same_where_progress_cannot_be_written() {
+    let (gone, pipe) = std::io::pipe().unwrap();
+    drop(gone);
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    for error_output in [Stdio::from(full), Stdio::from(pipe)] {
+        let build = "debian:bookworm";
+        let mut live = with_builds(&["live", build, build, "-M", "q35", "--paused"]);
+        live.args(["--device-set", "bare", "--events", "/dev/full"]);
+        let output = live.stderr(error_output).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let cases = stdout(&output);
+        assert_eq!(cases.matches("\npass ").count(), 2, "{cases}");
     }
 }

@@ -8,6 +8,95 @@ use macro_rules_attribute::apply;
 
 use crate::common::{root, script, stderr, stdout};
 
+/// Returns the versions that a text has behind the program's name.
+fn versions(text: &str) -> Vec<&str> {
+    let named = text.split("migcompat@").skip(1);
+    let version = named.map(|rest| {
+        let rest = rest.strip_prefix('v').unwrap_or(rest);
+        let is_of_it = |c: char| c.is_ascii_digit() || c == '.';
+        rest.split(|c| !is_of_it(c)).next().unwrap_or_default()
+    });
+    version.collect()
+}
+
+#[apply(test)]
+#[needs(Program("bash"))]
+fn a_new_version_is_everywhere_that_one_stands() {
+    let folder = tempfile::tempdir().expect("a folder");
+    sh(&format!(
+        "cp -a --parents Cargo.toml Cargo.lock fuzz/Cargo.toml fuzz/Cargo.lock CHANGELOG.md README.md ci docs scripts {}",
+        folder.path().display()
+    ));
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect("a file");
+    fs::write(
+        folder.path().join("CHANGELOG.md"),
+        "# Changelog\n\n## Unreleased\n- a line\n",
+    )
+    .expect("written");
+    let new_version = |version: &str| {
+        let mut bash = Command::new("bash");
+        let script = folder.path().join("scripts/new-version");
+        bash.arg(script).arg(version).output().expect("bash")
+    };
+    for wrong in ["", "v1.2.3", "1.2", "1.2.3-rc1"] {
+        let output = new_version(wrong);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{wrong}: {}",
+            stderr(&output)
+        );
+    }
+    assert!(new_version("98.7.6").status.success());
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("TOML");
+    assert_eq!(manifest["package"]["version"].as_str(), Some("98.7.6"));
+    for lock in ["Cargo.lock", "fuzz/Cargo.lock"] {
+        let lock: toml::Table = read(lock).parse().expect("TOML");
+        let packages = lock["package"].as_array().expect("packages");
+        let is_new = |package: &&toml::Value| package["version"].as_str() == Some("98.7.6");
+        let new: Vec<&str> = packages
+            .iter()
+            .filter(is_new)
+            .filter_map(|one| one["name"].as_str())
+            .collect();
+        assert_eq!(new, ["migcompat"]);
+    }
+    let mut seen = 0;
+    for name in [
+        "ci/github/migcompat.yml",
+        "ci/gitlab/migcompat.yml",
+        "docs/src/ci.md",
+    ] {
+        let old = fs::read_to_string(root().join(name)).expect("a file");
+        // Those of the project itself are this one's.
+        let all = versions(&old);
+        assert!(
+            all.iter()
+                .all(|version| *version == env!("CARGO_PKG_VERSION")),
+            "{name}: {all:?}"
+        );
+        let text = read(name);
+        let new = versions(&text);
+        assert!(
+            new.iter().all(|version| *version == "98.7.6"),
+            "{name}: {new:?}"
+        );
+        assert_eq!(new.len(), all.len(), "{name}");
+        seen += new.len();
+    }
+    assert!(seen >= 5, "{seen}");
+    let changes = read("CHANGELOG.md");
+    assert!(
+        changes.contains("\n## 98.7.6 (20") && !changes.contains("Unreleased"),
+        "{changes}"
+    );
+    assert_eq!(
+        new_version("98.7.7").status.code(),
+        Some(2),
+        "there is nothing to release"
+    );
+}
+
 /// Runs a line in the project's folder.
 fn sh(line: &str) {
     let output = Command::new("sh")
