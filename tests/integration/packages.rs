@@ -7,6 +7,7 @@ use std::process::Command;
 use macro_rules_attribute::apply;
 
 use crate::common::{root, script, stderr, stdout};
+use crate::manual::{links, pages};
 
 /// Returns the versions that a text has behind the program's name.
 fn versions(text: &str) -> Vec<&str> {
@@ -143,6 +144,48 @@ fn all_that_the_debian_package_installs_is_made() {
     assert!(pages > 15 && assets.len() > 6, "{pages}");
     let license = deb["license-file"][0].as_str().expect("a path");
     assert!(root().join(license).is_file());
+}
+
+/// Whoever has the package has what its pages send to, but for what is there for developers alone.
+#[apply(test)]
+fn what_the_manual_leads_to_is_in_the_debian_package() {
+    let text = fs::read_to_string(root().join("Cargo.toml")).expect("a manifest");
+    let manifest: toml::Table = text.parse().expect("TOML");
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array();
+    // Where a file of the sources is installed, under the folder of the documents.
+    let is_there = |file: &Path| {
+        assets.expect("a list").iter().any(|asset| {
+            let pattern = wildmatch::WildMatch::new(asset[0].as_str().expect("a path"));
+            let target = asset[1].as_str().expect("a path");
+            let folder = target.strip_prefix("usr/share/doc/migcompat/");
+            let own = file.parent().expect("a folder").display().to_string();
+            pattern.matches(&file.display().to_string())
+                && folder.is_some_and(|folder| folder.trim_end_matches('/') == own)
+        })
+    };
+    let mut seen = 0;
+    for page in pages() {
+        let page = page
+            .strip_prefix(root())
+            .expect("of the project")
+            .to_owned();
+        assert!(is_there(&page), "{}", page.display());
+        for link in links(&root().join(&page)) {
+            let link = link.split('#').next().unwrap_or_default();
+            if link.is_empty() || link.contains("://") {
+                continue;
+            }
+            let target = root().join(page.parent().expect("a folder")).join(link);
+            let target = target.canonicalize().expect("it is there");
+            let target = target.strip_prefix(root()).expect("of the project");
+            let of_developers = ["src", "fixtures", "CONTRIBUTING.md"];
+            if !target.is_dir() && !of_developers.iter().any(|own| target.starts_with(own)) {
+                assert!(is_there(target), "{}: {}", page.display(), target.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 50, "{seen}");
 }
 
 #[apply(test)]
