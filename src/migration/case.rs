@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use crate::devices::Composition;
 use crate::migration::calibration::{OwnChanges, add_own, calibrate, garbage_of_load, summary};
-use crate::migration::config::{CaseSpec, MigrationConfig, Part, Step, Watcher};
+use crate::migration::config::{CaseSpec, MigrationConfig, Part, RACES, Step, Watcher};
 use crate::migration::coverage::{Observed, SentSection};
 use crate::migration::diagnosis::explain::explain_refusal;
 use crate::migration::diagnosis::reproducer::Script;
-use crate::migration::diagnosis::switches::passes_without;
+use crate::migration::diagnosis::switches::passes_with;
 use crate::migration::diagnosis::{culprits, reproduce};
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
@@ -139,12 +139,17 @@ async fn run_as(
     } else if result.failed() {
         explain_refusal(guest, &mut result, None).await;
         control_and_retry(guest, &mut case, &mut result, repeated, watcher).await;
-        // What mends a case that fails now and then has to pass as often as that was run.
-        let most = case.repeated.map_or(1, |repeated| repeated.of);
+        // What mends a case that fails now and then must not pass by chance either.
+        let most = case
+            .repeated
+            .map_or(1, |repeated| match repeated.failed < repeated.of {
+                true => repeated.of.max(RACES),
+                false => repeated.of,
+            });
         case.without_capability = without_each_capability(guest, most).await;
-        if case.outcome == Outcome::Fail {
+        if case.outcome != Outcome::Broken {
             // A build that cannot be asked any more has no way around either.
-            let found = passes_without(guest, &result, most).await;
+            let found = passes_with(guest, &result, most).await;
             case.passes_with = found.unwrap_or_default();
         }
         if spec.part == Part::Whole && composition.included.len() > 1 {

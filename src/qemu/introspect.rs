@@ -7,7 +7,7 @@ use qapi::qmp;
 use serde::{Deserialize, Serialize};
 
 use crate::qemu::info::to_be_asked;
-use crate::qemu::qmp::{QmpError, QueryCpuDefinitions};
+use crate::qemu::qmp::{QmpError, QueryCapabilities, QueryCpuDefinitions};
 use crate::qemu::{
     Answer, Build, Monitored, Problem, QemuError, Question, StartError, Subject, block_on,
 };
@@ -72,17 +72,25 @@ impl Build {
 
     /// Starts the build without a machine and asks for the switches of its migrations and their defaults: what differs
     /// between releases there, machine types with a version set as it was (QEMU's `migration_properties`, with `hw_compat`).
+    /// Capabilities, which are properties there too, are none of them: both sides are told of these.
     ///
     /// # Errors
     /// It does not start or does not answer.
     pub(crate) async fn migration_switches(&self) -> Result<BTreeMap<String, bool>, StartError> {
         let deadline = self.deadlines().command;
         self.asked_alone(async |monitored| {
+            let session = &monitored.session;
             let typename = "migration".to_owned();
             let question = qmp::device_list_properties { typename };
-            let listed = monitored.session.ask(question, deadline).await?;
+            let listed = session.ask(question, deadline).await?;
+            let capabilities = session.execute(QueryCapabilities {}, deadline).await?;
+            let is_capability = |property: &str| {
+                let name = property.strip_prefix("x-").unwrap_or(property);
+                capabilities.iter().any(|of| of.capability == name)
+            };
             let listed = listed.unwrap_or_default().into_iter();
-            let switches = listed.filter(|property| property.type_ == "bool");
+            let switches = listed
+                .filter(|property| property.type_ == "bool" && !is_capability(&property.name));
             let switches = switches.filter_map(|p| Some((p.name, p.default_value?.as_bool()?)));
             Ok(switches.collect())
         })

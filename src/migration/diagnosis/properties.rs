@@ -12,7 +12,7 @@ use crate::migration::diagnosis::property_diff::{
 };
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, RoleArgs, Vm};
 use crate::migration::leg::save::{NewMachine, save_new_machine};
-use crate::model::{Direction, Rule, SectionName};
+use crate::model::{Direction, RAM, Rule, SectionName};
 use crate::qemu::object::{Kind, Object};
 use crate::qemu::properties::Snapshot;
 use crate::qemu::{StartError, Subject, private_dir};
@@ -193,9 +193,6 @@ pub(crate) async fn explain(
     };
     Ok(link(case, &offered, &launch.machine))
 }
-
-/// The section of guest memory.
-const RAM: &str = "ram";
 
 /// Returns the file that the owner of a block of memory reads it from in both builds, if there is one; each build may come
 /// with a file of its own.
