@@ -475,6 +475,31 @@ fn the_one_new_property_that_is_to_blame_is_named_alone() {
     assert_eq!(named, ["x-pcie-ext-tag"], "{message}");
 }
 
+/// Once one switch is as the other build has it, the same section may be refused for the next.
+#[apply(test)]
+#[needs(Builds)]
+fn new_properties_that_a_device_fails_by_one_after_the_other_are_all_named() {
+    let tag = "x-pcie-ext-tag";
+    let mask = "x-pcie-err-unc-mask";
+    for names in [&[tag, mask][..], &[tag], &[mask]] {
+        let folder = tempfile::tempdir().unwrap();
+        let globals: Vec<String> = names
+            .iter()
+            .map(|name| format!("pcie-root-port.{name}=on"))
+            .collect();
+        let globals: Vec<&str> = globals.iter().map(String::as_str).collect();
+        let new = other_defaults(folder.path(), "trixie", &globals);
+        let args = words!("live debian:bookworm {new} -M pc-q35-7.2 --paused --retries 0");
+        let how = words!("--device pcie-root-port --direction backward");
+        let (moved, _) = report(&[&args[..], &how].concat());
+        let cause = &moved["cases"][0]["cause"];
+        assert_eq!(cause["rule"], "property-default-changed", "{moved:#}");
+        let message = message(cause);
+        let named: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+        assert_eq!(named, names, "{message}");
+    }
+}
+
 /// A machine is asked for a thousand properties: as many as can be are told together.
 #[apply(test)]
 #[needs(Builds)]
