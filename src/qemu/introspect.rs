@@ -35,6 +35,15 @@ impl Answer for Devices {
     }
 }
 
+/// A switch of a build's migrations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Switch {
+    /// Set if it is on by default.
+    pub is_on: bool,
+    /// Set if it is a capability, of which both sides are told.
+    pub is_capability: bool,
+}
+
 impl Build {
     /// Starts the build without a machine and asks what devices there are, which properties some
     /// of them have, and what is derived from some `bases`; some tenths of a second. A fetched build is asked once.
@@ -70,13 +79,12 @@ impl Build {
         })
     }
 
-    /// Starts the build without a machine and asks for the switches of its migrations and their defaults: what differs
+    /// Starts the build without a machine and asks for the switches of its migrations, by their names: what differs
     /// between releases there, machine types with a version set as it was (QEMU's `migration_properties`, with `hw_compat`).
-    /// Capabilities, which are properties there too, are none of them: both sides are told of these.
     ///
     /// # Errors
     /// It does not start or does not answer.
-    pub(crate) async fn migration_switches(&self) -> Result<BTreeMap<String, bool>, StartError> {
+    pub(crate) async fn migration_switches(&self) -> Result<BTreeMap<String, Switch>, StartError> {
         let deadline = self.deadlines().command;
         self.asked_alone(async |monitored| {
             let session = &monitored.session;
@@ -89,9 +97,14 @@ impl Build {
                 capabilities.iter().any(|of| of.capability == name)
             };
             let listed = listed.unwrap_or_default().into_iter();
-            let switches = listed
-                .filter(|property| property.type_ == "bool" && !is_capability(&property.name));
-            let switches = switches.filter_map(|p| Some((p.name, p.default_value?.as_bool()?)));
+            let switches = listed.filter(|property| property.type_ == "bool");
+            let switches = switches.filter_map(|property| {
+                let switch = Switch {
+                    is_on: property.default_value?.as_bool()?,
+                    is_capability: is_capability(&property.name),
+                };
+                Some((property.name, switch))
+            });
             Ok(switches.collect())
         })
         .await

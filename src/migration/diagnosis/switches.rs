@@ -7,7 +7,7 @@ use crate::migration::config::MigrationConfig;
 use crate::migration::result::RunResult;
 use crate::migration::run::RunSpec;
 use crate::model::{RAM, SectionName, Side};
-use crate::qemu::StartError;
+use crate::qemu::{StartError, Switch};
 use crate::report::{LegSide, Outcome, PassesWith};
 
 /// Looks for switches that one build alone has, the source's first, with which set the other way the case passes. The compat
@@ -54,23 +54,36 @@ pub(crate) async fn passes_with(
 }
 
 /// Returns the options that set the switches which one build alone has the other way.
-fn alone(ours: &BTreeMap<String, bool>, theirs: &BTreeMap<String, bool>) -> Vec<String> {
-    let alone = ours.iter().filter(|(name, _)| !theirs.contains_key(*name));
-    let option = |(name, &on): (&String, &bool)| {
-        let other = if on { "off" } else { "on" };
+fn alone(ours: &BTreeMap<String, Switch>, theirs: &BTreeMap<String, Switch>) -> Vec<String> {
+    let alone = ours
+        .iter()
+        .filter(|(name, switch)| !switch.is_capability && !theirs.contains_key(*name));
+    let option = |(name, switch): (&String, &Switch)| {
+        let other = if switch.is_on { "off" } else { "on" };
         format!("-global migration.{name}={other}")
     };
     alone.map(option).collect()
 }
 
-/// Returns those of the options without which the case does not pass, where it passes with all of them.
+/// Returns those of the options without which the case does not pass, where it passes with all of them, or else the one with
+/// which it passes.
 async fn needed(
     guest: RunSpec<'_>,
     side: Side,
     mut options: Vec<String>,
     times: usize,
 ) -> Vec<String> {
-    if options.is_empty() || !passes(guest, side, &options, times).await {
+    if options.is_empty() {
+        return options;
+    }
+    if !passes(guest, side, &options, times).await {
+        // Another one may break what one of them mends.
+        for option in options.iter().filter(|_| options.len() > 1) {
+            let alone = std::slice::from_ref(option);
+            if passes(guest, side, alone, times).await {
+                return alone.to_vec();
+            }
+        }
         return Vec::new();
     }
     // One by one, and the last one as well: a case that passes without any is one of chance.
@@ -110,12 +123,29 @@ mod tests {
 
     #[test]
     fn switches_that_one_build_alone_has_are_set_the_other_way() {
-        let of = |switches: &[(&str, bool)]| -> BTreeMap<String, bool> {
-            let switches = switches.iter().map(|&(name, on)| (name.to_owned(), on));
+        let of = |switches: &[(&str, bool, bool)]| -> BTreeMap<String, Switch> {
+            let switches = switches.iter().map(|&(name, is_on, is_capability)| {
+                let switch = Switch {
+                    is_on,
+                    is_capability,
+                };
+                (name.to_owned(), switch)
+            });
             switches.collect()
         };
-        let ours = of(&[("a", true), ("b", false), ("both", true)]);
-        let theirs = of(&[("both", false), ("theirs", true)]);
+        let ours = of(&[
+            ("a", true, false),
+            ("b", false, false),
+            ("both", true, false),
+            ("x-multifd", false, true),
+            // A build may be unable to use a capability, and not list it.
+            ("x-block", false, false),
+        ]);
+        let theirs = of(&[
+            ("both", false, false),
+            ("theirs", true, false),
+            ("x-block", false, true),
+        ]);
         let options = ["-global migration.a=off", "-global migration.b=on"];
         assert_eq!(alone(&ours, &theirs), options);
         assert_eq!(alone(&theirs, &ours), ["-global migration.theirs=off"]);
