@@ -92,6 +92,12 @@ impl FallBack {
         bus == wanted || TABLE.bus.iter().any(also)
     }
 
+    /// Tells whether devices bring a bus of this type to machines without one.
+    pub(crate) fn is_brought(bus: &str) -> bool {
+        let brings = |entry: &Bus| entry.name == bus && !entry.needs.is_empty();
+        TABLE.bus.iter().any(brings)
+    }
+
     /// Returns how many devices a bus of this type takes, if there is an end to it.
     pub(crate) fn holds(bus: &str) -> Option<usize> {
         let entry = TABLE.bus.iter().find(|entry| entry.name == bus)?;

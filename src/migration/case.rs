@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use crate::devices::Composition;
 use crate::migration::calibration::{OwnChanges, add_own, calibrate, garbage_of_load, summary};
-use crate::migration::config::{CaseSpec, MigrationConfig, Part, Step, Watcher};
+use crate::migration::config::{CaseSpec, MigrationConfig, Part, RACES, Step, Watcher};
 use crate::migration::coverage::{Observed, SentSection};
 use crate::migration::diagnosis::explain::explain_refusal;
 use crate::migration::diagnosis::reproducer::Script;
-use crate::migration::diagnosis::switches::passes_without;
+use crate::migration::diagnosis::switches::passes_with;
 use crate::migration::diagnosis::{culprits, reproduce};
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
@@ -139,12 +139,17 @@ async fn run_as(
     } else if result.failed() {
         explain_refusal(guest, &mut result, None).await;
         control_and_retry(guest, &mut case, &mut result, repeated, watcher).await;
-        // What mends a case that fails now and then has to pass as often as that was run.
-        let most = case.repeated.map_or(1, |repeated| repeated.of);
+        // What mends a case that fails now and then must not pass by chance either.
+        let most = case
+            .repeated
+            .map_or(1, |repeated| match repeated.failed < repeated.of {
+                true => repeated.of.max(RACES),
+                false => repeated.of,
+            });
         case.without_capability = without_each_capability(guest, most).await;
-        if case.outcome == Outcome::Fail {
+        if case.outcome != Outcome::Broken {
             // A build that cannot be asked any more has no way around either.
-            let found = passes_without(guest, &result, most).await;
+            let found = passes_with(guest, &result, most).await;
             case.passes_with = found.unwrap_or_default();
         }
         if spec.part == Part::Whole && composition.included.len() > 1 {
@@ -386,30 +391,35 @@ async fn control_and_retry(
     case.repeated = Some(repeated);
     // Its one control may have been spared what comes now and then.
     let is_intermittent = repeated.failed < repeated.of;
-    if result.outcome == Outcome::Crash && dies_by_itself(guest, result, is_intermittent).await {
-        case.outcome = Outcome::Broken;
-        if let Some(control) = &mut case.control {
-            let (old, new) = (&mut control.old_to_old, &mut control.new_to_new);
-            *blamed(result, direction, old, new) = Outcome::Crash;
-        }
-    }
     if is_intermittent
         && let Some(changes) = result.only_changes()
         && let Some(garbage) = garbage_of_load(guest, &changes).await
     {
         case.outcome = Outcome::Broken;
         result.cause = garbage.cause;
+    } else if (is_intermittent || result.outcome == Outcome::Crash)
+        && fails_by_itself(guest, result, is_intermittent).await
+    {
+        case.outcome = Outcome::Broken;
+        if let Some(control) = &mut case.control {
+            let (old, new) = (&mut control.old_to_old, &mut control.new_to_new);
+            *blamed(result, direction, old, new) = result.outcome;
+        }
     }
 }
 
-/// Tells whether the build that died of what the other one sent dies of what it sends itself, though it did not in its
-/// control.
-async fn dies_by_itself(guest: RunSpec<'_>, result: &RunResult, is_intermittent: bool) -> bool {
+/// Tells whether the build that failed of what the other one sent fails so of what it sends itself, though it did not in its
+/// control. A build that dies may do so in another place each time.
+async fn fails_by_itself(guest: RunSpec<'_>, result: &RunResult, is_intermittent: bool) -> bool {
     let MigrationConfig { old, new, .. } = guest.config;
     let endpoint = blamed(result, guest.direction, old, new);
-    for _ in 0..controls_of_death(is_intermittent) {
+    for _ in 0..controls_of_failure(is_intermittent) {
         let control = Box::pin(guest.within(endpoint, result)).await;
-        if control.outcome == Outcome::Crash {
+        let is_same = match result.outcome {
+            Outcome::Crash => control.outcome == Outcome::Crash,
+            _ => control.accounts_for(result) && control.fails_like(result),
+        };
+        if is_same {
             return true;
         }
     }
@@ -443,9 +453,9 @@ async fn without_each_capability(guest: RunSpec<'_>, most: usize) -> Vec<Without
 /// which one died is tried again.
 pub(crate) const AGAIN: usize = 3;
 
-/// Returns how often a build that died, though not in its control, is asked whether it does so by itself. What kills it
+/// Returns how often a build that failed, though not in its control, is asked whether it does so by itself. What it fails of
 /// in every third load must not pass for a break of the pair.
-pub(crate) fn controls_of_death(is_intermittent: bool) -> usize {
+pub(crate) fn controls_of_failure(is_intermittent: bool) -> usize {
     match is_intermittent {
         true => 3 * AGAIN,
         false => AGAIN,

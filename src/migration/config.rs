@@ -24,6 +24,10 @@ use crate::workload::linux::LinuxGuest;
 /// The driver of which `-serial` makes one, where a second one is refused.
 const SOLE_CONSOLE: &str = "sclpconsole";
 
+/// The number of migrations after which what may fail by chance counts as passed. In the failure of multifd between 8.2 and
+/// 9.2 that commit b93d897ea2 ended, one of three failed: of so many all pass in one of fifty runs.
+pub(crate) const RACES: usize = 10;
+
 /// The number of times that a case which passed is run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {
@@ -35,10 +39,8 @@ pub enum Repeat {
 
 impl Repeat {
     /// Returns what is done unless somebody asks for a rate: where threads race, a case passes once it has migrated
-    /// `RACES` times. In the failure of multifd between 8.2 and 9.2 that commit b93d897ea2 ended, one of three failed:
-    /// of so many all pass in one of fifty runs.
+    /// `RACES` times.
     pub(crate) fn usual(capabilities: &[Capability], legs: usize) -> Repeat {
-        const RACES: usize = 10;
         let races = capabilities.iter().any(|capability| capability.races());
         let times = if races {
             RACES.div_ceil(legs.max(1))

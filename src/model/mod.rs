@@ -31,6 +31,7 @@ pub(crate) use machine_names::short_name;
 pub use pattern::Pattern;
 pub use route::Route;
 pub use rule::Rule;
+pub(crate) use section::RAM;
 pub use section::SectionName;
 pub use similar::nearest;
 pub use version::{BadVersion, Version};

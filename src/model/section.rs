@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+/// The section of guest memory.
+pub(crate) const RAM: &str = "ram";
+
 /// The name of a section as the stream has it (QEMU's `idstr`): the vmsd name, and before it, where
 /// the device's bus gives one, the path of the device. Blocks of guest memory are named alike.
 ///

@@ -80,7 +80,13 @@ fn with_byte_order<'n>(answer: String, named: impl IntoIterator<Item = &'n str>)
         let order = name.strip_prefix(answer.as_str());
         order.is_some_and(|order| OTHER_ORDER.contains(&order))
     };
-    let other = named.into_iter().find(is_other).map(str::to_owned);
+    // People add to the name of a program: qemu-system-mips64el-11.1.
+    let is_of_target = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let targets = named.into_iter().map(|name| {
+        let end = name.find(|c| !is_of_target(c)).unwrap_or(name.len());
+        &name[..end]
+    });
+    let other = targets.into_iter().find(is_other).map(str::to_owned);
     other.unwrap_or(answer)
 }
 
@@ -115,6 +121,8 @@ mod tests {
             ("sh4", &["sh4eb"], "sh4eb"),
             // A script of any name, and the program that it starts.
             ("xtensa", &["new", "xtensaeb"], "xtensaeb"),
+            ("mips64", &["mips64el-11.1"], "mips64el"),
+            ("mips64", &["mips64.el"], "mips64"),
             ("mips64el", &["mips64el"], "mips64el"),
             ("mips64", &["mips64"], "mips64"),
             ("mips", &["mips64el"], "mips"),

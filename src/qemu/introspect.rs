@@ -7,7 +7,7 @@ use qapi::qmp;
 use serde::{Deserialize, Serialize};
 
 use crate::qemu::info::to_be_asked;
-use crate::qemu::qmp::{QmpError, QueryCpuDefinitions};
+use crate::qemu::qmp::{QmpError, QueryCapabilities, QueryCpuDefinitions};
 use crate::qemu::{
     Answer, Build, Monitored, Problem, QemuError, Question, StartError, Subject, block_on,
 };
@@ -33,6 +33,15 @@ impl Answer for Devices {
     fn from_bytes(bytes: Vec<u8>) -> Option<Devices> {
         serde_json::from_slice(&bytes).ok()
     }
+}
+
+/// A switch of a build's migrations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Switch {
+    /// Set if it is on by default.
+    pub is_on: bool,
+    /// Set if it is a capability, of which both sides are told.
+    pub is_capability: bool,
 }
 
 impl Build {
@@ -70,20 +79,32 @@ impl Build {
         })
     }
 
-    /// Starts the build without a machine and asks for the switches of its migrations and their defaults: what differs
+    /// Starts the build without a machine and asks for the switches of its migrations, by their names: what differs
     /// between releases there, machine types with a version set as it was (QEMU's `migration_properties`, with `hw_compat`).
     ///
     /// # Errors
     /// It does not start or does not answer.
-    pub(crate) async fn migration_switches(&self) -> Result<BTreeMap<String, bool>, StartError> {
+    pub(crate) async fn migration_switches(&self) -> Result<BTreeMap<String, Switch>, StartError> {
         let deadline = self.deadlines().command;
         self.asked_alone(async |monitored| {
+            let session = &monitored.session;
             let typename = "migration".to_owned();
             let question = qmp::device_list_properties { typename };
-            let listed = monitored.session.ask(question, deadline).await?;
+            let listed = session.ask(question, deadline).await?;
+            let capabilities = session.execute(QueryCapabilities {}, deadline).await?;
+            let is_capability = |property: &str| {
+                let name = property.strip_prefix("x-").unwrap_or(property);
+                capabilities.iter().any(|of| of.capability == name)
+            };
             let listed = listed.unwrap_or_default().into_iter();
             let switches = listed.filter(|property| property.type_ == "bool");
-            let switches = switches.filter_map(|p| Some((p.name, p.default_value?.as_bool()?)));
+            let switches = switches.filter_map(|property| {
+                let switch = Switch {
+                    is_on: property.default_value?.as_bool()?,
+                    is_capability: is_capability(&property.name),
+                };
+                Some((property.name, switch))
+            });
             Ok(switches.collect())
         })
         .await

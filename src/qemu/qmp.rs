@@ -516,6 +516,20 @@ pub struct HostFeatures {
 }
 
 #[derive(Debug, Clone, Serialize)]
+pub(crate) struct QueryCapabilities {}
+command!(
+    QueryCapabilities,
+    "query-migrate-capabilities",
+    Vec<CapabilityState>
+);
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CapabilityState {
+    pub capability: String,
+    pub state: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
 pub struct QueryCpuDefinitions {}
 command!(QueryCpuDefinitions, "query-cpu-definitions", Vec<CpuModel>);
 

@@ -312,6 +312,40 @@ fn what_a_source_adds_to_each_stream_is_turned_off_by_whoever_runs_it() {
     assert_eq!(case["passes_with"], Value::Null, "{case:#}");
 }
 
+/// Since 8.0 threads of multifd meet once in a pass over memory, and not after each section, which older builds expect: a switch
+/// that is off there, of the build that takes as well as of that which sends. Where another one stands in the way too, both are needed.
+#[apply(test)]
+#[needs(Builds)]
+fn switches_that_only_one_build_has_are_set_as_the_other_one_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let multifd = "migration.multifd-flush-after-each-section";
+    let start = "migration.send-switchover-start";
+    let new = other_defaults(folder.path(), "trixie", &[&format!("{multifd}=off")]);
+    // A guest that does not move hangs.
+    let args =
+        words!("live debian:bookworm {new} -M pc-q35-7.2 --device-set bare --paused --timeout 5");
+    let run = Run::new(&[&args[..], &["--capability", "multifd"]].concat());
+    assert!(!run.outcomes().contains(&"pass"), "{}", run.said());
+    let with = serde_json::json!({"side": "new", "args": format!("-global {multifd}=on")});
+    for direction in 0..2 {
+        let case = run.case(direction);
+        assert_eq!(case["passes_with"], with, "{case:#}");
+    }
+
+    let both = [format!("{multifd}=off"), format!("{start}=on")];
+    let new = other_defaults(
+        folder.path(),
+        "trixie",
+        &both.each_ref().map(|global| &**global),
+    );
+    let args =
+        words!("live debian:bookworm {new} -M pc-q35-7.2 --device-set bare --paused --retries 0");
+    let how = words!("--capability multifd --direction backward --timeout 5");
+    let run = Run::new(&[&args[..], &how].concat());
+    let with = format!("-global {multifd}=on -global {start}=off");
+    assert_eq!(run.case(0)["passes_with"]["args"], with, "{}", run.said());
+}
+
 /// A build before 7.1 has no property of the machine that says how much memory it has.
 #[apply(test)]
 #[needs(Builds)]
@@ -439,6 +473,31 @@ fn the_one_new_property_that_is_to_blame_is_named_alone() {
     );
     let named: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     assert_eq!(named, ["x-pcie-ext-tag"], "{message}");
+}
+
+/// Once one switch is as the other build has it, the same section may be refused for the next.
+#[apply(test)]
+#[needs(Builds)]
+fn new_properties_that_a_device_fails_by_one_after_the_other_are_all_named() {
+    let tag = "x-pcie-ext-tag";
+    let mask = "x-pcie-err-unc-mask";
+    for names in [&[tag, mask][..], &[tag], &[mask]] {
+        let folder = tempfile::tempdir().unwrap();
+        let globals: Vec<String> = names
+            .iter()
+            .map(|name| format!("pcie-root-port.{name}=on"))
+            .collect();
+        let globals: Vec<&str> = globals.iter().map(String::as_str).collect();
+        let new = other_defaults(folder.path(), "trixie", &globals);
+        let args = words!("live debian:bookworm {new} -M pc-q35-7.2 --paused --retries 0");
+        let how = words!("--device pcie-root-port --direction backward");
+        let (moved, _) = report(&[&args[..], &how].concat());
+        let cause = &moved["cases"][0]["cause"];
+        assert_eq!(cause["rule"], "property-default-changed", "{moved:#}");
+        let message = message(cause);
+        let named: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+        assert_eq!(named, names, "{message}");
+    }
 }
 
 /// A machine is asked for a thousand properties: as many as can be are told together.

@@ -105,7 +105,7 @@ impl fmt::Display for Explanation {
                 write!(
                     f,
                     "the source sent the subsection {name}, which the destination's build did not need in its own state; \
-                     it knows it, for it refuses one that it does not know, and here it died"
+                     one that it does not know is refused, and here it died"
                 )?;
             }
             Reason::Subsection { difference, .. } => {

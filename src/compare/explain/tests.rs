@@ -223,7 +223,7 @@ fn a_subsection_that_a_build_dies_in_is_not_unknown_there() {
     let (sent, own) = (real("11.1.3/aarch64-virt"), real("10.0.13/aarch64-virt"));
     for (objection, rule, knows) in [
         (None, Some(Rule::SubsectionUnknown), "it may not know it"),
-        (Some(Objection::Death), None, "it knows it"),
+        (Some(Objection::Death), None, "is refused, and here it died"),
     ] {
         let blamed = Blamed {
             objection,

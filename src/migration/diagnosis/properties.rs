@@ -12,7 +12,8 @@ use crate::migration::diagnosis::property_diff::{
 };
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, RoleArgs, Vm};
 use crate::migration::leg::save::{NewMachine, save_new_machine};
-use crate::model::{Direction, Rule, SectionName};
+use crate::migration::run::RunSpec;
+use crate::model::{Direction, RAM, Rule, SectionName};
 use crate::qemu::object::{Kind, Object};
 use crate::qemu::properties::Snapshot;
 use crate::qemu::{StartError, Subject, private_dir};
@@ -189,13 +190,10 @@ pub(crate) async fn explain(
     let is_guess = |of: &&Difference| matches!(of.how, How::Added { .. });
     let offered = match offered.iter().filter(|of| is_guess(of)).count() {
         0 | 1 => offered,
-        _ => to_blame(offered, &cause, config, launch).await,
+        _ => to_blame(offered, &cause, case.last_direction(), config, launch).await,
     };
     Ok(link(case, &offered, &launch.machine))
 }
-
-/// The section of guest memory.
-const RAM: &str = "ram";
 
 /// Returns the file that the owner of a block of memory reads it from in both builds, if there is one; each build may come
 /// with a file of its own.
@@ -241,10 +239,12 @@ fn offered(differences: &[Difference]) -> Vec<&Difference> {
 }
 
 /// Leaves the differences in switches of the new build that have to do with where the two builds' own sections part: with
-/// such a switch the other way, they part later or nowhere. All, where none has.
+/// such a switch the other way, they part later or nowhere. Where the load is refused in that section even so, there are
+/// others. All, where none has to do with it.
 async fn to_blame<'d>(
     offered: Vec<&'d Difference>,
     cause: &Cause,
+    direction: Direction,
     config: &MigrationConfig,
     launch: &LaunchSpec,
 ) -> Vec<&'d Difference> {
@@ -254,8 +254,16 @@ async fn to_blame<'d>(
         role_args: RoleArgs::default(),
         ..launch.clone()
     };
+    let mut config = MigrationConfig {
+        running: false,
+        linux: None,
+        loops: None,
+        capabilities: Vec::new(),
+        ..config.clone()
+    };
+    let deadline = config.timeouts.leg;
     let saved = async |endpoint: &Endpoint| {
-        let saved = save_new_machine(endpoint, launch, config.timeouts.leg).await;
+        let saved = save_new_machine(endpoint, launch, deadline).await;
         let saved = saved.ok()?;
         let mut sections = saved.devices().filter(|section| {
             let place = (Some(&section.name), Some(u64::from(section.instance_id)));
@@ -263,23 +271,48 @@ async fn to_blame<'d>(
         });
         sections.next().map(|section| section.payload.clone())
     };
-    let (old, new) = tokio::join!(saved(&config.old), saved(&config.new));
-    let (Some(old), Some(new)) = (old, new) else {
+    let Some(old) = saved(&config.old).await else {
         return offered;
     };
-    let alike = |bytes: &[u8]| old.iter().zip(bytes).take_while(|(a, b)| a == b).count();
-    let as_it_is = alike(&new);
-    let mut blamed = Vec::new();
-    for difference in &offered {
-        let Some(other) = difference.other_way() else {
-            continue;
+    let alike = async |endpoint: &Endpoint| {
+        let new = saved(endpoint).await?;
+        Some(old.iter().zip(&new).take_while(|(a, b)| a == b).count())
+    };
+    let (mut blamed, mut rest) = (Vec::new(), offered.clone());
+    while let Some(as_it_is) = alike(&config.new).await {
+        let mut options = Vec::new();
+        let mut others = Vec::new();
+        for difference in rest {
+            let turned = difference
+                .other_way()
+                .map(|other| ["-global".to_owned(), other]);
+            let mut endpoint = config.new.clone();
+            endpoint.args.extend(turned.clone().into_iter().flatten());
+            match turned {
+                Some(option) if alike(&endpoint).await > Some(as_it_is) => {
+                    blamed.push(difference);
+                    options.extend(option);
+                }
+                _ => others.push(difference),
+            }
+        }
+        if options.is_empty() || others.is_empty() {
+            break;
+        }
+        rest = others;
+        config.new.args.extend(options);
+        let route = config.route(direction);
+        let run = RunSpec {
+            config: &config,
+            launch,
+            route: &route,
+            direction,
         };
-        let mut endpoint = config.new.clone();
-        endpoint.args.extend(["-global".to_owned(), other]);
-        if let Some(section) = saved(&endpoint).await
-            && alike(&section) > as_it_is
-        {
-            blamed.push(*difference);
+        // What else differs may be nothing that a load looks at.
+        let again = Box::pin(run.run()).await.cause;
+        let place = |cause: &Cause| (cause.section.clone(), cause.instance);
+        if again.as_ref().map(place) != Some(place(cause)) {
+            break;
         }
     }
     if blamed.is_empty() { offered } else { blamed }

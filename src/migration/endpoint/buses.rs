@@ -59,24 +59,28 @@ impl Buses {
         let takes =
             |driver: &str| bus(driver).is_some_and(|bus| bus.is_none_or(|bus| self.takes(bus)));
         let mut used: BTreeMap<&str, usize> = BTreeMap::new();
-        let place = |device: &Device| {
-            let driver = device.driver(arch);
+        let place = |(before, device): (usize, &Device)| {
+            let first = device.driver(arch);
             // What is needed brings the bus.
             let is_sure =
                 device.is_verbatim() || device.bus().is_some() || !device.needs().is_empty();
-            if is_sure || takes(driver) {
+            if is_sure {
                 return device.clone();
             }
-            let Some(other) = device.other_drivers(arch).find(|&other| takes(other)) else {
-                let bus = bus(driver).flatten().map(str::to_owned);
-                let no_bus = bus.map(|bus| device.without_place(Reason::NoBus { bus }));
-                // The build does not have it.
-                return no_bus.unwrap_or_else(|| device.clone());
+            let mut drivers = std::iter::once(first).chain(device.other_drivers(arch));
+            let Some(driver) = drivers.find(|&driver| takes(driver)) else {
+                return match bus(first).flatten() {
+                    // Nobody has to say that a disk needs the controller before it.
+                    Some(bus) if before > 0 && FallBack::is_brought(bus) => device.clone(),
+                    Some(bus) => device.without_place(Reason::NoBus {
+                        bus: bus.to_owned(),
+                    }),
+                    // The build does not have it.
+                    None => device.clone(),
+                };
             };
-            if let Some((bus, room)) = bus(other)
-                .flatten()
-                .and_then(|bus| Some((bus, self.room(bus)?)))
-            {
+            let bus = bus(driver).flatten();
+            if let Some((bus, room)) = bus.and_then(|bus| Some((bus, self.room(bus)?))) {
                 let used = used.entry(bus).or_default();
                 if *used >= room {
                     let bus = bus.to_owned();
@@ -84,10 +88,13 @@ impl Buses {
                 }
                 *used += 1;
             }
-            device.with_driver(other)
+            match driver == first {
+                true => device.clone(),
+                false => device.with_driver(driver),
+            }
         };
         DeviceSet {
-            devices: set.devices.iter().map(place).collect(),
+            devices: set.devices.iter().enumerate().map(place).collect(),
             ..set.clone()
         }
     }
@@ -262,5 +269,37 @@ mod tests {
             "usb-tablet",
         ];
         assert_eq!(placed(&pci), all);
+    }
+
+    #[test]
+    fn a_bus_that_devices_bring_may_come_with_one_before() {
+        let tree = "  bus: virtio-mmio-bus.0\r\n    type virtio-mmio-bus\r\n";
+        let buses = Buses::of(&DeviceTree::parse(tree));
+        let drivers = Drivers::from_help(
+            "name \"virtio-scsi-device\", bus virtio-bus\nname \"virtio-net-device\", bus virtio-bus\n\
+             name \"scsi-hd\", bus SCSI\nname \"e1000\", bus PCI\n",
+        );
+        for (devices, lacking) in [
+            (&["virtio-scsi-device", "scsi-hd"][..], &[][..]),
+            (&["scsi-hd"], &["scsi-hd"]),
+            (&["scsi-hd", "virtio-scsi-device"], &["scsi-hd"]),
+            // Boards bring it.
+            (&["virtio-scsi-device", "e1000"], &["e1000"]),
+            // There is one transport, also for those that have no other form.
+            (
+                &["virtio-scsi-device", "virtio-net-device"],
+                &["virtio-net-device"],
+            ),
+        ] {
+            let device = |id: &&str| format!("[[device]]\nid = \"{id}\"\n");
+            let devices: String = devices.iter().map(device).collect();
+            let text = format!("name = \"mine\"\ndescription = \"mine\"\n{devices}");
+            let set = DeviceSet::parse("mine.toml", &text).expect("a set");
+            let placed = buses.place(&set, &drivers, "x86_64");
+            let has_none = |device: &&Device| device.no_place().is_some();
+            let without = placed.devices.iter().filter(has_none);
+            let without: Vec<&str> = without.map(|device| &*device.id).collect();
+            assert_eq!(without, lacking, "{text}");
+        }
     }
 }

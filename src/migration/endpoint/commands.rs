@@ -8,7 +8,7 @@ pub(crate) use qapi::qmp::{
     cont as Cont, migrate_start_postcopy as StartPostcopy, pmemsave as PmemSave, stop as Stop,
 };
 
-use crate::qemu::qmp::command;
+use crate::qemu::qmp::{CapabilityState, command};
 
 /// Starts an outgoing migration.
 #[derive(Debug, Clone, Serialize)]
@@ -73,20 +73,6 @@ command!(QueryStatus, "query-status", StatusReply);
 #[serde(default)]
 pub(crate) struct StatusReply {
     pub status: String,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct QueryCapabilities {}
-command!(
-    QueryCapabilities,
-    "query-migrate-capabilities",
-    Vec<CapabilityState>
-);
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct CapabilityState {
-    pub capability: String,
-    pub state: bool,
 }
 
 #[derive(Debug, Clone, Serialize)]

@@ -1,10 +1,10 @@
 //! Setting capabilities and parameters, the same on both sides.
 
 use crate::migration::endpoint::capability::{Capability, Pace, parameters};
-use crate::migration::endpoint::commands::{CapabilityState, QueryCapabilities, SetCapabilities};
+use crate::migration::endpoint::commands::SetCapabilities;
 use crate::migration::endpoint::vm::Vm;
 use crate::migration::leg::error::{LegError, Obstacle, checked, execute};
-use crate::qemu::qmp::QmpError;
+use crate::qemu::qmp::{CapabilityState, QmpError, QueryCapabilities};
 use crate::report::{LegSide, Phase};
 
 /// Sets up a side that was started.

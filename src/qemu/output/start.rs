@@ -36,15 +36,21 @@ const LACKING: [&str; 6] = [
 /// The words of GLib for memory that it does not get. Once a stream is read, its size may be from there.
 const NOT_ALLOCATED: &str = "failed to allocate ";
 
-/// Returns the line in which a build complains of what the host lacks, if there is one.
+/// Returns the line in which a build complains of what the host lacks, if that is its last complaint: of others before it did
+/// not die.
 pub(crate) fn lacking(stderr: &str) -> Option<&str> {
     let is_such = |line: &&str| LACKING.iter().any(|words| line.contains(words));
-    complaints(stderr).find(is_such).map(without_program)
+    let last = complaints(stderr).last();
+    last.filter(is_such).map(without_program)
 }
 
 /// Tells whether a build that did not start complains of what the host lacks.
 pub(crate) fn lacks_resources(stderr: &str) -> bool {
-    lacking(stderr).is_some() || complaints(stderr).any(|line| line.contains(NOT_ALLOCATED))
+    let is_such = |line: &str| {
+        let mut words = LACKING.iter().chain([&NOT_ALLOCATED]);
+        words.any(|words| line.contains(words))
+    };
+    complaints(stderr).any(is_such)
 }
 
 #[cfg(test)]
@@ -87,6 +93,22 @@ mod tests {
         ] {
             assert_eq!(lacks_resources(stderr), lacks, "{stderr}");
         }
+    }
+
+    #[test]
+    fn a_build_dies_of_its_last_complaint() {
+        let lacks = "qemu-system-x86_64: qemu_thread_create: Resource temporarily unavailable\n";
+        let died = "qemu-system-x86_64: ../hw/x.c:1: f: Assertion `a' failed.\n";
+        let of = |lines: &[&str]| lacking(&lines.concat()).map(str::to_owned);
+        let words = "qemu_thread_create: Resource temporarily unavailable";
+        assert_eq!(of(&[lacks]).as_deref(), Some(words));
+        assert_eq!(of(&[died, lacks]).as_deref(), Some(words));
+        assert_eq!(
+            of(&[lacks, "q: warning: hub 0 is not connected\n"]).as_deref(),
+            Some(words)
+        );
+        assert_eq!(of(&[lacks, died]), None);
+        assert_eq!(of(&[]), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::culprit::{Item, Search, Trial, Verdict};
 use crate::migration::calibration::{OwnChanges, add_own, are_unlike, explains, has_fields};
-use crate::migration::case::{AGAIN, blamed, controls_of_death};
+use crate::migration::case::{AGAIN, blamed, controls_of_failure};
 use crate::migration::checks::changes::LoadChange;
 use crate::model::Route;
 use crate::report::Outcome;
@@ -231,7 +231,7 @@ impl<'t> Controls<'t> {
         for &(route, item, control) in &self.died {
             let tried = self.again.get(&(control, item)).map_or(0, Vec::len);
             let others = self.other_runs(route, item);
-            let most = controls_of_death(others.iter().any(|run| run.passed()));
+            let most = controls_of_failure(others.iter().any(|run| run.passed()));
             let of_item = self.of_item(control, item);
             let never_died = of_item.is_some_and(|run| run.attempt.outcome != Outcome::Crash);
             if never_died && tried < most && asked.insert((control, item)) {
