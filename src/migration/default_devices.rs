@@ -67,6 +67,7 @@ pub(crate) async fn ask(config: &MigrationConfig) -> Result<Option<OtherDefaults
             },
             is_of_machine: true,
             offered_alone: [None; 2],
+            is_of_card: false,
         },
     }))
 }

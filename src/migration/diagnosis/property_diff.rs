@@ -73,6 +73,8 @@ pub struct Difference {
     /// Set if the device offers features in the old build that it does not offer in the new one, and the other
     /// way round, by its own word. `None` where a build does not tell.
     pub offered_alone: [Option<bool>; 2],
+    /// Set if the device is a card: what it offers is also what its network lets it offer.
+    pub is_of_card: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +121,7 @@ pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Ve
             Some(!from.is_subset(to))
         };
         let offered_alone = [lost(old, new), lost(new, old)];
+        let is_of_card = [old, new].into_iter().any(is_card);
         if old.kind == Kind::Cpu && old.type_name != new.type_name {
             let types = [old, new].map(|object| object.type_name.clone());
             add(Difference::of_default_cpu(types));
@@ -142,6 +145,7 @@ pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Ve
                     how,
                     is_of_machine: old.kind == Kind::Machine,
                     offered_alone,
+                    is_of_card,
                 });
             }
         }
@@ -154,6 +158,15 @@ fn is_feature_of(feature: &str, property: &str) -> bool {
     let (_, feature) = feature.split_once("_F_").unwrap_or(("", feature));
     let property = property.replace('-', "_").to_uppercase();
     feature.ends_with(&property) || property.ends_with(feature)
+}
+
+/// The property that connects a card to a network.
+const NETWORK: &str = "netdev";
+
+/// Tells whether an object is a card. On a hub, to which those of our guests are connected, it offers none of what its
+/// network would have to do for it (`virtio_net_get_features()`).
+fn is_card(object: &Object) -> bool {
+    object.properties.contains_key(NETWORK)
 }
 
 /// The name in the place of a property where the whole CPU is another one.
@@ -248,6 +261,7 @@ impl Difference {
             how: How::OtherCpu { old, new },
             is_of_machine: true,
             offered_alone: [None; 2],
+            is_of_card: false,
         }
     }
 
@@ -319,12 +333,21 @@ impl Difference {
             (Some(old), None) => [old.is_on(), is_on(old.default.as_ref()?)],
             (None, None) => return None,
         };
-        // A switch that changes nothing of what the device offers is no feature.
+        // A switch that changes nothing of what the device offers is no feature, unless a network of another kind
+        // would let it offer more.
+        let offers = |alone: Option<bool>| self.is_of_card || alone != Some(false);
         match (offered, self.offered_alone) {
-            ([true, false], [None | Some(true), _]) => Some(Direction::Forward),
-            ([false, true], [_, None | Some(true)]) => Some(Direction::Backward),
+            ([true, false], [alone, _]) if offers(alone) => Some(Direction::Forward),
+            ([false, true], [_, alone]) if offers(alone) => Some(Direction::Backward),
             _ => None,
         }
+    }
+
+    /// Tells whether the feature that is lost in a direction is none that the device offers on the network that it was
+    /// asked on.
+    fn takes_another_network(&self, direction: Direction) -> bool {
+        let [old, new] = self.offered_alone;
+        self.is_of_card && direction.source_destination(old, new).0 == Some(false)
     }
 
     /// Makes the warning of a feature that is lost: a guest without a driver still passes.
@@ -341,12 +364,16 @@ impl Difference {
             }
             How::Removed { .. } => format!("{destination} has it off"),
         };
+        let network = match self.takes_another_network(direction) {
+            true => " on a network that lets it",
+            false => "",
+        };
         Finding {
             rule: Rule::FeatureDropped,
             level: Rule::FeatureDropped.level(),
             message: format!(
-                "{source} offers `{name}` with {machine}, and {lacking}: a guest whose driver accepted it is \
-                 refused"
+                "{source} offers `{name}` with {machine}{network}, and {lacking}: a guest whose driver accepted it \
+                 is refused"
             ),
             ..self.finding(direction, machine)
         }
@@ -483,6 +510,55 @@ mod tests {
                 machine(new, feature(false, true)),
             );
             assert_eq!(dropped(old, new), lost);
+        }
+    }
+
+    #[test]
+    fn a_card_that_offers_the_same_on_a_hub_may_offer_more_on_another_network() {
+        let lists = KnownIssues::default();
+        let with = |offers: Value, network: bool, uso: Value| {
+            let mut machine = machine(offers, uso);
+            if network {
+                let unset = Setting::default();
+                let properties = &mut machine.objects[0].properties;
+                properties.insert(NETWORK.to_owned(), unset);
+            }
+            machine
+        };
+        let on_a_hub = json!(["MQ"]);
+        for (offers, is_card, message) in [
+            (&on_a_hub, false, None),
+            (
+                &on_a_hub,
+                true,
+                Some(
+                    "new offers `f` with pc-q35-8.1 on a network that lets it, and old does not know it: a guest \
+                     whose driver accepted it is refused",
+                ),
+            ),
+            (
+                &json!(["MQ", "GUEST_USO4"]),
+                true,
+                Some(
+                    "new offers `f` with pc-q35-8.1, and old does not know it: a guest whose driver accepted it is \
+                     refused",
+                ),
+            ),
+        ] {
+            let snapshots = Snapshots {
+                old: with(on_a_hub.clone(), is_card, Value::Null),
+                new: with(offers.clone(), is_card, feature(true, true)),
+            };
+            let differences = compare(&snapshots, Compared::Values, &lists);
+            let both = [Direction::Forward, Direction::Backward];
+            let found = findings(&differences, &both, "pc-q35-8.1");
+            let dropped: Vec<&Finding> = found
+                .iter()
+                .filter(|finding| finding.rule == Rule::FeatureDropped)
+                .collect();
+            let told = dropped.iter().map(|finding| &*finding.message).next();
+            assert_eq!(told, message, "{offers} {is_card}");
+            assert!(dropped.iter().all(|f| f.direction == Direction::Backward));
         }
     }
 
