@@ -44,7 +44,14 @@ pub(crate) async fn passes_with(
             Side::New => alone(&new, &old),
             Side::Old | Side::Both => alone(&old, &new),
         };
-        let needed = needed(guest, side, switches, times).await;
+        let needed = match needed(guest, side, switches.clone(), times).await {
+            Some(needed) => needed,
+            // Another one may break what one of them mends. Each takes as long as the case did, which is too long if it hung.
+            None if switches.len() > 1 && result.outcome != Outcome::Hang => {
+                alone_enough(guest, side, switches, times).await
+            }
+            None => continue,
+        };
         if !needed.is_empty() {
             let args = needed.join(" ");
             return Ok(Some(PassesWith { side, args }));
@@ -65,26 +72,15 @@ fn alone(ours: &BTreeMap<String, Switch>, theirs: &BTreeMap<String, Switch>) -> 
     alone.map(option).collect()
 }
 
-/// Returns those of the options without which the case does not pass, where it passes with all of them, or else the one with
-/// which it passes.
+/// Returns those of the options without which the case does not pass, if it passes with all of them.
 async fn needed(
     guest: RunSpec<'_>,
     side: Side,
     mut options: Vec<String>,
     times: usize,
-) -> Vec<String> {
-    if options.is_empty() {
-        return options;
-    }
-    if !passes(guest, side, &options, times).await {
-        // Another one may break what one of them mends.
-        for option in options.iter().filter(|_| options.len() > 1) {
-            let alone = std::slice::from_ref(option);
-            if passes(guest, side, alone, times).await {
-                return alone.to_vec();
-            }
-        }
-        return Vec::new();
+) -> Option<Vec<String>> {
+    if !options.is_empty() && !passes(guest, side, &options, times).await {
+        return None;
     }
     // One by one, and the last one as well: a case that passes without any is one of chance.
     let mut at = 0;
@@ -96,7 +92,23 @@ async fn needed(
             false => at += 1,
         }
     }
-    options
+    Some(options)
+}
+
+/// Returns the first of the options with which alone the case passes, if there is one.
+async fn alone_enough(
+    guest: RunSpec<'_>,
+    side: Side,
+    options: Vec<String>,
+    times: usize,
+) -> Vec<String> {
+    for option in options {
+        let alone = vec![option];
+        if passes(guest, side, &alone, times).await {
+            return alone;
+        }
+    }
+    Vec::new()
 }
 
 /// Tells whether the case passes so often where the build of a side is given these options.
