@@ -140,16 +140,14 @@ async fn run_as(
         explain_refusal(guest, &mut result, None).await;
         control_and_retry(guest, &mut case, &mut result, repeated, watcher).await;
         // What mends a case that fails now and then must not pass by chance either.
-        let most = case
-            .repeated
-            .map_or(1, |repeated| match repeated.failed < repeated.of {
-                true => repeated.of.max(RACES),
-                false => repeated.of,
-            });
+        let repeated = case.repeated;
+        let is_intermittent = repeated.is_some_and(|repeated| repeated.failed < repeated.of);
+        let least = if is_intermittent { RACES } else { 1 };
+        let most = repeated.map_or(1, |repeated| repeated.of).max(least);
         case.without_capability = without_each_capability(guest, most).await;
         if case.outcome != Outcome::Broken {
             // A build that cannot be asked any more has no way around either.
-            let found = passes_with(guest, &result, most).await;
+            let found = passes_with(guest, &result, is_intermittent, most).await;
             case.passes_with = found.unwrap_or_default();
         }
         if spec.part == Part::Whole && composition.included.len() > 1 {

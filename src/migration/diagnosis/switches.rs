@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::migration::config::MigrationConfig;
+use crate::migration::endpoint::capability::Capability;
 use crate::migration::result::RunResult;
 use crate::migration::run::RunSpec;
 use crate::model::{RAM, SectionName, Side};
@@ -19,6 +20,7 @@ use crate::report::{LegSide, Outcome, PassesWith};
 pub(crate) async fn passes_with(
     guest: RunSpec<'_>,
     result: &RunResult,
+    is_intermittent: bool,
     times: usize,
 ) -> Result<Option<PassesWith>, StartError> {
     let Some(cause) = &result.cause else {
@@ -29,10 +31,10 @@ pub(crate) async fn passes_with(
     // A source that waits for ever does so for the destination.
     let is_of_source = result.outcome != Outcome::Hang && result.failed_side() == LegSide::Source;
     let config = guest.config;
-    // What is not known in the main stream is refused: only with channels of a capability does a side wait for it. Each try
-    // would take until the deadline.
-    let is_plain_hang = result.outcome == Outcome::Hang && config.capabilities.is_empty();
-    if is_of_device || is_of_source || is_plain_hang {
+    if is_of_device
+        || is_of_source
+        || !may_be_switched(result, is_intermittent, &config.capabilities)
+    {
         return Ok(None);
     }
     let (old, new) = tokio::join!(
@@ -47,20 +49,23 @@ pub(crate) async fn passes_with(
             Side::New => alone(&new, &old),
             Side::Old | Side::Both => alone(&old, &new),
         };
-        let needed = match needed(guest, side, switches.clone(), times).await {
-            Some(needed) => needed,
-            // Another one may break what one of them mends. Each takes as long as the case did, which is too long if it hung.
-            None if switches.len() > 1 && result.outcome != Outcome::Hang => {
-                alone_enough(guest, side, switches, times).await
-            }
-            None => continue,
-        };
+        let needed = needed(guest, side, switches, times).await;
         if !needed.is_empty() {
             let args = needed.join(" ");
             return Ok(Some(PassesWith { side, args }));
         }
     }
     Ok(None)
+}
+
+/// Tells whether a failure is of the kind that switches make. What a build does not know in the main stream it refuses, each
+/// time: only with the channels of a capability a side waits for it, or fails now and then.
+fn may_be_switched(result: &RunResult, is_intermittent: bool, capabilities: &[Capability]) -> bool {
+    match result.outcome {
+        Outcome::Fail | Outcome::Lost => !is_intermittent || !capabilities.is_empty(),
+        Outcome::Hang => !capabilities.is_empty(),
+        _ => false,
+    }
 }
 
 /// Returns the options that set the switches which one build alone has the other way.
@@ -75,15 +80,16 @@ fn alone(ours: &BTreeMap<String, Switch>, theirs: &BTreeMap<String, Switch>) -> 
     alone.map(option).collect()
 }
 
-/// Returns those of the options without which the case does not pass, if it passes with all of them.
+/// Returns those of the options without which the case does not pass, where it passes with all of them. One that does not
+/// may take until its deadline, so that no other choice of them is tried.
 async fn needed(
     guest: RunSpec<'_>,
     side: Side,
     mut options: Vec<String>,
     times: usize,
-) -> Option<Vec<String>> {
-    if !options.is_empty() && !passes(guest, side, &options, times).await {
-        return None;
+) -> Vec<String> {
+    if options.is_empty() || !passes(guest, side, &options, times).await {
+        return Vec::new();
     }
     // One by one, and the last one as well: a case that passes without any is one of chance.
     let mut at = 0;
@@ -95,23 +101,7 @@ async fn needed(
             false => at += 1,
         }
     }
-    Some(options)
-}
-
-/// Returns the first of the options with which alone the case passes, if there is one.
-async fn alone_enough(
-    guest: RunSpec<'_>,
-    side: Side,
-    options: Vec<String>,
-    times: usize,
-) -> Vec<String> {
-    for option in options {
-        let alone = vec![option];
-        if passes(guest, side, &alone, times).await {
-            return alone;
-        }
-    }
-    Vec::new()
+    options
 }
 
 /// Tells whether the case passes so often where the build of a side is given these options.
