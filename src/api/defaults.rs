@@ -6,9 +6,7 @@ use std::collections::BTreeSet;
 use crate::api::found::Found;
 use crate::migration::batch;
 use crate::migration::config::MigrationConfig;
-use crate::migration::default_devices::{
-    self, DEFAULTS, OtherDefaults, launch_of, specs, with_defaults,
-};
+use crate::migration::default_devices::{self, DEFAULTS, Trees, launch_of, specs, with_defaults};
 use crate::migration::diagnosis::properties::{self, Senders, is_of_board};
 use crate::migration::diagnosis::property_diff::{Difference, findings};
 use crate::migration::pool::RunFailure;
@@ -18,14 +16,14 @@ use crate::report::{Case, Confirmation, Finding, Level, NoticeKind, Outcome};
 use crate::rules::known_issues::KnownIssues;
 
 /// Moves a machine as both builds make it by themselves, if what they add to it is not the same and no other guest
-/// shows that. `asked` is what the builds said of its devices, and `cpus` are its CPUs where it has another one in each
+/// shows that. `by_default` is what the builds said of that machine, and `cpus` are its CPUs where it has another one in each
 /// build and the guests are given one of ours.
 ///
 /// # Errors
 /// The system gives no runtime.
 pub(crate) fn settle(
     config: &MigrationConfig,
-    asked: Result<Option<OtherDefaults>, String>,
+    by_default: &Result<Trees, String>,
     cpus: Option<[String; 2]>,
     directions: &[Direction],
     (jobs, lists): (usize, &KnownIssues),
@@ -35,6 +33,11 @@ pub(crate) fn settle(
     let mut defaults = Found::default();
     // The directions in which the guest fails for something else than its devices.
     let mut explained = BTreeSet::new();
+    let asked = match by_default {
+        Ok(trees) => block_on(default_devices::other_defaults(config, trees))
+            .map_err(|error| error.to_string()),
+        Err(why) => Err(why.clone()),
+    };
     let other = asked.unwrap_or_else(|why| {
         let missing = NoticeKind::DefaultsNotCompared.about(machine, why);
         defaults.notices.push(missing);
@@ -147,11 +150,11 @@ pub(crate) fn explain(cases: &mut [Case]) {
     }
 }
 
-/// Asks both builds for the devices of a machine by default.
+/// Asks both builds for a machine as they make it by themselves.
 ///
 /// # Errors
 /// They cannot be asked; in words.
-pub(crate) fn ask(config: &MigrationConfig) -> Result<Option<OtherDefaults>, String> {
-    let asked = block_on(default_devices::ask(config));
+pub(crate) fn ask(config: &MigrationConfig) -> Result<Trees, String> {
+    let asked = block_on(Trees::by_default(config));
     asked.unwrap_or_else(|error| Err(error.to_string()))
 }

@@ -222,14 +222,16 @@ impl<'i> Inquiry<'i> {
         (self.cases, self.observed) = ran.into_iter().map(|ran| (ran.case, ran.observed)).unzip();
         // The user's own guest has what its description says.
         if self.opened.guest.is_none() {
-            let asked = defaults::ask(&config);
+            let by_default = defaults::ask(&config);
             // Where the machine has another CPU in each build, every guest has its own.
             let directions = &self.opened.directions;
             let means = (jobs, self.scope.lists);
-            let settled = defaults::settle(&config, asked, None, directions, means, |_| None)?;
+            let settled =
+                defaults::settle(&config, &by_default, None, directions, means, |_| None)?;
             let found = self.take(settled);
             self.absorb(found);
-            other_boards::rule_out(&config, &mut self.findings);
+            let by_default = || by_default.as_ref().ok();
+            other_boards::rule_out(&config, by_default, &mut self.findings);
         }
         self.config = Some(config);
         self.specs = specs;

@@ -13,7 +13,6 @@ use crate::migration::config::MigrationConfig;
 use crate::migration::default_devices::Trees;
 use crate::migration::endpoint::buses::Buses;
 use crate::parallel::side_by_side;
-use crate::qemu::block_on;
 use crate::qemu::machine::family;
 use crate::report::{Evidence, Finding, Level};
 
@@ -21,8 +20,13 @@ use crate::report::{Evidence, Finding, Level};
 const OF_BOARDS: &str = "sys-bus-device";
 
 /// Allows the findings about devices that the machine does not have and cannot be given. Where a build does not say what
-/// it has, they are left as they are.
-pub(crate) fn rule_out(config: &MigrationConfig, findings: &mut [Finding]) {
+/// it has, they are left as they are. `by_default` is the machine as both make it by themselves, which is asked for only
+/// where it decides.
+pub(crate) fn rule_out<'t>(
+    config: &MigrationConfig,
+    by_default: impl FnOnce() -> Option<&'t Trees>,
+    findings: &mut [Finding],
+) {
     let machines = [&config.old, &config.new].map(|side| side.machine(&config.machine));
     if machines.iter().any(|machine| family(machine) != *machine) {
         return;
@@ -34,7 +38,7 @@ pub(crate) fn rule_out(config: &MigrationConfig, findings: &mut [Finding]) {
     if open.peek().is_none() {
         return;
     }
-    let Some(board) = BoardParts::of(config) else {
+    let Some(board) = by_default().and_then(|trees| BoardParts::of(config, trees)) else {
         return;
     };
     for finding in open {
@@ -71,10 +75,9 @@ enum Lack {
 }
 
 impl BoardParts<'_> {
-    /// Asks both builds; `None` where one does not say. No device is of an abstract type, which a dump lists like the
+    /// Asks both builds what boards wire up; `None` where one does not say. No device is of an abstract type, which a dump lists like the
     /// others.
-    fn of(config: &MigrationConfig) -> Option<BoardParts<'_>> {
-        let trees = block_on(Trees::by_default(config)).ok()?.ok()?;
+    fn of<'c>(config: &'c MigrationConfig, trees: &Trees) -> Option<BoardParts<'c>> {
         let (old, new) = (&config.old.build, &config.new.build);
         let derived = side_by_side(
             || old.derived_from(OF_BOARDS),

@@ -46,17 +46,15 @@ pub(crate) struct OtherDefaults {
     pub is_hidden: bool,
 }
 
-/// Asks both builds for the devices that a machine has by default; `None` where they are the same.
-///
-/// # Errors
-/// A build does not start with them, or does not say; in words.
-pub(crate) async fn ask(config: &MigrationConfig) -> Result<Option<OtherDefaults>, String> {
-    let by_default = Trees::by_default(config).await?;
-    let Some(differing) = by_default.differing() else {
-        return Ok(None);
-    };
+/// Returns what differs between the devices that two builds give a machine by default, if anything does. Where it does,
+/// both are asked for those that it has in any case, too.
+pub(crate) async fn other_defaults(
+    config: &MigrationConfig,
+    by_default: &Trees,
+) -> Option<OtherDefaults> {
+    let differing = by_default.differing()?;
     let plain = Trees::plain(config).await.map(|trees| trees.differing());
-    Ok(Some(OtherDefaults {
+    Some(OtherDefaults {
         is_hidden: is_hidden(&differing, &plain),
         difference: Difference {
             type_name: config.machine.clone(),
@@ -69,7 +67,7 @@ pub(crate) async fn ask(config: &MigrationConfig) -> Result<Option<OtherDefaults
             offered_alone: [None; 2],
             is_of_card: false,
         },
-    }))
+    })
 }
 
 /// The devices and buses of a machine, as each of two builds makes it.

@@ -130,14 +130,14 @@ impl<'t> Sites<'t> {
             machines.zip(assessments.iter_mut()).zip(results)
         {
             let family = target.device_family(DEFAULTS);
+            let by_default = LazyCell::new(|| defaults::ask(&target.config));
             let settled = match family.is_in(options.shard) {
                 true => {
                     let config = &target.config;
                     let cpus = builds.pair.other_default_cpu(&config.machine);
-                    let asked = defaults::ask(config);
                     let name = |direction| Some(family.case(direction).to_string());
                     let means = (jobs, assessment.lists());
-                    defaults::settle(config, asked, cpus, &options.directions, means, name)?
+                    defaults::settle(config, &by_default, cpus, &options.directions, means, name)?
                 }
                 false => Found::default(),
             };
@@ -145,7 +145,8 @@ impl<'t> Sites<'t> {
             assessment.absorb(settled.findings);
             result.cases.extend(settled.cases);
             result.observed.extend(settled.observed);
-            other_boards::rule_out(&target.config, assessment.findings());
+            let by_default = || by_default.as_ref().ok();
+            other_boards::rule_out(&target.config, by_default, assessment.findings());
             if let Err(error) = assessment.conclude(target, result) {
                 notices
                     .push(NoticeKind::FailuresNotExplained.about(&*target.config.machine, error));
