@@ -196,7 +196,7 @@ fn concerned(target: &SweepTarget, finding: &Finding) -> BTreeSet<String> {
         return BTreeSet::new();
     };
     let shared = |drivers: &Drivers, name: &str| drivers.contains(name);
-    let types = finding.also_in.iter().chain([&finding.section]);
+    let types = finding.sections();
     let own: BTreeSet<String> = types
         .filter(|name| shared(old, name) && shared(new, name))
         .cloned()

@@ -273,7 +273,7 @@ impl<'i> Inquiry<'i> {
         }
         let before = self.findings.len();
         self.findings.retain(|finding| {
-            let mut names = finding.also_in.iter().chain([&finding.section]);
+            let mut names = finding.sections();
             names.any(|name| types.contains(name.as_str()))
                 || finding
                     .path

@@ -42,7 +42,7 @@ pub(crate) fn rule_out<'t>(
         return;
     };
     for finding in open {
-        let types = std::iter::once(&finding.section).chain(&finding.also_in);
+        let types = finding.sections();
         let lacking: Option<Vec<Lack>> = types.map(|name| board.lacks(name)).collect();
         if let Some(lack) = lacking.and_then(|all| all.into_iter().next()) {
             // Without the name of the machine, so that those of one mind about it share a finding.

@@ -355,6 +355,11 @@ impl Finding {
         by.is_some_and(|by| by.is_case(case))
     }
 
+    /// Returns the sections that it is about, the one that it is filed under first.
+    pub(crate) fn sections(&self) -> impl Iterator<Item = &String> + Clone {
+        std::iter::once(&self.section).chain(&self.also_in)
+    }
+
     /// Tells whether it is about a length that several kinds of section have in common, of what builds sent.
     pub fn is_common_width(&self) -> bool {
         self.rule == Rule::FieldResized

@@ -38,8 +38,8 @@ pub(crate) fn keys_of<'f>(
         [_, below @ ..] if !below.is_empty() => below,
         whole => whole,
     };
-    let sections = std::iter::once(&finding.section).chain(&finding.also_in);
-    sections
+    finding
+        .sections()
         .flat_map(|section| {
             machines.iter().map(move |&machine| FindingKey {
                 rule: finding.rule,

@@ -331,7 +331,7 @@ fn device(state: &str, is_of_part: bool) -> [(&'static str, String); 3] {
 
 /// Returns the lines by which old machine types turn a property of the sections of a finding off.
 fn compat(finding: &Finding, property: &str) -> String {
-    let sections = [&finding.section].into_iter().chain(&finding.also_in);
+    let sections = finding.sections();
     let lines = sections.clone().take(MOST_LINES);
     let lines = lines.map(|name| format!("    {{ \"{name}\", \"{property}\", \"off\" }},"));
     let more = sections.count().checked_sub(MOST_LINES).filter(|&n| n > 0);

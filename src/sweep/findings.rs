@@ -15,7 +15,7 @@ impl Forecast {
     pub(crate) fn of(findings: &[Finding]) -> Forecast {
         let errors = findings.iter().filter(|f| f.level == Level::Error);
         let types = errors.flat_map(|finding| {
-            let types = finding.also_in.iter().chain([&finding.section]);
+            let types = finding.sections();
             types.map(|of| (finding.direction, of.clone()))
         });
         Forecast(types.collect())

@@ -28,12 +28,14 @@ impl CommonWidth {
             return None;
         };
         let paths = std::iter::once(&finding.path).chain(&finding.also_paths);
-        let places = std::iter::once(&finding.section).chain(&finding.also_in);
         Some(CommonWidth {
             field: field.clone(),
             bytes: *bytes,
             sections: paths.filter_map(|path| path.first().cloned()).collect(),
-            places: places.map(|place| SectionName::new(place)).collect(),
+            places: finding
+                .sections()
+                .map(|place| SectionName::new(place))
+                .collect(),
         })
     }
 }

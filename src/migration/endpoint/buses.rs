@@ -148,7 +148,8 @@ impl Buses {
             }
             let bus = drivers.get(driver)?.bus.as_deref()?;
             let there = self.takes(bus) || !device.needs().is_empty();
-            (!there).then(|| format!("the machine has no {bus} bus"))
+            let bus = bus.to_owned();
+            (!there).then(|| Reason::NoBus { bus }.to_string())
         })
     }
 }
