@@ -108,6 +108,18 @@ pub(crate) enum Verdict<E> {
     NeedsCulprit(Item),
 }
 
+impl<E> Verdict<E> {
+    /// Returns the evidence of a device that was tried.
+    pub(crate) fn evidence(&self) -> Option<&E> {
+        match self {
+            Verdict::Passed(evidence) | Verdict::Refused(evidence) | Verdict::Culprit(evidence) => {
+                Some(evidence)
+            }
+            Verdict::NeedsCulprit(_) => None,
+        }
+    }
+}
+
 /// Devices that fail in one guest, and no fewer of them do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Group<E> {

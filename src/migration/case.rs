@@ -21,7 +21,8 @@ use crate::migration::run::RunSpec;
 use crate::model::{Direction, short_name};
 use crate::qemu::machine;
 use crate::report::{
-    Case, Cause, Control, FailureKind, LeftOut, LegSide, Outcome, Repeated, WithoutCapability,
+    Case, Cause, Control, FailureKind, LeftOut, LegSide, Outcome, OwnAddresses, Repeated,
+    WithoutCapability,
 };
 use crate::workload;
 
@@ -131,6 +132,11 @@ async fn run_as(
     };
     case.changed_by_load = summary(&calibrated.known);
     let sent = result.state.first.take();
+    let source = guest
+        .route
+        .first()
+        .map_or("", |source| source.build.label());
+    case.own_addresses = OwnAddresses::of(source, &result.state.own_addresses);
     let repeated = repeat(guest, &mut result, watcher).await;
     let (mut alike, mut alone) = (BTreeMap::new(), BTreeMap::new());
     if result.failed() && spec.part == Part::Alike {
@@ -195,7 +201,10 @@ async fn repeat(guest: RunSpec<'_>, result: &mut RunResult, watcher: Watcher<'_>
     };
     if result.outcome == Outcome::Pass {
         let repeat = guest.config.repeat;
-        let of = repeat.most();
+        let of = match result.state.own_addresses.is_empty() {
+            true => repeat.most(),
+            false => repeat.most_by_chance(),
+        };
         for time in 1..=of {
             watcher(Step::Again { time, of });
             let again = guest.run().await;

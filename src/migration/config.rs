@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::devices::{Composition, DeviceSet, Target};
 use crate::guest::Board;
 use crate::migration::boot::PlainBoots;
+use crate::migration::case::AGAIN;
 use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
 use crate::migration::endpoint::buses::Buses;
@@ -54,6 +55,14 @@ impl Repeat {
     pub(crate) fn most(self) -> usize {
         match self {
             Repeat::Times(times) | Repeat::UntilFailure(times) => times,
+        }
+    }
+
+    /// Returns the greatest number of times for what may have passed by chance, unless somebody asks for a rate.
+    pub(crate) fn most_by_chance(self) -> usize {
+        match self {
+            Repeat::Times(times) => times,
+            Repeat::UntilFailure(times) => times.max(AGAIN),
         }
     }
 

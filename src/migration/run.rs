@@ -1,5 +1,6 @@
 //! One run: a guest that is sent through the builds of a case, leg by leg.
 
+use std::collections::BTreeSet;
 use std::mem;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use crate::migration::leg::watch::Stats;
 use crate::migration::linux_boot::{NotBooted, boot_to_be_sent};
 use crate::migration::result::{RunResult, Surveyed};
 use crate::migration::saved::LoadError;
-use crate::model::Direction;
+use crate::model::{Direction, SectionName};
 use crate::qemu::MemoryKills;
 use crate::qemu::properties::Asked;
 use crate::report::{DrivenReport, Leg, LegSide, LinuxReport, Outcome, Phase, Repeated};
@@ -386,6 +387,10 @@ impl MigrationRun<'_> {
             }
             Err(error) => LegResult::failed(error, Captured::nothing("there was no migration")),
         };
+        // Only while the source is there.
+        if let (0, Ok(sent)) = (index, &result.sent.stream) {
+            self.state.own_addresses = own_addresses(source, sent);
+        }
         if result.outcome.is_err() {
             let stats = self.check(direction, result).await?;
             return Ok((stats, None));
@@ -573,6 +578,19 @@ impl MigrationRun<'_> {
             ..result
         }
     }
+}
+
+/// Returns the sections in which a source sent addresses of its own process. The programs of a Linux guest have addresses
+/// of that kind, too.
+fn own_addresses(source: &Vm, sent: &Stream) -> BTreeSet<SectionName> {
+    let is_linux = matches!(source.workload(), Some(Workload::Linux(_)));
+    let space = source.monitored.address_space().filter(|_| !is_linux);
+    let Some(space) = space else {
+        return BTreeSet::new();
+    };
+    let sections = sent.devices();
+    let having = sections.filter(|section| space.is_seen_in(&section.payload));
+    having.map(|section| section.name.clone()).collect()
 }
 
 /// Asks both builds for the buses to plug a device into.

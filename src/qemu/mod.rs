@@ -8,6 +8,7 @@
 //! inside another one.
 
 pub(crate) mod accelerator;
+mod address_space;
 mod answers;
 mod build;
 mod build_info;

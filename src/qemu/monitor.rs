@@ -14,6 +14,7 @@ use tokio::net::UnixListener;
 use tracing::{Instrument, debug};
 
 use crate::cleanup::{OWN, Peer, TempFolder, cpu_time, end_dead_runs, is_stopped};
+use crate::qemu::address_space::AddressSpace;
 use crate::qemu::identity::RunningProgram;
 use crate::qemu::option_value;
 use crate::qemu::process::quoted;
@@ -208,6 +209,11 @@ impl Monitored {
     /// Returns the program that runs, if the system shows it.
     pub(crate) fn program(&self) -> Option<RunningProgram> {
         RunningProgram::of(self.pid?, &self.given)
+    }
+
+    /// Returns the addresses that the build uses, if the system shows them.
+    pub(crate) fn address_space(&self) -> Option<AddressSpace> {
+        AddressSpace::of(self.pid?)
     }
 
     /// Makes an error of something that went wrong on the monitor, with what the build printed and

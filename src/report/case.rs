@@ -1,6 +1,7 @@
 //! Cases: migrations that were tried, leg by leg, and their outcomes.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -158,6 +159,32 @@ impl ChangedByLoad {
         let names = [&self.section, &self.field, &self.block];
         let names: Vec<&str> = names.into_iter().flatten().map(String::as_str).collect();
         names.join("/")
+    }
+}
+
+/// A section in which a build sends addresses of its own process. They mean nothing to the process that loads them, which may
+/// die of them or not, by chance.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct OwnAddresses {
+    /// The vmsd name of the section.
+    pub section: String,
+    /// The label of the build that sent it.
+    pub build: String,
+}
+
+impl OwnAddresses {
+    /// Returns those that a build sent in some sections.
+    pub(crate) fn of<'s>(
+        build: &str,
+        sections: impl IntoIterator<Item = &'s SectionName>,
+    ) -> Vec<OwnAddresses> {
+        let names = sections.into_iter().map(SectionName::vmsd_name);
+        let names: BTreeSet<&str> = names.collect();
+        let of = |name: &str| OwnAddresses {
+            section: name.to_owned(),
+            build: build.to_owned(),
+        };
+        names.into_iter().map(of).collect()
     }
 }
 
@@ -327,6 +354,9 @@ pub struct Case {
     /// not counted.
     #[serde(default)]
     pub changed_by_load: Vec<ChangedByLoad>,
+    /// The sections of its devices in which the source sent addresses of its own process.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_addresses: Vec<OwnAddresses>,
     /// The amount of state that was compared after each leg; `None` where it could not be, for the
     /// reason in `state_unchecked`.
     pub state_checked: Option<StateChecked>,

@@ -44,10 +44,24 @@ pub(crate) fn notices_of(cases: &[Case]) -> BTreeSet<Notice> {
         let detail = format!("a load changes it in the same way {within}");
         NoticeKind::ChangedByLoad.about(place, detail)
     });
+    let mut senders: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for sent in cases.iter().flat_map(|case| &case.own_addresses) {
+        let builds = senders.entry(&sent.section).or_default();
+        builds.insert(&sent.build);
+    }
+    let addresses = senders.into_iter().map(|(section, builds)| {
+        let builds: Vec<&str> = builds.into_iter().collect();
+        let detail = format!(
+            "of {}; what loads them may die of that, or not, by chance",
+            builds.join(" and ")
+        );
+        NoticeKind::OwnAddresses.about(section, detail)
+    });
     cases
         .iter()
         .flat_map(Case::notices)
         .chain(changed)
+        .chain(addresses)
         .collect()
 }
 
@@ -55,7 +69,7 @@ pub(crate) fn notices_of(cases: &[Case]) -> BTreeSet<Notice> {
 mod tests {
     use super::*;
     use crate::model::Direction;
-    use crate::report::ChangedByLoad;
+    use crate::report::{ChangedByLoad, OwnAddresses};
 
     #[test]
     fn a_value_that_loads_change_is_named_once_for_all_cases() {
@@ -99,5 +113,22 @@ mod tests {
         ] {
             assert_eq!(of(&cases), said);
         }
+    }
+
+    #[test]
+    fn a_section_with_addresses_is_named_once_with_the_builds_that_send_it() {
+        let case = |build: &str| Case {
+            own_addresses: OwnAddresses::of(build, &["vga".into(), "0000:00:01.0/vga".into()]),
+            ..Case::untried("id".to_owned(), "pc", "set", "unix", Direction::Forward)
+        };
+        let notices = notices_of(&["old", "new", "old"].map(case));
+        let said: Vec<String> = notices.iter().map(Notice::to_string).collect();
+        assert_eq!(
+            said,
+            [
+                "the section vga has addresses of the process that sends it: of new and old; what loads them may die of that, \
+                 or not, by chance"
+            ]
+        );
     }
 }

@@ -38,8 +38,8 @@ pub use accelerator::{AcceleratorUsed, PassedOver};
 pub use baseline::{Baseline, BaselineCounts, Past, PastKind};
 pub use baseline_status::BaselineStatus;
 pub use case::{
-    Case, Change, ChangedByLoad, Control, LeftOut, Leg, Outcome, PassesWith, Repeated, Split,
-    StateChecked, StateDiff, WithoutCapability,
+    Case, Change, ChangedByLoad, Control, LeftOut, Leg, Outcome, OwnAddresses, PassesWith,
+    Repeated, Split, StateChecked, StateDiff, WithoutCapability,
 };
 pub(crate) use case_notices::notices_of;
 pub use cause::{Cause, FailureKind, LegSide, Message, Phase, Waiting};

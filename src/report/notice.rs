@@ -23,6 +23,8 @@ pub enum NoticeKind {
     /// A load changes a value in the same way within a build, so that it is not counted as lost. The subject
     /// is the section and the field, or the block of memory.
     ChangedByLoad,
+    /// Builds send addresses of their own processes, so that what a load does may be chance. The subject is the section.
+    OwnAddresses,
     /// A guest did not start to work, and its machine was moved as it is after reset. The subject is the case.
     NotRunning,
     /// A Linux guest has no driver for devices, which are moved as the firmware left them. The subject is
@@ -148,6 +150,9 @@ impl Notice {
                 format!("the failures of {subject} are not explained by properties")
             }
             Kind::ChangedByLoad => format!("{subject} is not compared"),
+            Kind::OwnAddresses => {
+                format!("the section {subject} has addresses of the process that sends it")
+            }
             Kind::NotRunning => {
                 format!("the guest of {subject} did not run, and was moved as it is after reset")
             }

@@ -11,7 +11,7 @@ use crate::migration::run::RunSpec;
 use crate::model::{Direction, Route, SectionName};
 use crate::qemu::quote;
 use crate::report::{
-    Case, Cause, ChangedByLoad, Control, LinuxReport, Outcome, Repeated, TOGETHER,
+    Case, Cause, ChangedByLoad, Control, LinuxReport, Outcome, OwnAddresses, Repeated, TOGETHER,
 };
 use crate::sweep::case_id::{BARE, CaseFamily, CaseId, State, Subject};
 use crate::sweep::machine::{
@@ -152,6 +152,14 @@ pub(crate) fn device_case(
         ));
         return case;
     }
+    let by_chance = across.runs_by_chance(route, item);
+    // Of a pack it is not known which device's section it is.
+    let mut alone = verdict.evidence().into_iter().chain(by_chance);
+    if let Some(alone) = alone.find(|run| run.shared_by.len() <= 1) {
+        let [source, _] = endpoints(target, route);
+        let sections = across.own_addresses(route, alone);
+        case.own_addresses = OwnAddresses::of(source.build.label(), sections);
+    }
     match verdict {
         Verdict::Refused(run) => {
             let kind = run.attempt.cause.as_ref().and_then(|cause| cause.kind);
@@ -161,6 +169,10 @@ pub(crate) fn device_case(
         Verdict::Passed(run) => {
             case.outcome = Outcome::Pass;
             case.legs.clone_from(&run.attempt.legs);
+            case.repeated = (by_chance.len() > 1).then_some(Repeated {
+                failed: 0,
+                of: by_chance.len(),
+            });
             let is_mine = |changed: &&ChangedByLoad| owns(&across.devices, item, changed);
             let changed = run.changed_by_load.iter().filter(is_mine);
             case.changed_by_load = changed.cloned().collect();

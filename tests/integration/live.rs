@@ -1354,6 +1354,31 @@ fn a_case_in_which_threads_race_has_to_pass_ten_times() {
     }
 }
 
+/// What sends addresses of its process is loaded by chance, so that it is moved more than once.
+#[apply(test)]
+#[needs(Builds)]
+fn a_case_with_addresses_of_a_process_is_repeated() {
+    let run = |more: &str| {
+        let args = words!("live {OLD} {OLD} -M q35 --paused --direction forward {more}");
+        let run = Run::new(&args);
+        assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+        run
+    };
+    let found = run("--device isa-vga");
+    let case = found.case(0);
+    assert_eq!(case["repeated"], serde_json::json!({"failed": 0, "of": 4}));
+    let sent = serde_json::json!([{"section": "vga", "build": OLD}]);
+    assert_eq!(case["own_addresses"], sent);
+    let notice = &found.report["notices"][0];
+    assert_eq!(notice["kind"], "own-addresses");
+    let detail = format!("of {OLD}; what loads them may die of that, or not, by chance");
+    assert_eq!(notice["detail"], detail);
+    // Unless somebody asks for a rate, or there is none.
+    for once in ["--device isa-vga --repeat 0", "--device VGA"] {
+        assert_eq!(run(once).case(0)["repeated"], Value::Null, "{once}");
+    }
+}
+
 /// A build that refuses its own streams now and then, as it refuses the other one's, is no break of the pair: its one control
 /// passes by chance.
 #[apply(test)]

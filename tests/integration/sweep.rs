@@ -465,6 +465,53 @@ fn a_control_of_the_other_build_that_fails_does_not_clear_the_pair() {
     }
 }
 
+/// isa-vga of releases before 11.1 describes another structure than it has, and sends addresses of its process: what a load
+/// does with them is chance.
+#[apply(test)]
+#[needs(Builds)]
+fn what_has_addresses_of_its_process_has_to_pass_more_than_once() {
+    let suite = "debian:bookworm";
+    let dir = tempfile::tempdir().expect("a folder");
+    let count = dir.path().join("count").display().to_string();
+    // One source, after the first few, has memory of another size, which is refused.
+    let first = format!(
+        "case \"$*\" in *-incoming*) ;; *isa-vga*) echo >> {count}; \
+         if [ $(wc -l < {count}) -ge 4 ] && mkdir {count}.done 2>/dev/null; \
+         then set -- \"$@\" -global isa-vga.vgamem_mb=32; fi ;; esac"
+    );
+    let now_and_then = changed(dir.path(), suite, &first);
+    let found = |old: &str, new: &str, device: &str| {
+        let args = words!("{old} {new} -M pc-q35-7.2 --only {device} --direction forward");
+        let (report, _) = report(&args);
+        let id = format!("q35/{device}/unix/forward");
+        let cases = report["cases"].as_array().expect("cases");
+        let case = cases.iter().find(|case| case["id"] == id).expect("a case");
+        let notices = report["notices"].as_array().expect("notices").iter();
+        let notices = notices.filter(|notice| notice["kind"] == "own-addresses");
+        (case.clone(), notices.cloned().collect::<Vec<Value>>())
+    };
+    let (case, notices) = found(suite, suite, "isa-vga");
+    assert_eq!(case["outcome"], "pass");
+    assert_eq!(case["repeated"], json!({"failed": 0, "of": 6}));
+    assert_eq!(
+        case["own_addresses"],
+        json!([{"section": "vga", "build": suite}])
+    );
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert_eq!(notices[0]["subject"], "vga");
+    let (case, _) = found(&now_and_then, suite, "isa-vga");
+    assert_eq!(case["outcome"], "fail");
+    assert_eq!(case["repeated"]["failed"], 1, "{}", case["repeated"]);
+    // What describes what it has is moved once.
+    for (build, device) in [(suite, "VGA"), ("debian:trixie-backports", "isa-vga")] {
+        let (case, notices) = found(build, build, device);
+        assert_eq!(case["outcome"], "pass", "{device}");
+        assert_eq!(case["repeated"], Value::Null, "{device}");
+        assert_eq!(case.get("own_addresses"), None);
+        assert!(notices.is_empty(), "{notices:?}");
+    }
+}
+
 /// Every virtio device of one build has the same in it that the other refuses: each is tried, and one of
 /// them stands for all in the controls and the explanations.
 #[apply(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::compare::fidelity::{Filling, Loss};
 use crate::migration::checks::changes::{LoadChange, LoadChanges};
-use crate::model::{Accelerator, Direction};
+use crate::model::{Accelerator, Direction, SectionName};
 use crate::report::{Change, StateChecked, StateDiff};
 use crate::rules::known_issues::{Scope, StateNames};
 use crate::stream::text::text_of;
@@ -59,6 +59,8 @@ pub(crate) struct StateChecks {
     pub unchecked: Option<String>,
     /// The stream of the first leg.
     pub first: Option<Stream>,
+    /// The sections of it in which the source sent addresses of its own process, which mean nothing to any other.
+    pub own_addresses: BTreeSet<SectionName>,
     /// The stream of the leg that failed.
     pub refused: Option<Stream>,
     /// The stream that the last destination saved of what it was given.

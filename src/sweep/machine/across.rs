@@ -1,5 +1,6 @@
 //! The search for the devices that do not migrate from one build to the other.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,7 +11,7 @@ use crate::devices::Device;
 use crate::migration::calibration::OwnChanges;
 use crate::migration::checks::changes::LoadChange;
 use crate::migration::diagnosis::properties::may_drop_features;
-use crate::model::{Direction, Route};
+use crate::model::{Direction, Route, SectionName};
 use crate::report::Outcome;
 use crate::sweep::case_id::{BARE, State};
 use crate::sweep::machine::attribution::{accounts_for, without};
@@ -20,6 +21,10 @@ use crate::sweep::machine::evidence::Evidence;
 use crate::sweep::machine::guest::{Guest, Moved, Purpose, Task};
 use crate::sweep::machine::options::{Context, Packing};
 use crate::sweep::machine::run::{Calibration, Run};
+
+/// The number of times that a device is moved again which may have come through by chance. Of the crashes that isa-vga
+/// of 8.0 makes 8.1 suffer in more than half of all moves, one in a hundred sweeps sees none.
+const CHANCES: usize = 5;
 
 /// Device types that did not migrate in a direction.
 pub(crate) type FailedBefore = BTreeMap<(Direction, String), Before>;
@@ -52,6 +57,8 @@ pub(crate) struct AcrossSearch<'t> {
     /// The devices that others need: whether they pass decides whether those are tried.
     needed: BTreeSet<Item>,
     known: Vec<KnownChange>,
+    /// The runs of devices that came through and may have done so by chance, the first in a pack.
+    again: BTreeMap<(Route, Item), Vec<Arc<Run>>>,
 }
 
 /// A page of memory that the builds change by themselves, seen in a guest in which one device may have it.
@@ -153,6 +160,7 @@ impl<'t> AcrossSearch<'t> {
             failed_before,
             needed,
             known: Vec::new(),
+            again: BTreeMap::new(),
         };
         let tasks = across.tasks(trials, evidence);
         (across, tasks)
@@ -303,9 +311,61 @@ impl<'t> AcrossSearch<'t> {
         let back = trial.route.reversed();
         let predicted = likely_to_fail.iter().map(|&item| (back, item));
         self.predicted.extend(predicted);
+        let addresses = self.own_addresses(trial.route, &run);
+        let addresses: Vec<SectionName> = addresses.into_iter().cloned().collect();
         let answer = self.devices.answer(trial, run, single, likely_to_fail);
         let trials = self.search.record(trial, answer);
-        self.tasks(trials, evidence)
+        let mut tasks = self.tasks(trials, evidence);
+        tasks.extend(self.try_again(trial, &addresses));
+        tasks
+    }
+
+    /// Returns the sections in which the devices of a run sent addresses of their process.
+    pub(crate) fn own_addresses<'r>(&self, route: Route, run: &'r Run) -> Vec<&'r SectionName> {
+        let of_machine = self.bare.runs.get(&route);
+        let of_machine = of_machine.map(|bare| &bare.attempt.state.own_addresses);
+        let is_of_device =
+            |name: &&SectionName| !of_machine.is_some_and(|names| names.contains(*name));
+        let sections = run.attempt.state.own_addresses.iter();
+        sections.filter(is_of_device).collect()
+    }
+
+    /// Returns the moves, once more and alone, of the devices that came through and may have sent such sections: what becomes
+    /// of an address there is chance.
+    fn try_again(&mut self, trial: &Trial, addresses: &[SectionName]) -> Vec<Task> {
+        let route = trial.route;
+        let may_send = self.devices.may_send(addresses);
+        let senders = trial.items.iter().copied().filter(|&item| may_send(item));
+        let mut tasks = Vec::new();
+        for item in senders {
+            let Some(Verdict::Passed(run)) = self.search.verdict(route, item) else {
+                continue;
+            };
+            if let Entry::Vacant(unknown) = self.again.entry((route, item)) {
+                unknown.insert(vec![Arc::clone(run)]);
+                tasks.extend((0..CHANCES).map(|_| Task {
+                    purpose: Purpose::TryAgain(item),
+                    guest: self.guest(route, &[item]),
+                }));
+            }
+        }
+        tasks
+    }
+
+    /// Takes another run of a device that came through. It is the run that counts if it fails.
+    pub(crate) fn record_again(&mut self, item: Item, route: Route, run: Arc<Run>) {
+        let verdict = self.search.verdict(route, item);
+        if run.attempt.failed() && matches!(verdict, Some(Verdict::Passed(_))) {
+            self.search.decide(route, item, Verdict::Culprit(run));
+        } else {
+            self.again.entry((route, item)).or_default().push(run);
+        }
+    }
+
+    /// Returns the runs of a device that may have come through by chance, but for the one that failed and counts.
+    pub(crate) fn runs_by_chance(&self, route: Route, item: Item) -> &[Arc<Run>] {
+        let runs = self.again.get(&(route, item));
+        runs.map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Tells whether a failure was predicted, by the dumps or by what the other build sent.

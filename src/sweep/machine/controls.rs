@@ -385,10 +385,7 @@ impl<'t> Controls<'t> {
 
     /// Returns the control of an item, if it had one; of several one in which a build died.
     pub(crate) fn of_item(&self, route: Route, item: Item) -> Option<&Run> {
-        let first = match self.search.verdict(route, item)? {
-            Verdict::Passed(run) | Verdict::Refused(run) | Verdict::Culprit(run) => run,
-            Verdict::NeedsCulprit(_) => return None,
-        };
+        let first = self.search.verdict(route, item)?.evidence()?;
         let mut again = self.again.get(&(route, item)).into_iter().flatten();
         let died = again.find(|run| run.attempt.outcome == Outcome::Crash);
         let first_died = first.attempt.outcome == Outcome::Crash;
@@ -405,7 +402,9 @@ impl<'t> Controls<'t> {
         let again = self.repeats.get(&(route, item)).into_iter().flatten();
         let again = again.map(|run| &**run);
         let earlier = self.earlier.get(&(route, item)).map(|run| &**run);
-        again.chain(earlier).collect()
+        let by_chance = self.across.runs_by_chance(route, item).iter();
+        let by_chance = by_chance.map(|run| &**run);
+        again.chain(earlier).chain(by_chance).collect()
     }
 }
 

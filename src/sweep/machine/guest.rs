@@ -92,6 +92,8 @@ pub(crate) enum Purpose {
     ControlGroup(usize),
     /// Move once more a device of which a build died, from a build to itself.
     ControlAgain(Item),
+    /// Move once more, and alone, a device that came through and may have done so by chance.
+    TryAgain(Item),
     /// Move once more a device that failed alone, to see whether it fails every time.
     Repeat(Item),
 }
@@ -148,7 +150,7 @@ impl Task {
     fn is_calibrated(&self) -> bool {
         let across = self.guest.route.direction().is_some();
         let is_due = match self.purpose {
-            Purpose::BareMachine | Purpose::Calibrate { .. } => true,
+            Purpose::BareMachine | Purpose::Calibrate { .. } | Purpose::TryAgain(_) => true,
             Purpose::Search { calibration, .. } => calibration == Calibration::AtOnce,
             _ => false,
         };
@@ -166,7 +168,11 @@ impl Task {
 
     /// Tells whether a failure of this is that of a single device, which may have to be explained later.
     fn is_of_one(&self) -> bool {
-        matches!(&self.purpose, Purpose::Search { trial, .. } if trial.items.len() == 1)
+        match &self.purpose {
+            Purpose::Search { trial, .. } => trial.items.len() == 1,
+            Purpose::TryAgain(_) => true,
+            _ => false,
+        }
     }
 
     /// Returns how many guests it moves for certain: some begin with one that was moved.

@@ -163,6 +163,9 @@ impl<'t> MachineSweep<'t> {
             (Phase::Across(across), Purpose::Search { trial, .. }, Moved(moved)) => {
                 return across.record(&trial, moved, evidence);
             }
+            (Phase::Across(across), Purpose::TryAgain(item), Moved(moved)) => {
+                across.record_again(item, route, moved.run);
+            }
             (
                 Phase::Controls(controls),
                 Purpose::Explain { item, .. } | Purpose::Refill(item, _),
