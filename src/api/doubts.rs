@@ -14,10 +14,11 @@ use crate::migration::channel::transport::Transport;
 use crate::migration::config::{MigrationConfig, Repeat};
 use crate::migration::coverage::Observed;
 use crate::migration::endpoint::vm::RoleArgs;
-use crate::model::{Direction, Rule};
+use crate::model::Direction;
 use crate::qemu::machine::ProfileCpu;
 use crate::report::{
     BaselineStatus, Case, Confirmation, Finding, Level, NoticeKind, Outcome, Policy, by_reason,
+    is_lone,
 };
 use crate::rules::known_issues::Scope;
 use crate::sweep::assessment::Assessment;
@@ -178,14 +179,9 @@ impl Found {
 
 /// Tells whether a finding leaves open the result of a guest with the device. What a baseline has is known.
 fn is_doubt(finding: &Finding) -> bool {
+    // Where one dump alone describes a type, the other build may well send something for it, if it has it at all.
     let is_known = finding.baseline == Some(BaselineStatus::Same);
     !is_known && (is_lone(finding) || finding.level != Level::Note)
-}
-
-/// Tells whether a finding is about a type that one dump alone describes. The other build may well send something
-/// for it, if it has it at all.
-fn is_lone(finding: &Finding) -> bool {
-    matches!(finding.rule, Rule::SectionAdded | Rule::SectionRemoved)
 }
 
 /// Returns the drivers, of those that both builds can create, that a finding is about. Where it is about types
@@ -255,6 +251,7 @@ mod tests {
 
     use super::*;
     use crate::migration::coverage::SentSection;
+    use crate::model::Rule;
     use crate::report::testing;
 
     fn finding(level: &str, direction: &str) -> Finding {

@@ -12,7 +12,7 @@ use crate::api::host_cpu::HostCpu;
 use crate::api::opened::{Alone, Opened};
 use crate::api::places;
 use crate::api::progress::{CaseEvent, Event, Progress};
-use crate::api::{confinement, defaults, driven, firmware, jobs, linux, other_boards};
+use crate::api::{confinement, defaults, driven, firmware, jobs, linux, lone_types, other_boards};
 use crate::compare::dump::compare::compare;
 use crate::compare::streams;
 use crate::devices::DeviceSet;
@@ -217,6 +217,7 @@ impl<'i> Inquiry<'i> {
                 event,
             });
         };
+        lone_types::tell_apart(&config, &mut self.findings);
         let jobs = jobs(guests.jobs)?;
         let ran = batch::run(&config, &specs, jobs, on_event)?;
         (self.cases, self.observed) = ran.into_iter().map(|ran| (ran.case, ran.observed)).unzip();

@@ -43,6 +43,7 @@ mod live;
 mod load;
 mod lock;
 pub(crate) mod logs;
+mod lone_types;
 mod map;
 mod memory;
 mod merge;

@@ -102,6 +102,10 @@ pub struct Finding {
     /// Id of a case in which the device came through after reset. Another state may still fail.
     #[serde(default)]
     pub refuted_by: Option<String>,
+    /// The knowledge of the builds about a type that one dump alone describes; `None` where the other build lacks it, or
+    /// dumps are all that there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lone_type: Option<LoneType>,
     /// The relation to the baseline, where there is one.
     #[serde(default)]
     pub baseline: Option<BaselineStatus>,
@@ -130,6 +134,22 @@ pub struct Finding {
     pub also_paths: Vec<Vec<String>>,
 }
 
+/// Tells whether a finding is about a whole type that one build lacks, or a section that it does not send: there is nothing to
+/// show but the name.
+pub(crate) fn is_lone(finding: &Finding) -> bool {
+    matches!(finding.rule, Rule::SectionRemoved | Rule::SectionAdded)
+}
+
+/// The knowledge that the builds themselves add about a type which one dump alone describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoneType {
+    /// The other build has the type, and its dump no description of it.
+    Undescribed,
+    /// The type is abstract: no device is of it.
+    Abstract,
+}
+
 impl Finding {
     /// Returns a finding about a section, as severe as its rule says, that has still to be told: its place, its message
     /// and the shapes in both builds.
@@ -156,6 +176,7 @@ impl Finding {
             evidence,
             confirmed_by: None,
             refuted_by: None,
+            lone_type: None,
             baseline: None,
             memory: None,
             owners: Vec::new(),

@@ -47,9 +47,10 @@ pub use coverage::{
     BadCoverage, Coverage, CoverageCounts, CoveredField, CoveredSection, CoveredSubsection,
     Described, DirectionCoverage, Kinds, Reached, RequiredCoverage, RequiredState, Shortfall,
 };
+pub(crate) use finding::is_lone;
 pub use finding::{
-    ChangeKey, Changed, Code, Confirmation, ContextLine, Evidence, FieldKey, Finding, Level, Shape,
-    Source, SourceField,
+    ChangeKey, Changed, Code, Confirmation, ContextLine, Evidence, FieldKey, Finding, Level,
+    LoneType, Shape, Source, SourceField,
 };
 pub use guest::{
     Advice, Blamed, GuestAnswer, GuestFile, GuestFormat, GuestLine, GuestReason, Omission,

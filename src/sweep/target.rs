@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::seat::Driving;
+use crate::model::Direction;
 use crate::model::short_name;
 use crate::parallel::side_by_side;
 use crate::qemu::{Build, QemuError, machine};
@@ -147,9 +148,49 @@ pub(crate) fn with_architecture(architecture: &str, machine: &str) -> String {
     }
 }
 
+/// The device types of both builds that are not abstract, those that only boards contain among them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct BuildTypes {
+    old: BTreeSet<String>,
+    new: BTreeSet<String>,
+}
+
+impl BuildTypes {
+    /// Asks both builds.
+    ///
+    /// # Errors
+    /// A build does not start or does not answer.
+    pub(crate) fn ask(old: &Build, new: &Build) -> Result<BuildTypes, QemuError> {
+        let types = |build: &Build| build.devices(&[], &[]).map(|devices| devices.types);
+        let (old, new) = side_by_side(|| types(old), || types(new));
+        Ok(BuildTypes {
+            old: old?,
+            new: new?,
+        })
+    }
+
+    /// Returns those of the source and of the destination.
+    pub(crate) fn source_destination(
+        &self,
+        direction: Direction,
+    ) -> (&BTreeSet<String>, &BTreeSet<String>) {
+        direction.source_destination(&self.old, &self.new)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_test(old: &[&str], new: &[&str]) -> BuildTypes {
+        let set = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        BuildTypes {
+            old: set(old),
+            new: set(new),
+        }
+    }
+}
+
 /// The facts about device types that only the builds themselves have.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TypeFacts {
+    pub types: BuildTypes,
     /// The properties that both builds have, of the types that a fallback may plug in.
     pub properties: Properties,
     /// The types, of both builds, that are derived from those that were asked for.
@@ -188,6 +229,10 @@ pub(crate) fn facts(
         shared.insert(driver, properties.collect());
     }
     Ok(TypeFacts {
+        types: BuildTypes {
+            old: ours.types,
+            new: theirs.types,
+        },
         properties: shared,
         derived: &ours.derived & &theirs.derived,
     })

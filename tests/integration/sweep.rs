@@ -465,6 +465,51 @@ fn a_control_of_the_other_build_that_fails_does_not_clear_the_pair() {
     }
 }
 
+/// A dump lists no type without a description, and abstract ones like all others: the builds know better.
+#[apply(test)]
+#[needs(Builds)]
+fn what_one_dump_alone_describes_is_not_always_gone() {
+    let check = "check debian:bookworm debian:trixie -M pc-q35-7.2 --device-set bare --paused --format json -q";
+    let of_check = with_builds(&words!("{check}")).output().expect("it runs");
+    let of_check = crate::common::report(&of_check);
+    let (of_sweep, _) = report(&words!(
+        "debian:bookworm debian:trixie -M pc-q35-7.2 --only ramfb"
+    ));
+    for report in [of_check, of_sweep] {
+        let found = |rule: &str, section: &str| {
+            let findings = report["findings"].as_array().expect("findings").iter();
+            let mut found = findings.filter(|f| f["rule"] == rule && f["section"] == section);
+            let found = found.next().unwrap_or_else(|| panic!("no {section}"));
+            (found["lone_type"].clone(), found["level"].clone())
+        };
+        for (rule, section, expected) in [
+            (
+                "section-removed",
+                "sysbus-ahci",
+                (Value::Null, "warning".into()),
+            ),
+            (
+                "section-removed",
+                "pci-piix3",
+                ("abstract".into(), "note".into()),
+            ),
+            ("section-added", "xen-evtchn", (Value::Null, "note".into())),
+            (
+                "section-added",
+                "ramfb",
+                ("undescribed".into(), "note".into()),
+            ),
+            (
+                "section-added",
+                "sdmmc-common",
+                ("abstract".into(), "note".into()),
+            ),
+        ] {
+            assert_eq!(found(rule, section), expected, "{section}");
+        }
+    }
+}
+
 /// isa-vga of releases before 11.1 describes another structure than it has, and sends addresses of its process: what a load
 /// does with them is chance.
 #[apply(test)]

@@ -10,7 +10,7 @@ use crate::api::error::Error;
 use crate::api::found::Found;
 use crate::api::progress::{Event, Progress};
 use crate::api::sweep::opened::{Builds, Opened};
-use crate::api::{confinement, defaults, firmware, other_boards};
+use crate::api::{confinement, defaults, firmware, lone_types, other_boards};
 use crate::migration::accelerator::choose;
 use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
@@ -28,7 +28,7 @@ use crate::rules::known_issues::KnownIssues;
 use crate::sweep::assessment::Assessment;
 use crate::sweep::catalogue::in_guests;
 use crate::sweep::findings::{self, Forecast};
-use crate::sweep::target::{self, SecondPass, SweepTarget, is_part_of};
+use crate::sweep::target::{self, BuildTypes, SecondPass, SweepTarget, is_part_of};
 use crate::sweep::{MachineResult, Options, SweepEvent, merge};
 
 /// The machines of all builds, each with what is known of it.
@@ -62,12 +62,13 @@ impl<'t> Sites<'t> {
         for builds in &opened.builds {
             let of_firmware = firmware::notices([&builds.pair.old, &builds.pair.new]);
             sites.notices.extend(of_firmware);
-            let (targets, used) = targets(config, options, builds, lists, logs)?;
+            let ready = targets(config, options, builds, lists, logs)?;
+            let used = ready.accelerator;
             sites
                 .notices
                 .extend(used.iter().flat_map(AcceleratorUsed::notices));
             sites.accelerators.extend(used);
-            for (mut target, machine) in targets.into_iter().zip(&builds.machines) {
+            for (mut target, machine) in ready.targets.into_iter().zip(&builds.machines) {
                 let name = target.name(opened.builds.len());
                 let cannot = options
                     .second
@@ -95,7 +96,9 @@ impl<'t> Sites<'t> {
                         || in_guests.iter().any(|driver| is_part_of(name, driver))
                 };
                 let dumps = builds.dumps.clone();
-                let assessment = Assessment::of_dumps(scope, levels, directions, dumps, concerns);
+                let mut assessment =
+                    Assessment::of_dumps(scope, levels, directions, dumps, concerns);
+                lone_types::tell_apart_by(&ready.types, assessment.findings());
                 target.forecast = assessment.forecast();
                 sites.targets.push(target);
                 sites.assessments.push(assessment);
@@ -304,14 +307,23 @@ pub(crate) fn sweep_all(
     Ok(results)
 }
 
-/// Returns the machines of two builds, ready to be swept, and the accelerator of their guests.
+/// The machines of two builds, ready to be swept.
+#[derive(Default)]
+struct Ready {
+    targets: Vec<SweepTarget>,
+    types: BuildTypes,
+    /// The accelerator of their guests.
+    accelerator: Option<AcceleratorUsed>,
+}
+
+/// Gets the machines of two builds ready.
 fn targets(
     config: &SweepConfig,
     options: &Options,
     builds: &Builds,
     lists: &KnownIssues,
     logs: &Path,
-) -> Result<(Vec<SweepTarget>, Option<AcceleratorUsed>), Error> {
+) -> Result<Ready, Error> {
     let (old, new) = endpoints(&builds.pair, builds.dumps.as_ref());
     let arch = builds.pair.arch();
     let configured = |name: &String| MigrationConfig {
@@ -329,7 +341,7 @@ fn targets(
     };
     let mut configs: Vec<MigrationConfig> = builds.machines.iter().map(configured).collect();
     let Some(first) = configs.first_mut() else {
-        return Ok((Vec::new(), None));
+        return Ok(Ready::default());
     };
     let used = choose(first, &config.accelerators)?;
     for config in &mut configs {
@@ -343,7 +355,11 @@ fn targets(
         forecast: Forecast::default(),
         config,
     };
-    Ok((configs.into_iter().map(target).collect(), Some(used)))
+    Ok(Ready {
+        targets: configs.into_iter().map(target).collect(),
+        types: facts.types,
+        accelerator: Some(used),
+    })
 }
 
 /// The options that influence the results, as one would type them; of lists, what is in them.

@@ -18,7 +18,7 @@ impl Wording {
             _ => self.old,
         };
         format!(
-            "{without} has no device type `{type_name}`: a guest that has one cannot start there"
+            "{without} describes no device type `{type_name}`: where it has none, a guest with one cannot start there"
         )
     }
 

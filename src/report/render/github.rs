@@ -10,7 +10,7 @@ use crate::report::render::groups::{self, Urgency};
 use crate::report::render::map::summary;
 use crate::report::render::problem::{code_lines, defined_in, message};
 use crate::report::render::text;
-use crate::report::{Report, Source};
+use crate::report::{Report, Source, is_lone};
 
 /// Writes the report.
 ///
@@ -45,7 +45,7 @@ fn annotations(report: &Report, before: &str, out: &mut dyn Write) -> io::Result
             false => "warning",
         };
         let mut lines = vec![first.place("/")];
-        match groups::is_lone(first) {
+        match is_lone(first) {
             true => {
                 let sections: Vec<&str> = group.iter().map(|f| f.section.as_str()).collect();
                 lines = vec![format!("{}: {}", first.direction, sections.join(", "))];

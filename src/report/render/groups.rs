@@ -7,14 +7,29 @@ use rustc_hash::FxHashMap;
 use crate::model::{Direction, Rule};
 use crate::report::{
     BaselineStatus, Case, Change, Control, Evidence, FailureKind, Finding, Gate, LeftOut, LegSide,
-    Level, MemoryLabel, Outcome, Phase, Policy, Report, Shape,
+    Level, LoneType, MemoryLabel, Outcome, Phase, Policy, Report, Shape, is_lone,
 };
 
-/// Findings about a whole type that one build lacks: there is nothing to show but the name.
-const LONE: [Rule; 2] = [Rule::SectionRemoved, Rule::SectionAdded];
+/// Returns the headline of findings about lone types, where it is not the name of their rule.
+pub(crate) fn lone_headline(finding: &Finding) -> Option<&'static str> {
+    match (finding.evidence, finding.lone_type) {
+        (Evidence::Stream, _) => Some("section that one build alone sends"),
+        (_, Some(LoneType::Undescribed)) => Some("device type that one dump alone describes"),
+        (_, Some(LoneType::Abstract)) => Some("abstract type of one build alone"),
+        (_, None) => None,
+    }
+}
 
-pub(crate) fn is_lone(finding: &Finding) -> bool {
-    LONE.contains(&finding.rule)
+/// Returns what a lone type is called, and what the build that does not have it does.
+pub(crate) fn lone_kind(finding: &Finding) -> (&'static str, String) {
+    let (_, build) = finding.direction.source_destination("old", "new");
+    let (kind, what) = match (finding.evidence, finding.lone_type) {
+        (Evidence::Stream, _) => ("section", "does not send"),
+        (_, None) => ("device type", "lacks"),
+        (_, Some(LoneType::Undescribed)) => ("device type", "does not describe"),
+        (_, Some(LoneType::Abstract)) => ("abstract type", "lacks"),
+    };
+    (kind, format!("{build} {what}"))
 }
 
 /// Groups findings that differ in nothing but the direction, and all types that one build lacks. No group
@@ -78,7 +93,7 @@ struct FindingKey<'f> {
 #[derive(PartialEq, Eq, Hash)]
 enum Subject<'f> {
     /// Any type that one build lacks, or any section that it does not send.
-    LoneType(Direction, Evidence),
+    LoneType(Direction, Evidence, Option<LoneType>),
     /// A change in one place.
     Change {
         section: &'f str,
@@ -93,7 +108,7 @@ enum Subject<'f> {
 impl<'f> FindingKey<'f> {
     fn of(finding: &'f Finding) -> Self {
         let what = match is_lone(finding) {
-            true => Subject::LoneType(finding.direction, finding.evidence),
+            true => Subject::LoneType(finding.direction, finding.evidence, finding.lone_type),
             false => Subject::Change {
                 section: &finding.section,
                 path: &finding.path,

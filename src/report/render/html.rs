@@ -18,7 +18,7 @@ use crate::report::render::page::{
 };
 use crate::report::{
     BaselineStatus, Case, Change, Confirmation, Coverage, CoveredSection, Finding, Level, Outcome,
-    Reached, Report, RuleText, Shortfall, Swept, Treatment, Verdict,
+    Reached, Report, RuleText, Shortfall, Swept, Treatment, Verdict, is_lone,
 };
 
 /// Number of failures above which all are folded.
@@ -133,11 +133,9 @@ struct Place<'r> {
 }
 
 impl Place<'_> {
-    fn lacking(&self) -> &'static str {
-        match self.finding.direction {
-            Direction::Forward => "new lacks",
-            Direction::Backward => "old lacks",
-        }
+    /// Returns what types are called that one build does not have, and what it does instead.
+    fn lone_kind(&self) -> (&'static str, String) {
+        groups::lone_kind(self.finding)
     }
 }
 
@@ -400,7 +398,7 @@ fn of_rules<'r>(
     let mut rules: Vec<OfRule> = Vec::new();
     for group in groups::findings(findings) {
         let finding = group[0];
-        let (directions, messages, lacks) = match groups::is_lone(finding) {
+        let (directions, messages, lacks) = match is_lone(finding) {
             true => {
                 let lacks = group.iter().map(|f| f.section.as_str()).collect();
                 (finding.direction.to_string(), Vec::new(), lacks)

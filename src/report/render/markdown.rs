@@ -7,7 +7,7 @@ use crate::report::map::Map;
 use crate::report::render::map::summary;
 use crate::report::render::problem::{defined_in, message};
 use crate::report::render::{groups, text};
-use crate::report::{Case, Code, Finding, Level, Outcome, Report, Source};
+use crate::report::{Case, Code, Finding, Level, Outcome, Report, Source, is_lone};
 
 /// Rows of a table; both sites cut off long pages.
 const MOST: usize = 50;
@@ -169,7 +169,7 @@ fn of_findings(group: &[&Finding], report: &Report) -> [String; 4] {
         true => Level::Error,
         false => first.level,
     };
-    let (place, what) = match groups::is_lone(first) {
+    let (place, what) = match is_lone(first) {
         true => {
             let types: Vec<&str> = group.iter().map(|f| f.section.as_str()).collect();
             (types.join(", "), first.direction.to_string())

@@ -6,11 +6,11 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::{Accelerator, BuildRef, Direction, Rule, Side};
+use crate::model::{Accelerator, BuildRef, Rule, Side};
 use crate::report::render::groups::{self, Urgency};
 use crate::report::{
-    AcceleratorUsed, Baseline, BaselineCounts, Case, Described, Evidence, Finding, Gate, Level,
-    Outcome, Past, PastKind, Report, RuleText, Verdict,
+    AcceleratorUsed, Baseline, BaselineCounts, Case, Described, Finding, Gate, Level, Outcome,
+    Past, PastKind, Report, RuleText, Verdict, is_lone,
 };
 
 /// The options of printing; colour is the stream's business, which strips what is not wanted.
@@ -243,19 +243,15 @@ impl FindingWriter<'_> {
             (None, Level::Note) => ("note".to_owned(), AnsiColor::Cyan),
         };
         let style = colour.on_default().bold();
-        let headline = match rule {
-            // What one stream has is no device type that the other build lacks.
-            Some(_) if groups::is_lone(first) && first.evidence == Evidence::Stream => {
-                "section that one build alone sends"
-            }
-            rule => rule.map_or("", |rule| rule.name.as_str()),
-        };
+        let name_of_rule = rule.map_or("", |rule| rule.name.as_str());
+        let headline = groups::lone_headline(first).filter(|_| is_lone(first) && rule.is_some());
+        let headline = headline.unwrap_or(name_of_rule);
         writeln!(
             self.out,
             "{style}{name}[{}]{style:#}{BOLD}: {headline}{BOLD:#}",
             first.rule
         )?;
-        if groups::is_lone(first) {
+        if is_lone(first) {
             return self.lone_types(group, rule);
         }
         let directions: Vec<String> = group.iter().map(|f| f.direction.to_string()).collect();
@@ -310,19 +306,14 @@ impl FindingWriter<'_> {
     fn lone_types(&mut self, group: &[&Finding], rule: Option<&RuleText>) -> io::Result<()> {
         let types: Vec<String> = group.iter().map(|f| f.section.clone()).collect();
         let first = group[0];
-        let (kind, lacking) = match (first.evidence, first.direction) {
-            (Evidence::Stream, Direction::Forward) => ("section", "new does not send"),
-            (Evidence::Stream, Direction::Backward) => ("section", "old does not send"),
-            (_, Direction::Forward) => ("device type", "new lacks"),
-            (_, Direction::Backward) => ("device type", "old lacks"),
-        };
+        let (kind, lacking) = groups::lone_kind(first);
         writeln!(
             self.out,
             "  {FRAME}-->{FRAME:#} {}  {DIM}({}){DIM:#}",
             count(types.len(), kind),
             first.direction
         )?;
-        self.labelled(lacking, &self.names(&types))?;
+        self.labelled(&lacking, &self.names(&types))?;
         self.ending(first, rule)
     }
 
