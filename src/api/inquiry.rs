@@ -12,7 +12,9 @@ use crate::api::host_cpu::HostCpu;
 use crate::api::opened::{Alone, Opened};
 use crate::api::places;
 use crate::api::progress::{CaseEvent, Event, Progress};
-use crate::api::{confinement, defaults, driven, firmware, jobs, linux, lone_types, other_boards};
+use crate::api::{
+    boot_code, confinement, defaults, driven, firmware, jobs, linux, lone_types, other_boards,
+};
 use crate::compare::dump::compare::compare;
 use crate::compare::streams;
 use crate::devices::DeviceSet;
@@ -192,6 +194,9 @@ impl<'i> Inquiry<'i> {
             let found = places::settle(&mut config, std::mem::take(&mut self.sets), guests);
             self.sets = found.sets;
             self.notices.extend(found.notices);
+        } else {
+            self.notices
+                .extend(boot_code::settle(&mut config, &self.sets));
         }
         let (sets, builds) = (&self.sets, &self.opened.builds);
         self.notices

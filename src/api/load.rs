@@ -9,7 +9,7 @@ use crate::api::host_cpu::HostCpu;
 use crate::api::logs::LogFolder;
 use crate::api::opened::read_guest;
 use crate::api::progress::{Event, Progress};
-use crate::api::{Outcome, confinement, firmware, jobs, outside_runtime};
+use crate::api::{Outcome, boot_code, confinement, firmware, jobs, outside_runtime};
 use crate::devices::{Composition, Target};
 use crate::guest::GuestSpec;
 use crate::migration::accelerator::choose;
@@ -104,7 +104,10 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
     });
     progress.event(Event::CasesPlanned(1));
     let mut migration = asked.migration();
-    migration.board = guest.as_ref().map(|guest| Arc::new(guest.board.clone()));
+    let has_boot_code = boot_code::is_in_state(&state.stream);
+    migration.board = guest
+        .as_ref()
+        .map(|guest| boot_code::with_boot_code(&guest.board, has_boot_code));
     let used = choose(&mut migration, &config.accelerators)?;
     let host_cpu = HostCpu::give(&mut migration, &used)?;
     let Loaded { case, not_in_state } = asked.answer(migration, guest.as_ref());

@@ -25,6 +25,7 @@
 //! [`Notice`]: crate::report::Notice
 
 mod bisect;
+mod boot_code;
 mod check;
 mod config;
 mod confinement;

@@ -26,6 +26,7 @@ impl Composer {
             machine: None,
             board: Board {
                 has_defaults: true,
+                boot_code: true,
                 ..Board::default()
             },
             devices: Vec::new(),

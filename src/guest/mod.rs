@@ -62,6 +62,8 @@ pub struct Board {
     pub host_cpu: Option<String>,
     /// The machine has the devices that QEMU adds unless `-nodefaults` is given.
     pub has_defaults: bool,
+    /// Its PCI cards have their boot code on processors that do not run it, too.
+    pub boot_code: bool,
     /// Memory, processors, backends and all that is not a device.
     pub args: Vec<String>,
     /// Memory in bytes; 0 where the file does not say it.

@@ -7,7 +7,11 @@ use std::process::{Command, Output};
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{build, changed, migcompat, report, root, stderr, stdout, with_builds, words};
+use migcompat::internals::qemu::Build;
+
+use crate::common::{
+    build, build_for, changed, migcompat, report, root, stderr, stdout, with_builds, words,
+};
 use crate::processes::{Fault, faulty};
 
 const LINE: &str = "qemu-system-x86_64 -nodefaults -m 64M";
@@ -16,8 +20,11 @@ const SB16: &str = "-audiodev none,id=sound -device sb16,audiodev=sound";
 
 /// The state of a machine of a suite's build, which never ran.
 fn saved(folder: &Path, suite: &str, machine: &str, options: &str) -> String {
-    let build = build(&format!("debian:{suite}"));
     let file = folder.join(format!("{suite}.state"));
+    saved_by(&build(&format!("debian:{suite}")), &file, machine, options)
+}
+
+fn saved_by(build: &Build, file: &Path, machine: &str, options: &str) -> String {
     let line = format!(
         "printf 'migrate \"exec:cat > {}\"\\nquit\\n' | {} -M {machine} -nodefaults -m 64M {options} -S -display none \
          -monitor stdio",
@@ -47,6 +54,34 @@ fn only_case(output: &Output) -> Value {
     let cases = report["cases"].as_array().unwrap();
     assert_eq!(cases.len(), 1, "{cases:#?}");
     cases[0].clone()
+}
+
+/// Boot code of PCI cards is a block of memory: a guest that was saved with it is loaded with it, on a processor that does not
+/// run it, too.
+#[apply(test)]
+#[needs(Builds)]
+fn a_state_is_loaded_with_the_boot_code_that_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state");
+    let build = "debian:trixie-backports";
+    let card = "-device virtio-net-pci,id=net";
+    let guest = folder.path().join("guest");
+    fs::write(
+        &guest,
+        format!("qemu-system-aarch64 -M virt-10.0 -cpu cortex-a57 -nodefaults -m 64M {card}\n"),
+    )
+    .unwrap();
+    let guest = guest.display().to_string();
+    for (without, has_it) in [("", true), (",romfile=", false)] {
+        let options = format!("-cpu cortex-a57 {card}{without}");
+        let state = saved_by(&build_for(build, "aarch64"), &file, "virt-10.0", &options);
+        let has_block = fs::read(&state).unwrap();
+        let has_block = memchr::memmem::find(&has_block, b"virtio-net-pci.rom").is_some();
+        assert_eq!(has_block, has_it);
+        let output = load(&[&state, build, "--guest", &guest]);
+        assert_eq!(only_case(&output)["outcome"], "pass", "{}", stdout(&output));
+        fs::remove_file(&file).unwrap();
+    }
 }
 
 /// An image as libvirt saves it, of a domain.

@@ -52,6 +52,40 @@ fn a_guest_of_libvirt_moves_both_ways_and_its_lines_are_told() {
     assert!(told.unwrap().contains("tcg has no such model"), "{told:?}");
 }
 
+/// Cards have boot code where the guest of a real host has it, which is a block of memory of one size on both; without it
+/// where a build has no such file.
+#[apply(test)]
+#[needs(Builds)]
+fn a_guest_has_the_boot_code_of_its_cards_if_both_builds_have_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("guest");
+    let line = "qemu-system-aarch64 -M virt-10.0 -nodefaults -m 64M -device virtio-net-pci,id=net";
+    fs::write(&file, line).unwrap();
+    let file = file.display().to_string();
+    // Debian has the code for this target since 11.1.
+    const LACKING: &str = "debian:trixie";
+    for (build, lacks) in [
+        (NEW, None),
+        (LACKING, Some("debian:trixie finds no efi-virtio")),
+    ] {
+        let log = folder.path().join("log").display().to_string();
+        let args =
+            words!("live {build} {build} --guest {file} --paused --direction forward --log {log}");
+        let output = with_builds(&[&args[..], &["--format", "json"]].concat()).output();
+        let report = report(&output.unwrap());
+        assert_eq!(outcomes(&report), ["pass"], "{report:#}");
+        let mut notices = report["notices"].as_array().unwrap().iter();
+        let notice = notices.find(|notice| notice["kind"] == "no-boot-code");
+        let told = notice.map(|notice| notice["detail"].as_str().unwrap());
+        match lacks {
+            Some(lacks) => assert!(told.unwrap().starts_with(lacks), "{told:?}"),
+            None => assert_eq!(told, None),
+        }
+        let log = fs::read_to_string(log).unwrap();
+        assert_eq!(log.contains("pci-device.romfile="), lacks.is_some());
+    }
+}
+
 /// Returns what became of the line about the CPU, and the notice about the host's.
 fn cpu(report: &Value) -> (&str, Option<&str>) {
     let mut lines = report["guest"]["lines"].as_array().unwrap().iter();

@@ -260,7 +260,9 @@ impl LaunchSpec {
                 args.push(folder.join(BLANK_ROM).into());
             }
         }
-        if !machine::runs_boot_code(&endpoint.info.target) && endpoint.has_pci() {
+        let has_boot_code = machine::runs_boot_code(&endpoint.info.target)
+            || board.is_some_and(|board| board.boot_code);
+        if !has_boot_code && endpoint.has_pci() {
             args.extend(NO_BOOT_CODE.map(OsString::from));
         }
         if let Some(cpu) = cpu {
