@@ -465,6 +465,30 @@ fn a_control_of_the_other_build_that_fails_does_not_clear_the_pair() {
     }
 }
 
+/// A build that refuses its own streams now and then, as it refuses the other one's, is no break of the pair, though its first
+/// control passed.
+#[apply(test)]
+#[needs(Builds)]
+fn what_a_build_refuses_of_itself_now_and_then_is_broken() {
+    let suite = "debian:bookworm";
+    let dir = tempfile::tempdir().expect("a folder");
+    let count = dir.path().join("count").display().to_string();
+    // The first load, the fourth and so on.
+    let first = format!(
+        "case \"$*\" in *-incoming*intel-hda*|*intel-hda*-incoming*) echo >> {count}; \
+         [ $(($(wc -l < {count}) % 3)) != 1 ] || set -- \"$@\" -global intel-hda.msi=off ;; esac"
+    );
+    let new = changed(dir.path(), suite, &first);
+    let args = words!("{suite} {new} -M pc-q35-7.2 --only intel-hda --direction forward");
+    let (report, _) = report(&args);
+    let (outcome, control) = &outcomes(&report)["q35/intel-hda/unix/forward"];
+    assert_eq!(
+        control,
+        &json!({"old_to_old": "pass", "new_to_new": "fail"})
+    );
+    assert_eq!(outcome, "broken");
+}
+
 /// A dump lists no type without a description, and abstract ones like all others: the builds know better.
 #[apply(test)]
 #[needs(Builds)]

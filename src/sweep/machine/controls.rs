@@ -222,19 +222,21 @@ impl<'t> Controls<'t> {
         tasks
     }
 
-    /// Returns more controls of what killed a build. As long as it never died by itself it is asked again, and more
-    /// often where it does not die each time of what the other build sends: what kills it in every third load must
-    /// not pass for a break of the pair.
+    /// Returns more controls of what killed a build, and of what it refuses now and then. As long as it never did so by
+    /// itself it is asked again, and more often where it does not do so each time of what the other build sends: what
+    /// kills it in every third load must not pass for a break of the pair.
     fn more_controls(&self) -> Vec<Task> {
         let mut tasks = Vec::new();
         let mut asked = BTreeSet::new();
-        for &(route, item, control) in &self.died {
+        let died = self.died.iter().copied();
+        for (route, item, control) in died.chain(self.refused_now_and_then()) {
             let tried = self.again.get(&(control, item)).map_or(0, Vec::len);
-            let others = self.other_runs(route, item);
-            let most = controls_of_failure(others.iter().any(|run| run.passed()));
+            let most = controls_of_failure(self.comes_and_goes(route, item));
             let of_item = self.of_item(control, item);
-            let never_died = of_item.is_some_and(|run| run.attempt.outcome != Outcome::Crash);
-            if never_died && tried < most && asked.insert((control, item)) {
+            let died = of_item.is_some_and(|run| run.attempt.outcome == Outcome::Crash);
+            let refused = of_item.is_some_and(|run| run.attempt.outcome == Outcome::Fail);
+            let is_own = died || (refused && !self.died.contains(&(route, item, control)));
+            if of_item.is_some() && !is_own && tried < most && asked.insert((control, item)) {
                 let company = self.across.company(route, item);
                 let task = || Task {
                     purpose: Purpose::ControlAgain(item),
@@ -244,6 +246,25 @@ impl<'t> Controls<'t> {
             }
         }
         tasks
+    }
+
+    /// Returns the culprits whose stream a build refused and took another time, with the route of that build's control.
+    fn refused_now_and_then(&self) -> impl Iterator<Item = (Route, Item, Route)> {
+        self.unpredicted.iter().filter_map(|&(route, item)| {
+            let Some(Verdict::Culprit(run)) = self.across.search.verdict(route, item) else {
+                return None;
+            };
+            let is_refusal = run.attempt.outcome == Outcome::Fail;
+            let [old, new] = Route::CONTROLS;
+            let control = blamed(&run.attempt, route.direction()?, old, new);
+            (is_refusal && self.comes_and_goes(route, item)).then_some((route, item, control))
+        })
+    }
+
+    /// Tells whether a culprit came through in another run.
+    fn comes_and_goes(&self, route: Route, item: Item) -> bool {
+        let others = self.other_runs(route, item);
+        others.iter().any(|run| run.passed())
     }
 
     /// Returns the calibrations that the controls of a culprit call for, where these are enough of them; what no control
@@ -383,13 +404,18 @@ impl<'t> Controls<'t> {
         self.represented.by(route, item)
     }
 
-    /// Returns the control of an item, if it had one; of several one in which a build died.
+    /// Returns the control of an item, if it had one; of several one in which a build died, or else one that it refused.
     pub(crate) fn of_item(&self, route: Route, item: Item) -> Option<&Run> {
         let first = self.search.verdict(route, item)?.evidence()?;
-        let mut again = self.again.get(&(route, item)).into_iter().flatten();
-        let died = again.find(|run| run.attempt.outcome == Outcome::Crash);
-        let first_died = first.attempt.outcome == Outcome::Crash;
-        Some(died.filter(|_| !first_died).unwrap_or(first))
+        let again = self.again.get(&(route, item)).into_iter().flatten();
+        let severity = |run: &&Arc<Run>| match run.attempt.outcome {
+            Outcome::Crash => 2,
+            Outcome::Fail => 1,
+            _ => 0,
+        };
+        // Of equal ones the first.
+        let runs = std::iter::once(first).chain(again);
+        runs.rev().max_by_key(severity).map(|run| &**run)
     }
 
     /// Returns the control of a group, by its place in the search's list.
