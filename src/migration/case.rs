@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::devices::Composition;
 use crate::migration::calibration::{OwnChanges, add_own, calibrate, garbage_of_load, summary};
-use crate::migration::config::{CaseSpec, MigrationConfig, Part, RACES, Step, Watcher};
+use crate::migration::config::{AGAIN, CaseSpec, MigrationConfig, Part, RACES, Step, Watcher};
 use crate::migration::coverage::{Observed, SentSection};
 use crate::migration::diagnosis::explain::explain_refusal;
 use crate::migration::diagnosis::reproducer::Script;
@@ -455,10 +455,6 @@ async fn without_each_capability(guest: RunSpec<'_>, most: usize) -> Vec<Without
     }
     found
 }
-
-/// The number of times that a case in which a build died is seen again in a sweep, and that the control of a device of
-/// which one died is tried again.
-pub(crate) const AGAIN: usize = 3;
 
 /// Returns how often a build that failed, though not in its control, is asked whether it does so by itself. What it fails of
 /// in every third load must not pass for a break of the pair.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::devices::{Composition, DeviceSet, Target};
 use crate::guest::Board;
 use crate::migration::boot::PlainBoots;
-use crate::migration::case::AGAIN;
 use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
 use crate::migration::endpoint::buses::Buses;
@@ -28,6 +27,10 @@ const SOLE_CONSOLE: &str = "sclpconsole";
 /// The number of migrations after which what may fail by chance counts as passed. In the failure of multifd between 8.2 and
 /// 9.2 that commit b93d897ea2 ended, one of three failed: of so many all pass in one of fifty runs.
 pub(crate) const RACES: usize = 10;
+
+/// The number of times that a case is seen again in which a build died, in a sweep, or which may have passed by chance, and
+/// that the control of a device of which a build died is tried again.
+pub(crate) const AGAIN: usize = 3;
 
 /// The number of times that a case which passed is run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::model::{Direction, Rule};
-use crate::report::{ChangeKey, Code, FieldKey, Finding, Level, Report, Shape, Source};
+use crate::report::{ChangeKey, Code, FieldKey, Finding, Level, LoneType, Report, Shape, Source};
 
 /// A file of `rules/code/`.
 #[derive(Debug, Deserialize)]
@@ -51,7 +51,9 @@ pub(crate) fn attach(report: &mut Report) {
         let is_read = finding.change == ChangeKey::Unknown;
         // Of what is a note by itself, a maintainer asks what to do so that it stays one.
         let is_settled = finding.level == Level::Note && finding.rule.level() != Level::Note;
-        if is_settled || finding.allowed_by.is_some() {
+        // No device sends anything as an abstract type.
+        let is_abstract = finding.lone_type == Some(LoneType::Abstract);
+        if is_settled || is_abstract || finding.allowed_by.is_some() {
             finding.code.clear();
         } else if !is_read {
             finding.code = code(finding, release.as_deref());

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::devices::DeviceSet;
-use crate::migration::case::AGAIN;
 use crate::migration::checks::changes::LoadChanges;
+use crate::migration::config::AGAIN;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::vm::Endpoint;
 use crate::model::{Direction, Route};

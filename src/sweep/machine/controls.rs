@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::culprit::{Item, Search, Trial, Verdict};
 use crate::migration::calibration::{OwnChanges, add_own, are_unlike, explains, has_fields};
-use crate::migration::case::{AGAIN, blamed, controls_of_failure};
+use crate::migration::case::{blamed, controls_of_failure};
 use crate::migration::checks::changes::LoadChange;
+use crate::migration::config::AGAIN;
 use crate::model::Route;
 use crate::report::Outcome;
 use crate::sweep::machine::across::AcrossSearch;
