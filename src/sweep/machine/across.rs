@@ -357,7 +357,7 @@ impl<'t> AcrossSearch<'t> {
         let verdict = self.search.verdict(route, item);
         if run.attempt.failed() && matches!(verdict, Some(Verdict::Passed(_))) {
             self.search.decide(route, item, Verdict::Culprit(run));
-        } else {
+        } else if run.attempt.outcome != Outcome::Skip {
             self.again.entry((route, item)).or_default().push(run);
         }
     }
