@@ -169,9 +169,9 @@ pub(crate) fn device_case(
         Verdict::Passed(run) => {
             case.outcome = Outcome::Pass;
             case.legs.clone_from(&run.attempt.legs);
-            case.repeated = (by_chance.len() > 1).then_some(Repeated {
+            case.repeated = (!by_chance.is_empty()).then_some(Repeated {
                 failed: 0,
-                of: by_chance.len(),
+                of: 1 + by_chance.len(),
             });
             let is_mine = |changed: &&ChangedByLoad| owns(&across.devices, item, changed);
             let changed = run.changed_by_load.iter().filter(is_mine);

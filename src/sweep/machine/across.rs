@@ -57,7 +57,7 @@ pub(crate) struct AcrossSearch<'t> {
     /// The devices that others need: whether they pass decides whether those are tried.
     needed: BTreeSet<Item>,
     known: Vec<KnownChange>,
-    /// The runs of devices that came through and may have done so by chance, the first in a pack.
+    /// The runs of devices that may have come through by chance, but for those that count.
     again: BTreeMap<(Route, Item), Vec<Arc<Run>>>,
 }
 
@@ -335,14 +335,12 @@ impl<'t> AcrossSearch<'t> {
     fn try_again(&mut self, trial: &Trial, addresses: &[SectionName]) -> Vec<Task> {
         let route = trial.route;
         let may_send = self.devices.may_send(addresses);
-        let senders = trial.items.iter().copied().filter(|&item| may_send(item));
+        let is_doubtful = |item: &Item| may_send(*item) && self.may_pass_by_chance(route, *item);
+        let doubtful: Vec<Item> = trial.items.iter().copied().filter(is_doubtful).collect();
         let mut tasks = Vec::new();
-        for item in senders {
-            let Some(Verdict::Passed(run)) = self.search.verdict(route, item) else {
-                continue;
-            };
+        for item in doubtful {
             if let Entry::Vacant(unknown) = self.again.entry((route, item)) {
-                unknown.insert(vec![Arc::clone(run)]);
+                unknown.insert(Vec::new());
                 tasks.extend((0..CHANCES).map(|_| Task {
                     purpose: Purpose::TryAgain(item),
                     guest: self.guest(route, &[item]),
@@ -352,17 +350,33 @@ impl<'t> AcrossSearch<'t> {
         tasks
     }
 
-    /// Takes another run of a device that came through. It is the run that counts if it fails.
-    pub(crate) fn record_again(&mut self, item: Item, route: Route, run: Arc<Run>) {
-        let verdict = self.search.verdict(route, item);
-        if run.attempt.failed() && matches!(verdict, Some(Verdict::Passed(_))) {
-            self.search.decide(route, item, Verdict::Culprit(run));
-        } else if run.attempt.outcome != Outcome::Skip {
-            self.again.entry((route, item)).or_default().push(run);
+    /// Tells whether a device came through alone, or in a pack, so that another run of it alone may say more.
+    fn may_pass_by_chance(&self, route: Route, item: Item) -> bool {
+        match self.search.verdict(route, item) {
+            Some(Verdict::Passed(_)) => true,
+            Some(Verdict::Culprit(run)) => run.shared_by.len() > 1,
+            _ => false,
         }
     }
 
-    /// Returns the runs of a device that may have come through by chance, but for the one that failed and counts.
+    /// Takes another run of a device alone. It is the run that counts if it fails and none did before.
+    pub(crate) fn record_again(&mut self, item: Item, route: Route, run: Arc<Run>) {
+        let counts = run.attempt.failed() && self.may_pass_by_chance(route, item);
+        let known = self.search.verdict(route, item).and_then(Verdict::evidence);
+        let other = match known.filter(|_| counts) {
+            Some(known) => {
+                let known = Arc::clone(known);
+                self.search.decide(route, item, Verdict::Culprit(run));
+                known
+            }
+            None => run,
+        };
+        if other.attempt.outcome != Outcome::Skip {
+            self.again.entry((route, item)).or_default().push(other);
+        }
+    }
+
+    /// Returns the runs of a device that may have come through by chance, but for the one that counts.
     pub(crate) fn runs_by_chance(&self, route: Route, item: Item) -> &[Arc<Run>] {
         let runs = self.again.get(&(route, item));
         runs.map(Vec::as_slice).unwrap_or_default()

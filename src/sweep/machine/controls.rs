@@ -430,7 +430,9 @@ impl<'t> Controls<'t> {
         let again = again.map(|run| &**run);
         let earlier = self.earlier.get(&(route, item)).map(|run| &**run);
         let by_chance = self.across.runs_by_chance(route, item).iter();
-        let by_chance = by_chance.map(|run| &**run);
+        // The pack may be among them, too.
+        let is_earlier = |run: &&Run| earlier.is_some_and(|of| std::ptr::eq(of, *run));
+        let by_chance = by_chance.map(|run| &**run).filter(|run| !is_earlier(run));
         again.chain(earlier).chain(by_chance).collect()
     }
 }
