@@ -169,7 +169,9 @@ pub(crate) fn device_case(
         Verdict::Passed(run) => {
             case.outcome = Outcome::Pass;
             case.legs.clone_from(&run.attempt.legs);
-            case.repeated = (!by_chance.is_empty()).then_some(Repeated {
+            // Of a device whose guest alone has none it was another one's.
+            let is_repeated = !case.own_addresses.is_empty() && !by_chance.is_empty();
+            case.repeated = is_repeated.then_some(Repeated {
                 failed: 0,
                 of: 1 + by_chance.len(),
             });

@@ -561,7 +561,7 @@ fn what_has_addresses_of_its_process_has_to_pass_more_than_once() {
     };
     let (case, notices) = found(suite, suite, "isa-vga");
     assert_eq!(case["outcome"], "pass");
-    assert_eq!(case["repeated"], json!({"failed": 0, "of": 6}));
+    assert_eq!(case["repeated"], json!({"failed": 0, "of": 5}));
     assert_eq!(
         case["own_addresses"],
         json!([{"section": "vga", "build": suite}])

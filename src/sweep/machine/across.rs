@@ -22,9 +22,9 @@ use crate::sweep::machine::guest::{Guest, Moved, Purpose, Task};
 use crate::sweep::machine::options::{Context, Packing};
 use crate::sweep::machine::run::{Calibration, Run};
 
-/// The number of times that a device is moved again which may have come through by chance. Of the crashes that isa-vga
-/// of 8.0 makes 8.1 suffer in more than half of all moves, one in a hundred sweeps sees none.
-const CHANCES: usize = 5;
+/// The number of times that a device is moved again which may have come through by chance. What isa-vga
+/// of 8.0 sends kills 8.1 in every other move, so that one of thirty sweeps sees nothing of it.
+const CHANCES: usize = 4;
 
 /// Device types that did not migrate in a direction.
 pub(crate) type FailedBefore = BTreeMap<(Direction, String), Before>;
@@ -307,16 +307,19 @@ impl<'t> AcrossSearch<'t> {
         };
         let of_width = |item: &&Item| self.of_width.contains(item);
         likely_to_fail.extend(trial.items.iter().filter(of_width));
+        // What dies of another process's addresses takes its neighbours along.
+        let addresses = self.own_addresses(trial.route, &run);
+        let addresses: Vec<SectionName> = addresses.into_iter().cloned().collect();
+        let doubtful = self.devices.senders_at(&addresses, &trial.items);
+        likely_to_fail.extend(&doubtful);
         self.search.predict_back(&self.of_width);
         let back = trial.route.reversed();
         let predicted = likely_to_fail.iter().map(|&item| (back, item));
         self.predicted.extend(predicted);
-        let addresses = self.own_addresses(trial.route, &run);
-        let addresses: Vec<SectionName> = addresses.into_iter().cloned().collect();
         let answer = self.devices.answer(trial, run, single, likely_to_fail);
         let trials = self.search.record(trial, answer);
         let mut tasks = self.tasks(trials, evidence);
-        tasks.extend(self.try_again(trial, &addresses));
+        tasks.extend(self.try_again(trial.route, doubtful));
         tasks
     }
 
@@ -330,24 +333,27 @@ impl<'t> AcrossSearch<'t> {
         sections.filter(is_of_device).collect()
     }
 
-    /// Returns the moves, once more and alone, of the devices that came through and may have sent such sections: what becomes
-    /// of an address there is chance.
-    fn try_again(&mut self, trial: &Trial, addresses: &[SectionName]) -> Vec<Task> {
-        let route = trial.route;
-        let may_send = self.devices.may_send(addresses);
-        let is_doubtful = |item: &Item| may_send(*item) && self.may_pass_by_chance(route, *item);
-        let doubtful: Vec<Item> = trial.items.iter().copied().filter(is_doubtful).collect();
-        let mut tasks = Vec::new();
-        for item in doubtful {
-            if let Entry::Vacant(unknown) = self.again.entry((route, item)) {
-                unknown.insert(Vec::new());
-                tasks.extend((0..CHANCES).map(|_| Task {
-                    purpose: Purpose::TryAgain(item),
-                    guest: self.guest(route, &[item]),
-                }));
+    /// Returns the moves, once more and alone, of devices that may have sent addresses: what becomes of these is chance.
+    fn try_again(&mut self, route: Route, mut senders: Vec<Item>) -> Vec<Task> {
+        senders.retain(|&item| {
+            let is_doubtful = self.may_pass_by_chance(route, item);
+            match self.again.entry((route, item)) {
+                Entry::Vacant(unknown) if is_doubtful => {
+                    unknown.insert(Vec::new());
+                    true
+                }
+                _ => false,
             }
+        });
+        let tasks = senders.iter().map(|&item| self.once_more(route, item));
+        tasks.collect()
+    }
+
+    fn once_more(&self, route: Route, item: Item) -> Task {
+        Task {
+            purpose: Purpose::TryAgain(item),
+            guest: self.guest(route, &[item]),
         }
-        tasks
     }
 
     /// Tells whether a device came through alone, or in a pack, so that another run of it alone may say more.
@@ -359,8 +365,11 @@ impl<'t> AcrossSearch<'t> {
         }
     }
 
-    /// Takes another run of a device alone. It is the run that counts if it fails and none did before.
-    pub(crate) fn record_again(&mut self, item: Item, route: Route, run: Arc<Run>) {
+    /// Takes another run of a device alone, which counts if it fails and none did before. The first one shows whether the
+    /// addresses are in what this device sends; returns the moves that this calls for.
+    pub(crate) fn record_again(&mut self, item: Item, route: Route, run: Arc<Run>) -> Vec<Task> {
+        let is_first = self.runs_by_chance(route, item).is_empty();
+        let is_own = !self.own_addresses(route, &run).is_empty();
         let counts = run.attempt.failed() && self.may_pass_by_chance(route, item);
         let known = self.search.verdict(route, item).and_then(Verdict::evidence);
         let other = match known.filter(|_| counts) {
@@ -374,6 +383,11 @@ impl<'t> AcrossSearch<'t> {
         if other.attempt.outcome != Outcome::Skip {
             self.again.entry((route, item)).or_default().push(other);
         }
+        let more = match is_first && is_own && !counts {
+            true => CHANCES - 1,
+            false => 0,
+        };
+        (0..more).map(|_| self.once_more(route, item)).collect()
     }
 
     /// Returns the runs of a device that may have come through by chance, but for the one that counts.

@@ -69,6 +69,25 @@ impl Devices<'_> {
         }
     }
 
+    /// Returns the items, of some, that may have sent one of these sections, by its name and by its place: those of PCI devices
+    /// have a path.
+    pub(super) fn senders_at(&self, sections: &[SectionName], items: &[Item]) -> Vec<Item> {
+        let drivers = self.context.target.config.old.drivers.as_ref();
+        let is_pci = |item: Item| {
+            let device = self.devices(item).last().map(|device| self.type_of(device));
+            let driver = device.and_then(|name| drivers?.get(name));
+            driver.is_some_and(|driver| driver.bus.as_deref() == Some("PCI"))
+        };
+        let may_send = |item: Item| {
+            sections.iter().any(|section| {
+                let is_elsewhere = section.device_path().is_none() && is_pci(item);
+                !is_elsewhere && self.may_send([section])(item)
+            })
+        };
+        let items = items.iter().copied();
+        items.filter(|&item| may_send(item)).collect()
+    }
+
     /// Returns the answer of a run to a trial.
     pub(super) fn answer(
         &self,

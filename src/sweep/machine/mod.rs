@@ -164,7 +164,7 @@ impl<'t> MachineSweep<'t> {
                 return across.record(&trial, moved, evidence);
             }
             (Phase::Across(across), Purpose::TryAgain(item), Moved(moved)) => {
-                across.record_again(item, route, moved.run);
+                return across.record_again(item, route, moved.run);
             }
             (
                 Phase::Controls(controls),
