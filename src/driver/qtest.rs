@@ -10,7 +10,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tracing::trace;
 
-use crate::driver::access::{Access, Space, number};
+use crate::driver::access::{Access, Space};
+use crate::model::c_number;
 use crate::qemu::option_value;
 use crate::qemu::qmp::QmpError;
 
@@ -191,7 +192,7 @@ impl Qtest {
         let take = |access: &Access, words: &[&str]| match (words, access.value) {
             (_, Some(_)) => true,
             ([value], None) => {
-                let read = number(value);
+                let read = c_number(value);
                 values.extend(read);
                 read.is_some()
             }

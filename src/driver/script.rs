@@ -3,8 +3,9 @@
 
 use serde::Deserialize;
 
-use crate::driver::access::{Access, Space, Width, number};
+use crate::driver::access::{Access, Space, Width};
 use crate::driver::config_space::{Address, Config};
+use crate::model::c_number;
 
 /// One line: `writel bar5+0x100 ram+0x400`, `outb 0x20 0x19`, `inb 0x3f5`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -92,7 +93,7 @@ impl Line {
 impl Place {
     fn parse(word: &str) -> Option<Place> {
         let (base, offset) = match word.split_once('+') {
-            Some((base, offset)) => (base, number(offset)?),
+            Some((base, offset)) => (base, c_number(offset)?),
             None => (word, 0),
         };
         let base = match base {
@@ -103,7 +104,7 @@ impl Place {
                 None if offset == 0 => {
                     return Some(Place {
                         base: Base::Zero,
-                        offset: number(base)?,
+                        offset: c_number(base)?,
                     });
                 }
                 None => return None,

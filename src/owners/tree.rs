@@ -8,30 +8,25 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use crate::data::regex;
 use crate::report::{Source, SourceField};
 
 /// A longer file is no source.
 const MOST_BYTES: u64 = 4 << 20;
 
 /// The name of a type or a description, as a text or as a macro.
-static NAME: LazyLock<Regex> = LazyLock::new(|| compile(r#"\.\w*name\s*=\s*(?:"([^"]+)"|(\w+))"#));
+static NAME: LazyLock<Regex> = LazyLock::new(|| regex(r#"\.\w*name\s*=\s*(?:"([^"]+)"|(\w+))"#));
 /// A macro that is a text.
 static MACRO: LazyLock<Regex> =
-    LazyLock::new(|| compile(r#"^\s*#\s*define\s+(\w+)\s+"([^"]+)"\s*$"#));
+    LazyLock::new(|| regex(r#"^\s*#\s*define\s+(\w+)\s+"([^"]+)"\s*$"#));
 /// The beginning of a description, with its name in C.
-static DESCRIPTION: LazyLock<Regex> =
-    LazyLock::new(|| compile(r"\bVMStateDescription\s+(\w+)\s*="));
+static DESCRIPTION: LazyLock<Regex> = LazyLock::new(|| regex(r"\bVMStateDescription\s+(\w+)\s*="));
 /// A field of one: its macro, its name, the structure, and further arguments without parentheses.
 static FIELD: LazyLock<Regex> = LazyLock::new(|| {
-    compile(r"\b(VMSTATE_\w+)\(\s*([A-Za-z_][\w.\[\]]*)\s*,\s*([A-Za-z_]\w*)\s*((?:,[^(),]*)*)\)")
+    regex(r"\b(VMSTATE_\w+)\(\s*([A-Za-z_][\w.\[\]]*)\s*,\s*([A-Za-z_]\w*)\s*((?:,[^(),]*)*)\)")
 });
 /// The test of a description.
-static NEEDED: LazyLock<Regex> = LazyLock::new(|| compile(r"\.needed\s*=\s*(\w+)"));
-
-fn compile(expression: &str) -> Regex {
-    // Not from outside: the tests of a tree compile them all.
-    Regex::new(expression).unwrap_or_else(|error| unreachable!("{expression}: {error}"))
-}
+static NEEDED: LazyLock<Regex> = LazyLock::new(|| regex(r"\.needed\s*=\s*(\w+)"));
 
 /// The places of types and descriptions.
 #[derive(Default)]

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use roxmltree::Node;
 
 use crate::guest::domain::places::{bus_of, scsi_controller};
-use crate::guest::domain::{Items, Reader, attribute, child, elements, number, text, usb_id};
+use crate::guest::domain::{Items, Reader, attribute, child, elements, text, usb_id};
+use crate::model::c_number;
 use crate::report::GuestReason;
 
 pub(super) fn read(reader: &mut Reader, devices: Node) {
@@ -26,7 +27,9 @@ pub(super) fn read(reader: &mut Reader, devices: Node) {
 
 /// Returns the number of a controller.
 pub(super) fn index_of(node: Node) -> u64 {
-    node.attribute("index").and_then(number).unwrap_or_default()
+    node.attribute("index")
+        .and_then(c_number)
+        .unwrap_or_default()
 }
 
 /// Adds the controllers that libvirt adds where a domain has devices for one and does not name it.
@@ -52,7 +55,7 @@ fn implied(reader: &mut Reader, devices: Node, named: &[Node]) {
     let ports = elements(devices, "console").chain(elements(devices, "channel"));
     let mut added = BTreeSet::new();
     for port in ports.filter(|port| attribute(*port, "target", "type") == Some("virtio")) {
-        let at = attribute(port, "address", "controller").and_then(number);
+        let at = attribute(port, "address", "controller").and_then(c_number);
         let at = at.unwrap_or_default();
         if !is_named("virtio-serial", at) && added.insert(at) {
             let driver = virtio(reader, "virtio-serial", "");
@@ -140,7 +143,7 @@ pub(super) fn virtio(reader: &Reader, kind: &str, model: &str) -> String {
 }
 
 fn pci(reader: &mut Reader, node: Node, model: &str, index: u64) {
-    let of = |name| attribute(node, "target", name).and_then(number);
+    let of = |name| attribute(node, "target", name).and_then(c_number);
     let mut items = Items::default();
     items.set("id", format!("pci.{index}"));
     if matches!(model, "pcie-root-port" | "pcie-switch-downstream-port") {

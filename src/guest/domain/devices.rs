@@ -4,7 +4,8 @@ use roxmltree::Node;
 
 use crate::guest::domain::controllers::virtio;
 use crate::guest::domain::disks::disk;
-use crate::guest::domain::{Items, Reader, attribute, bytes, child, elements, number, text};
+use crate::guest::domain::{Items, Reader, attribute, bytes, child, elements, text};
+use crate::model::c_number;
 use crate::report::GuestReason;
 
 pub(super) fn read(reader: &mut Reader, devices: Node) {
@@ -76,7 +77,7 @@ fn interface(reader: &mut Reader, node: Node) {
     let mut items = Items::from([("netdev", &*netdev)]);
     let driver = match attribute(node, "model", "type").unwrap_or("rtl8139") {
         kind @ ("virtio" | "virtio-transitional" | "virtio-non-transitional") => {
-            if let Some(queues) = queues.and_then(number).filter(|queues| *queues > 1) {
+            if let Some(queues) = queues.and_then(c_number).filter(|queues| *queues > 1) {
                 items.set("mq", "on");
                 items.set("vectors", 2 * queues + 2);
             }
@@ -202,7 +203,7 @@ fn video(reader: &mut Reader, node: Node, is_first: bool) {
     let Some(kind) = child(node, "model") else {
         return;
     };
-    let kib = |name: &str| kind.attribute(name).and_then(number);
+    let kib = |name: &str| kind.attribute(name).and_then(c_number);
     let (to_bytes, mib) = (|kib: u64| kib << 10, |kib: u64| kib >> 10);
     let mut items = Items::default();
     let driver = match kind.attribute("type").unwrap_or_default() {
@@ -322,7 +323,7 @@ fn memory(reader: &mut Reader, node: Node) {
     items.set_some("node", child(node, "target/node").map(text));
     if let Some(address) = child(node, "address").filter(|a| a.attribute("type") == Some("dimm")) {
         items.set_some("slot", address.attribute("slot"));
-        items.set_some("addr", address.attribute("base").and_then(number));
+        items.set_some("addr", address.attribute("base").and_then(c_number));
     }
     if driver == "virtio-mem-pci" {
         items.set_some("block-size", of("target/block"));

@@ -4,7 +4,8 @@ use roxmltree::Node;
 
 use crate::guest::domain::controllers::{index_of, virtio};
 use crate::guest::domain::places::{bus_of, by_name};
-use crate::guest::domain::{Items, Reader, attribute, child, elements, number, on_off, text};
+use crate::guest::domain::{Items, Reader, attribute, child, elements, on_off, text};
+use crate::model::c_number;
 use crate::report::GuestReason;
 
 pub(super) fn disk(reader: &mut Reader, node: Node) {
@@ -33,7 +34,7 @@ pub(super) fn disk(reader: &mut Reader, node: Node) {
     let at = |place: &str| match address {
         Some(address) => address
             .attribute(place)
-            .and_then(number)
+            .and_then(c_number)
             .unwrap_or_default(),
         None => by_name(bus, name, place),
     };

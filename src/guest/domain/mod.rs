@@ -12,6 +12,7 @@ use roxmltree::{Document, Node, ParsingOptions};
 use crate::guest::error::ReadError;
 use crate::guest::given::{Description, Given, Word};
 use crate::guest::opts::join;
+use crate::model::c_number;
 use crate::qemu::machine;
 use crate::report::{GuestFormat, GuestReason};
 
@@ -125,7 +126,12 @@ impl<'d> Reader<'d> {
 
     /// Returns the bus and the address of a device.
     fn place(&self, address: Node) -> Items {
-        let number = |name| address.attribute(name).and_then(number).unwrap_or_default();
+        let number = |name| {
+            address
+                .attribute(name)
+                .and_then(c_number)
+                .unwrap_or_default()
+        };
         let mut place = Items::default();
         match address.attribute("type") {
             Some("pci") => {
@@ -270,14 +276,6 @@ fn on_off(is_on: bool) -> &'static str {
 /// Returns the text of an element.
 fn text<'a>(node: Node<'a, '_>) -> &'a str {
     node.text().unwrap_or_default().trim()
-}
-
-/// Reads a number, in hexadecimal after `0x`.
-fn number(text: &str) -> Option<u64> {
-    match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).ok(),
-        None => text.parse().ok(),
-    }
 }
 
 /// Returns the id of a USB controller.

@@ -2,7 +2,8 @@
 
 use roxmltree::Node;
 
-use crate::guest::domain::{attribute, child, number};
+use crate::guest::domain::{attribute, child};
+use crate::model::c_number;
 
 /// Returns the bus that a disk is on: by its name, unless it says so.
 pub(super) fn bus_of<'a>(node: Node<'a, '_>) -> &'a str {
@@ -20,7 +21,7 @@ pub(super) fn bus_of<'a>(node: Node<'a, '_>) -> &'a str {
 pub(super) fn scsi_controller(node: Node) -> Option<u64> {
     let bus = bus_of(node);
     let controller = match child(node, "address") {
-        Some(address) => address.attribute("controller").and_then(number),
+        Some(address) => address.attribute("controller").and_then(c_number),
         None => {
             let name = attribute(node, "target", "dev");
             Some(by_name(bus, name.unwrap_or_default(), "controller"))

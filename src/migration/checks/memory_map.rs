@@ -5,12 +5,13 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use crate::data::regex;
+
 /// A piece of RAM or ROM: `0000000000100000-0000000001ffffff (prio 0, ram): pc.ram @0000000000100000`.
 static LINE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
+    regex(
         r"^\s*(?P<from>[0-9a-f]+)-(?P<to>[0-9a-f]+) \(prio [^)]*, (?:ram|rom)\): ?(?P<name>.*?)\s*(?: @.*)?$",
     )
-    .unwrap_or_else(|error| unreachable!("{error}"))
 });
 
 /// The command that prints what is at which address.

@@ -13,6 +13,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use crate::data::regex;
 use crate::model::SectionName;
 
 /// The events that a destination traces: the beginning of each section and of each further part of one,
@@ -27,12 +28,11 @@ const EVENTS: [&str; 3] = [
 /// 5.2 to 11.1 write the same, some with the time before it:
 /// `qemu_loadvm_state_section_startfull 37(0000:00:02.0/vga) 0 2`.
 static LINE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(concat!(
+    regex(concat!(
         r"(?:^|:)(?:qemu_loadvm_state_section_startfull (?P<id>\d+)\((?P<name>.*)\) (?P<instance>\d+) \d+",
         r"|qemu_loadvm_state_section_partend (?P<part>\d+)",
         r"|qemu_loadvm_state_post_main (?P<ret>-?\d+))$",
     ))
-    .unwrap_or_else(|error| unreachable!("{error}"))
 });
 
 /// The place that a load had reached when its destination wrote its last trace.

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
+use crate::data::regex;
 use crate::model::SectionName;
 use crate::qemu::output::{complaints, without_program};
 
@@ -70,7 +71,7 @@ const DEVICE_REASONS: &[&str] = &[
 
 static EXPRESSIONS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     let wordings = WORDINGS.iter().chain(BARE_WORDINGS);
-    wordings.map(|wording| compile(wording)).collect()
+    wordings.map(|wording| regex(wording)).collect()
 });
 
 /// Tells whether a line has the reason of a device.
@@ -80,38 +81,31 @@ fn is_reason(line: &str) -> bool {
 
 /// The section that was being loaded, where another line says more about the reason.
 static PLACE: LazyLock<Regex> = LazyLock::new(|| {
-    compile(
-        r"(?:for|loading state for) instance 0x(?P<hex>[0-9a-f]+) of device '(?P<section>[^']+)'",
-    )
+    regex(r"(?:for|loading state for) instance 0x(?P<hex>[0-9a-f]+) of device '(?P<section>[^']+)'")
 });
 
 static MINIMUM_VERSION: LazyLock<Regex> = LazyLock::new(|| {
-    compile(
+    regex(
         r"(?P<of>\S+): incoming version_id \d+ is too old for local minimum version_id +(?P<n>\d+)",
     )
 });
 
 static CONFIG_BYTE: LazyLock<Regex> = LazyLock::new(|| {
-    compile(
+    regex(
         r"Bad config data: i=0x(?P<at>[0-9a-f]+) read: (?P<sent>[0-9a-f]+) device: (?P<own>[0-9a-f]+)",
     )
 });
 
 static FEATURES: LazyLock<Regex> = LazyLock::new(|| {
-    compile(
+    regex(
         r"Features 0x(?P<accepted>[0-9a-f]+) unsupported\. Allowed features: 0x(?P<offered>[0-9a-f]+)",
     )
 });
 
-static FOOTER: LazyLock<Regex> = LazyLock::new(|| compile("[Ss]ection footer"));
+static FOOTER: LazyLock<Regex> = LazyLock::new(|| regex("[Ss]ection footer"));
 
 static COMMAND: LazyLock<Regex> =
-    LazyLock::new(|| compile(r"MIG_CMD 0x(?P<number>[0-9a-f]+) unknown"));
-
-fn compile(expression: &str) -> Regex {
-    // Not from outside: a test compiles them all.
-    Regex::new(expression).unwrap_or_else(|error| unreachable!("{expression}: {error}"))
-}
+    LazyLock::new(|| regex(r"MIG_CMD 0x(?P<number>[0-9a-f]+) unknown"));
 
 /// A load that failed, as QEMU printed it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -78,11 +78,14 @@ impl Devices<'_> {
             let driver = device.and_then(|name| drivers?.get(name));
             driver.is_some_and(|driver| driver.bus.as_deref() == Some("PCI"))
         };
+        let senders: Vec<_> = sections
+            .iter()
+            .map(|section| (section.device_path().is_some(), self.may_send([section])))
+            .collect();
         let may_send = |item: Item| {
-            sections.iter().any(|section| {
-                let is_elsewhere = section.device_path().is_none() && is_pci(item);
-                !is_elsewhere && self.may_send([section])(item)
-            })
+            senders
+                .iter()
+                .any(|(has_path, may_send)| (*has_path || !is_pci(item)) && may_send(item))
         };
         let items = items.iter().copied();
         items.filter(|&item| may_send(item)).collect()
