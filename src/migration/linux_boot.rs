@@ -15,7 +15,7 @@ use crate::migration::timeouts::Timeouts;
 use crate::model::{VirtioKind, feature_name};
 use crate::report::{LegSide, LinuxReport, VirtioReport};
 use crate::workload::SerialLog;
-use crate::workload::linux::{Bus, Inventory, LinuxGuest, PciFunction};
+use crate::workload::linux::{Bus, Image, Inventory, LinuxGuest, PciFunction};
 
 /// The name of the file that has the stream of a saved guest.
 pub(super) const STREAM: &str = "saved.stream";
@@ -75,11 +75,21 @@ pub(super) async fn boot(
             all
         }
     };
+    let mut image = image_for(endpoint, launch);
     let mut has_given_up = false;
     let mut left = BOOTS;
     while left > 0 {
         let begun = Instant::now();
-        let booted = boot_once(endpoint, launch, guest, &functions, timeouts, left == 1).await;
+        let booted = boot_once(
+            endpoint,
+            launch,
+            guest,
+            &functions,
+            image,
+            timeouts,
+            left == 1,
+        )
+        .await;
         tracing::debug!(
             build = endpoint.build.label(),
             seconds = begun.elapsed().as_secs_f32(),
@@ -91,7 +101,11 @@ pub(super) async fn boot(
             Ok(None) => left -= 1,
             // Emulated processors now and then wait for each other for ever before the kernel says anything, or find a
             // map of memory that another one has replaced (`iotlb_to_section` in system/physmem.c).
-            Err(error) if error.is_of_emulator && !has_given_up => has_given_up = true,
+            Err(error) if error.is_of_emulator && !has_given_up => {
+                has_given_up = true;
+                // Whatever it was, any machine starts this one.
+                image = Image::Packed;
+            }
             Err(error) => return Err(error),
         }
     }
@@ -161,11 +175,12 @@ async fn boot_once(
     launch: &LaunchSpec,
     guest: &LinuxGuest,
     functions: &[PciFunction],
+    image: Image,
     timeouts: &Timeouts,
     is_last: bool,
 ) -> Result<Option<Arc<SavedGuest>>, NotBooted> {
     let folder = launch.folder().map_err(text)?;
-    let started = start(endpoint, launch, guest, functions, folder.path());
+    let started = start(endpoint, launch, guest, functions, image, folder.path());
     let (mut vm, mut log) = started.await?;
     let saved = async {
         if !boot_in(&mut vm, &mut log, guest, functions, is_last).await? {
@@ -200,15 +215,25 @@ async fn boot_once(
     }
 }
 
+/// Returns the form of the kernel that a machine starts soonest: the build's own firmware starts it unpacked, another one
+/// may not.
+fn image_for(endpoint: &Endpoint, launch: &LaunchSpec) -> Image {
+    match launch.names_firmware(endpoint) {
+        true => Image::Packed,
+        false => Image::Unpacked,
+    }
+}
+
 /// Starts a build with a guest that is to boot.
 async fn start(
     endpoint: &Endpoint,
     launch: &LaunchSpec,
     guest: &LinuxGuest,
     functions: &[PciFunction],
+    image: Image,
     folder: &Path,
 ) -> Result<(Vm, SerialLog), String> {
-    guest.prepare_boot(functions, folder).map_err(text)?;
+    guest.prepare_boot(functions, image, folder).map_err(text)?;
     let started = Vm::start(endpoint, launch, Role::First, folder, 0).await;
     let vm = started.map_err(text)?;
     Ok((vm, SerialLog::of_linux()))
@@ -246,7 +271,8 @@ pub(super) async fn boot_to_be_sent(
     folder: &Path,
 ) -> Result<(Vm, SerialLog), NotBooted> {
     let functions = guest.functions(&launch.device_args).unwrap_or_default();
-    let started = start(endpoint, launch, guest, &functions, folder);
+    let image = image_for(endpoint, launch);
+    let started = start(endpoint, launch, guest, &functions, image, folder);
     let (mut vm, mut log) = started.await?;
     let booted = boot_in(&mut vm, &mut log, guest, &functions, true).await;
     let stopped = match booted {

@@ -291,6 +291,16 @@ impl LaunchSpec {
         board.chain(&self.device_args).cloned().collect()
     }
 
+    /// Tells whether the options of a first guest name firmware, in the place of the machine's own or beside it.
+    pub(crate) fn names_firmware(&self, endpoint: &Endpoint) -> bool {
+        let plugged_in = self.plugged_in();
+        let mut all = plugged_in
+            .iter()
+            .chain(&endpoint.args)
+            .chain(self.role_args.of(Role::First));
+        all.any(|arg| arg == "-bios" || arg.contains("pflash") || arg.contains("firmware="))
+    }
+
     /// Returns the build as it is started in this role.
     fn build(&self, endpoint: &Endpoint, role: Role) -> Build {
         match (role, self.fill) {

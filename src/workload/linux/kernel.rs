@@ -4,12 +4,23 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::qemu::keep;
 use crate::workload::linux::catalogue::{Catalogue, contents};
+use crate::workload::linux::image;
 
 /// The file that keeps what guests asked for, a name a line.
 const ASKED: &str = "modules.migcompat-asked";
+
+/// The form of a kernel that a machine starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Image {
+    /// As it is packaged, which every firmware starts.
+    Packed,
+    /// What is packed in it, where QEMU can start that by itself; otherwise the same.
+    Unpacked,
+}
 
 /// An unpacked kernel.
 #[derive(Debug)]
@@ -23,6 +34,8 @@ pub(crate) struct Kernel {
     folder: PathBuf,
     /// The folder of what is kept from one run to the next.
     notes: PathBuf,
+    /// The file that has what is packed in the image, if there is one. Made once a guest boots.
+    unpacked: OnceLock<Option<PathBuf>>,
 }
 
 impl Kernel {
@@ -47,7 +60,20 @@ impl Kernel {
             catalogue: Catalogue::of(&modules, notes)?,
             folder: modules,
             notes: notes.to_owned(),
+            unpacked: OnceLock::new(),
         }))
+    }
+
+    /// Returns the file that has what is packed in the image, if QEMU can start that by itself.
+    pub(crate) fn unpacked(&self) -> Option<&PathBuf> {
+        let made = self.unpacked.get_or_init(|| {
+            let made = image::unpacked(&self.image, &self.release, &self.notes);
+            made.unwrap_or_else(|error| {
+                tracing::debug!(%error, "the kernel is not unpacked");
+                None
+            })
+        });
+        made.as_ref()
     }
 
     /// Returns the names that guests of earlier runs asked for.

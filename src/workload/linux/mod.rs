@@ -8,6 +8,7 @@ mod aliases;
 mod backends;
 mod catalogue;
 mod cpio;
+mod image;
 mod inventory;
 mod kernel;
 mod lines;
@@ -18,6 +19,7 @@ use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs;
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,8 +30,11 @@ pub(crate) use lines::{Beat, Bus, Line};
 pub(crate) use packages::{Driven, Packages, fetch_all, memory_mib, packages, targets};
 
 use cpio::Archive;
+pub(crate) use kernel::Image;
 use kernel::Kernel;
 
+/// The name of the file that leads to the kernel.
+const KERNEL: &str = "kernel";
 /// The name of the file that holds the guest's first file system.
 const INITRAMFS: &str = "initramfs";
 /// The guest's first program.
@@ -182,7 +187,6 @@ impl LinuxGuest {
     /// The options that make QEMU start this guest from the files in a folder.
     pub(crate) fn attach_args(&self, folder: &Path) -> Vec<OsString> {
         let Packages {
-            kernel,
             append,
             timer,
             processors,
@@ -199,7 +203,7 @@ impl LinuxGuest {
         };
         vec![
             "-kernel".into(),
-            kernel.image.clone().into(),
+            folder.join(KERNEL).into(),
             "-initrd".into(),
             folder.join(INITRAMFS).into(),
             "-append".into(),
@@ -219,15 +223,36 @@ impl LinuxGuest {
     /// A file cannot be written.
     pub(crate) fn prepare(&self, device_args: &[String], folder: &Path) -> io::Result<()> {
         fs::write(folder.join(INITRAMFS), Archive::default().finish())?;
+        self.place(Image::Packed, folder)?;
         backends::prepare(device_args, self.network, folder)
     }
 
-    /// Writes the first file system of a guest that is to boot in a machine with these functions.
+    /// Writes the first file system of a guest that is to boot in a machine with these functions, from this form of the
+    /// kernel.
     ///
     /// # Errors
     /// A file cannot be read or written.
-    pub(crate) fn prepare_boot(&self, functions: &[PciFunction], folder: &Path) -> io::Result<()> {
+    pub(crate) fn prepare_boot(
+        &self,
+        functions: &[PciFunction],
+        image: Image,
+        folder: &Path,
+    ) -> io::Result<()> {
+        self.place(image, folder)?;
         fs::write(folder.join(INITRAMFS), &*self.initramfs(functions)?)
+    }
+
+    /// Places the kernel in a folder.
+    fn place(&self, image: Image, folder: &Path) -> io::Result<()> {
+        let kernel = &self.packages.kernel;
+        let image = match image {
+            Image::Packed => &kernel.image,
+            Image::Unpacked => kernel.unpacked().unwrap_or(&kernel.image),
+        };
+        let place = folder.join(KERNEL);
+        // Another one from before.
+        let _none = fs::remove_file(&place);
+        symlink(image, place)
     }
 
     /// Copies what a guest has written to its disks.
