@@ -124,8 +124,9 @@ impl Recalled {
         policy: Policy,
         mut means: Means<'_>,
     ) -> Outcome {
-        // A run for one case looks at less.
-        let case = policy.case.iter().map(|case| format!("case {case}"));
+        // A run for one case looks at less, and its shards say so already.
+        let case = policy.case.as_ref().map(|case| format!("case {case}"));
+        let case = case.filter(|case| !means.sought.among.contains(case));
         means.sought.among.extend(case);
         leave_out(&mut report, &policy);
         if let Some(lists) = means.lists {

@@ -32,14 +32,19 @@ pub fn merge(config: &MergeConfig) -> Result<Outcome, Error> {
 
 /// Holds a report that was joined from shards with these options against what was before.
 fn concluded(report: Report, options: Option<Vec<String>>, recalled: Recalled) -> Outcome {
-    let of_cases = |direction: &Direction| report.cases.iter().any(|c| c.direction == *direction);
-    let directions: Vec<Direction> = Direction::BOTH.into_iter().filter(of_cases).collect();
+    let recorded = report.run.as_ref().and_then(|run| run.sought.clone());
+    // Reports of an earlier version do not say it.
+    let sought = recorded.unwrap_or_else(|| {
+        let has = |way: &Direction| report.cases.iter().any(|case| case.direction == *way);
+        let directions: Vec<Direction> = Direction::BOTH.into_iter().filter(has).collect();
+        Sought::with_dumps(&directions).among(options.unwrap_or_default())
+    });
     let policy = report.policy.clone();
     recalled.conclude(
         report,
         policy,
         Means {
-            sought: Sought::with_dumps(&directions).among(options.unwrap_or_default()),
+            sought,
             lists: None,
             builds: None,
         },

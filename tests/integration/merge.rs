@@ -1,5 +1,6 @@
 //! A run spread over several, and its reports joined.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 use std::process::Output;
@@ -226,6 +227,63 @@ fn a_strict_run_is_strict_when_joined() {
 }
 
 /// Each shard sends a half; together they send enough.
+#[apply(test)]
+fn joined_shards_have_the_past_of_a_run_in_one_piece() {
+    let mut whole = whole();
+    whole["run"]["sought"]["among"] = json!(["e1000"]);
+    let mut clean = whole.clone();
+    clean["run"]["started"] = json!("2026-01-02T03:04:05.678Z");
+    clean["run"]["new_hash"] = json!("another");
+    for what in ["findings", "cases"] {
+        clean[what] = json!([]);
+    }
+    let shards = |options: Value| {
+        [1, 2].map(|index| {
+            let mut part = part(&whole, index, 2);
+            part["shard"]["options"] = options.clone();
+            part
+        })
+    };
+    let [one, two] = shards(json!(["--direction both", "--only e1000"]));
+    // What was typed is no part of what was looked at.
+    let [three, four] = shards(json!(["--only e1000", "--timeout 30"]));
+    let folder = written(&[clean, one, two, three, four, whole]);
+    let run = |args: &str| {
+        let args: Vec<&str> = args.split(' ').collect();
+        migcompat(&args, folder.path())
+    };
+    let labels = |args: &str| {
+        let output = run(&format!("{args} --gate regression --format json"));
+        let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+        let findings = report["findings"].as_array().expect("a list").iter();
+        let above = findings
+            .filter(|finding| finding["level"] != "note" && finding["allowed_by"].is_null());
+        let labels: BTreeSet<String> = above
+            .filter_map(|finding| Some(finding["memory"]["label"].as_str()?.to_owned()))
+            .collect();
+        (labels, output.status.code())
+    };
+    let only = |label: &str, status| (BTreeSet::from([label.to_owned()]), Some(status));
+    let beside = "merge 2.json 3.json --history first.db --baseline 1.json";
+    assert_eq!(labels(beside), only("regression", 1));
+    assert!(
+        run("history import 1.json --history second.db")
+            .status
+            .success()
+    );
+    let imported = "merge 2.json 3.json --history second.db";
+    assert_eq!(labels(imported), only("regression", 1));
+    assert!(
+        run("history import 6.json --history third.db")
+            .status
+            .success()
+    );
+    for shards in ["2.json 3.json", "4.json 5.json"] {
+        let again = format!("merge {shards} --history third.db");
+        assert_eq!(labels(&again), only("known", 0), "{shards}");
+    }
+}
+
 #[apply(test)]
 fn coverage_is_joined_and_too_little_of_it_is_untested() {
     let mut whole = whole();
