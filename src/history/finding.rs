@@ -1,5 +1,6 @@
 //! Findings as rows. A finding is there, or was looked for and is not there: each look has a row of its own, which
-//! says of every finding that it could have found and did not that it was not there.
+//! says of every finding that it could have found and did not that it was not there. A look that left known ones out has
+//! none: what it found is there, and of the rest it says nothing.
 
 use std::collections::BTreeMap;
 
@@ -38,6 +39,8 @@ struct Look {
     direction: Direction,
     /// As the report names it; nothing where it is about any machine.
     machine: Option<String>,
+    /// What it did not find is not there.
+    is_whole: bool,
     row: Row,
 }
 
@@ -71,33 +74,38 @@ impl Findings {
 
     /// Returns all rows to record.
     pub(crate) fn into_rows(self) -> impl Iterator<Item = Row> {
-        let looks = self.looks.into_iter().map(|look| look.row);
+        let whole = self.looks.into_iter().filter(|look| look.is_whole);
+        let looks = whole.map(|look| look.row);
         looks.chain(self.sightings.into_iter().map(|sighting| sighting.row))
     }
 
     /// Returns the trial of a finding in this report, if it was looked for: as it was found, or not.
     pub(crate) fn trial(&self, look: &str, key: &str) -> Option<Trial> {
-        self.looks.iter().find(|known| known.row.key == look)?;
+        let look = self.looks.iter().find(|known| known.row.key == look)?;
         let found = self.sightings.iter().find(|known| known.row.key == key);
-        Some(found.map_or_else(
-            || Trial::only(Outcome::Pass),
-            |found| found.row.trial.clone(),
-        ))
+        match found {
+            Some(found) => Some(found.row.trial.clone()),
+            None => look.is_whole.then(|| Trial::only(Outcome::Pass)),
+        }
     }
 }
 
-/// Returns what each look came to, oldest first: the finding of its run, or that it was not there.
+/// Returns what each look came to, oldest first: the finding of its run, or that it was not there. A finding whose run
+/// has no look on record was there, too.
 pub(crate) fn over(looks: &[Entry], sightings: Vec<Entry>) -> Vec<Entry> {
     let mut found: BTreeMap<u64, Vec<Entry>> = BTreeMap::new();
     for sighting in sightings {
         found.entry(sighting.run.at).or_default().push(sighting);
     }
-    let came_to = |look: &Entry| {
-        let mut of_then = found.get(&look.run.at).into_iter().flatten();
-        let found = of_then.find(|found| found.run == look.run);
-        found.unwrap_or(look).clone()
-    };
-    looks.iter().map(came_to).collect()
+    let mut came_to = Vec::new();
+    for look in looks {
+        let of_then = found.entry(look.run.at).or_default();
+        let own = of_then.iter().position(|found| found.run == look.run);
+        came_to.push(own.map_or_else(|| look.clone(), |own| of_then.remove(own)));
+    }
+    came_to.extend(found.into_values().flatten());
+    came_to.sort_by_key(|entry| entry.run.at);
+    came_to
 }
 
 fn looks(report: &Report, sought: &Sought) -> Vec<Look> {
@@ -119,7 +127,11 @@ fn looks(report: &Report, sought: &Sought) -> Vec<Look> {
     {
         for &direction in &sought.directions {
             for machine in &machines {
-                looks.push(look(evidence, direction, machine.clone(), &among));
+                looks.push(Look {
+                    // Only guests are left out.
+                    is_whole: evidence == Evidence::Dump || !sought.new_doubts_alone,
+                    ..look(evidence, direction, machine.clone(), &among)
+                });
             }
         }
     }
@@ -145,6 +157,7 @@ fn look(evidence: Evidence, direction: Direction, machine: Option<String>, among
         evidence,
         direction,
         machine,
+        is_whole: true,
         row,
     }
 }
@@ -177,5 +190,74 @@ fn sighting(finding: &Finding, machine: Option<&str>, look: &str, key: &str) -> 
             allowed_by: finding.allowed_by.clone(),
             ..Trial::only(Outcome::Fail)
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::history::Run;
+    use crate::report::{Case, testing};
+
+    fn report(evidence: Option<Evidence>) -> Report {
+        let build = testing::build("build");
+        let mut report = Report::new(build.clone(), build, Some("pc-q35-7.2".to_owned()));
+        let finding = |evidence| Finding {
+            evidence,
+            ..testing::finding(json!({"section": "a", "new": {"size": 1}}))
+        };
+        report.findings = evidence.map(finding).into_iter().collect();
+        let id = "q35/default/unix/forward".to_owned();
+        let machine = "pc-q35-7.2";
+        report.cases = vec![Case::untried(
+            id,
+            machine,
+            "default",
+            "unix",
+            Direction::Forward,
+        )];
+        report
+    }
+
+    #[test]
+    fn a_run_that_left_known_doubts_out_misses_none_of_them() {
+        let sought = |new_doubts_alone| Sought {
+            new_doubts_alone,
+            ..Sought::with_dumps(&[Direction::Forward])
+        };
+        for (evidence, missed) in EVIDENCE.into_iter().zip([true, false, false, false]) {
+            let found = Findings::of(&report(Some(evidence)), &sought(true));
+            let Sighting { look, row, .. } = found.sightings[0].clone();
+            assert_eq!(row.trial.outcome, Outcome::Fail, "what is new is there");
+            let none = Findings::of(&report(None), &sought(true));
+            let absent = none.trial(&look, &row.key).map(|trial| trial.outcome);
+            assert_eq!(absent, missed.then_some(Outcome::Pass), "{evidence}");
+            let mut recorded = none.into_rows();
+            assert_eq!(recorded.any(|row| row.key == look), missed, "{evidence}");
+            // Another run looks at all.
+            let all = Findings::of(&report(None), &sought(false));
+            assert!(all.trial(&look, &row.key).is_some(), "{evidence}");
+        }
+    }
+
+    #[test]
+    fn a_finding_counts_with_the_look_of_its_run_and_without_one() {
+        let entry = |at, outcome| Entry {
+            run: Run {
+                at,
+                ..Run::default()
+            },
+            trial: Trial::only(outcome),
+        };
+        let looks = [1, 3, 4].map(|at| entry(at, Outcome::Pass));
+        let sightings = vec![entry(2, Outcome::Fail), entry(3, Outcome::Fail)];
+        let came_to: Vec<(u64, Outcome)> = over(&looks, sightings)
+            .iter()
+            .map(|entry| (entry.run.at, entry.trial.outcome))
+            .collect();
+        let (there, not) = (Outcome::Fail, Outcome::Pass);
+        assert_eq!(came_to, [(1, not), (2, there), (3, there), (4, not)]);
     }
 }

@@ -165,7 +165,7 @@ expires = "11.0"
         ..testing::build("b")
     };
     let (old, new) = releases();
-    let noticed = |new: Version, findings: Vec<Finding>, cases: Vec<Case>, dumps: bool| {
+    let noticed_of = |new: Version, findings: Vec<Finding>, cases: Vec<Case>, looked: Sought| {
         let report = Report {
             findings,
             cases,
@@ -173,12 +173,18 @@ expires = "11.0"
         };
         let sought = Sought {
             directions: vec![Direction::Forward],
-            dumps,
-            ..Sought::default()
+            ..looked
         };
         let notices = review(&lists, &report, &sought).into_iter();
         let notices = notices.map(|notice| (notice.kind, notice.subject));
         notices.collect::<Vec<_>>()
+    };
+    let noticed = |new: Version, findings: Vec<Finding>, cases: Vec<Case>, dumps: bool| {
+        let sought = Sought {
+            dumps,
+            ..Sought::default()
+        };
+        noticed_of(new, findings, cases, sought)
     };
     let scope = Scope::of(&lists, Some(old), Some(new), None);
     assert!(scope.allows(&finding).is_some());
@@ -195,7 +201,15 @@ expires = "11.0"
     assert_eq!(noticed(new, vec![finding.clone()], vec![case()], true), []);
     assert_eq!(noticed(new, vec![], vec![], true), [(unmatched, first())]);
     assert_eq!(noticed(new, vec![], vec![], false), [], "nobody looked");
+    let of_new = || Sought {
+        dumps: true,
+        new_doubts_alone: true,
+        ..Sought::default()
+    };
+    assert_eq!(noticed_of(new, vec![], vec![], of_new()), [], "it is known");
     let later = Version::new(11, 0, 0);
+    let known_and_expired = noticed_of(later, vec![], vec![], of_new());
+    assert_eq!(known_and_expired, [(expired, first())]);
     assert_eq!(
         noticed(later, vec![finding], vec![], true),
         [(expired, first())]
