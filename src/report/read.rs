@@ -42,6 +42,10 @@ pub(crate) enum ReadError {
         schema: String,
         wanted: &'static str,
     },
+    #[error(
+        "{origin} is of a run that was interrupted by {signal}, which judged nothing and left out what came later; run it again"
+    )]
+    Interrupted { origin: String, signal: String },
 }
 
 /// Tells whether a file is a map. It is a report otherwise, or neither.
@@ -79,23 +83,36 @@ pub(crate) fn read_saved(file: &Path) -> Result<Saved, ReadError> {
     })
 }
 
-/// Reads a report in JSON, plain, gzip or zstd.
+/// Reads the report of a whole run in JSON, plain, gzip or zstd.
 ///
 /// # Errors
-/// The file cannot be read, or holds something else.
+/// The file cannot be read, or holds something else, or its run was interrupted.
 pub(crate) fn read(file: &Path) -> Result<Input, ReadError> {
     let (text, origin) = text(file)?;
     let report = read_text(&text, &origin)?;
+    ended_by_itself(&origin, report.interrupted.as_ref())?;
     Ok(Input { origin, report })
 }
 
-/// Reads a map in JSON, plain, gzip or zstd.
+/// Reads the map of a whole run in JSON, plain, gzip or zstd.
 ///
 /// # Errors
-/// The file cannot be read, or holds something else.
+/// The file cannot be read, or holds something else, or its run was interrupted.
 pub(crate) fn read_map(file: &Path) -> Result<Map, ReadError> {
     let (text, origin) = text(file)?;
-    parse(&text, &origin, MAP_SCHEMA)
+    let map: Map = parse(&text, &origin, MAP_SCHEMA)?;
+    ended_by_itself(&origin, map.interrupted.as_ref())?;
+    Ok(map)
+}
+
+fn ended_by_itself(origin: &str, interrupted: Option<&String>) -> Result<(), ReadError> {
+    match interrupted {
+        None => Ok(()),
+        Some(signal) => Err(ReadError::Interrupted {
+            origin: origin.to_owned(),
+            signal: signal.clone(),
+        }),
+    }
 }
 
 /// Reads the text of a report; `origin` names it in errors.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use macro_rules_attribute::apply;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::{
     changed, dump, follows_the_schema, migcompat, report, stderr, stdout, with_builds, words,
@@ -203,6 +203,48 @@ fn a_baseline_that_cannot_be_used_is_refused_before_any_work() {
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).contains(wanted), "{}", stderr(&output));
     }
+}
+
+#[apply(test)]
+fn a_run_that_was_interrupted_is_no_evidence() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rule = |side: &str| format!("fixtures/rules/field-added/{side}.json");
+    let compared = ["static", &rule("old"), &rule("new")].map(str::to_owned);
+    let compared: Vec<&str> = compared.iter().map(String::as_str).collect();
+    let whole = saved(folder.path(), "whole.json", &compared);
+    let text = fs::read(&whole).expect("there");
+    let mut cut: Value = serde_json::from_slice(&text).expect("JSON");
+    cut["interrupted"] = json!("SIGINT");
+    let map = json!({
+        "schema": "migcompat-map-1", "tool": cut["tool"], "builds": [cut["old"], cut["new"]],
+        "pairs": [{"old": 0, "new": 1, "report": cut}], "rows": [], "causes": [],
+        "verdict": "untested", "elapsed_ms": 1, "interrupted": "SIGINT",
+    });
+    let written = |name: &str, value: &Value| {
+        let file = folder.path().join(name);
+        fs::write(&file, value.to_string()).expect("written");
+        file.display().to_string()
+    };
+    let (cut, map) = (written("cut.json", &cut), written("map.json", &map));
+    let history = folder.path().join("h.db").display().to_string();
+    for args in [
+        [&compared[..], &["--baseline", &cut]].concat(),
+        vec!["history", "import", &cut, "--history", &history],
+        vec!["merge", &cut],
+        vec!["merge", &map],
+        vec!["map", "/bin/true", "/bin/false", "--baseline", &map],
+    ] {
+        let output = migcompat(&args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let words = stderr(&output);
+        let wanted = ".json is of a run that was interrupted by SIGINT";
+        assert!(
+            words.contains(wanted) && words.contains("run it again"),
+            "{words}"
+        );
+    }
+    let shown = migcompat(&["render", &cut]);
+    assert!(!stdout(&shown).is_empty(), "it can be shown");
 }
 
 /// A real build whose NEW sets a property differently: a script around it that sets it.
