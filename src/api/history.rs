@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::api::error::Error;
 use crate::history::{
-    Access, Entry, Findings, History, Kind, MOST, Purpose, Row, Run, Stats, TierChange, TierRules,
-    Written, judge, over,
+    Access, Entry, History, Kind, MOST, Purpose, Run, Stats, TierChange, TierRules, Written, judge,
+    over, rows_of,
 };
 use crate::model::{Date, Pattern};
 use crate::report::Memory;
@@ -41,11 +41,7 @@ pub(crate) fn import(
         // A report of an earlier version does not say when it was made.
         let written = std::fs::metadata(path).and_then(|metadata| metadata.modified());
         let run = Run::of(&report, written.unwrap_or(SystemTime::UNIX_EPOCH));
-        let cases = report.cases.iter().map(Row::of);
-        let rows: Vec<Row> = cases
-            .chain(Findings::recorded(&report).into_rows())
-            .collect();
-        let added = history.add(&run, &rows)?;
+        let added = history.add(&run, &rows_of(&report))?;
         on_added(path, added);
     }
     Ok(())

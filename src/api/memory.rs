@@ -11,7 +11,7 @@ use crate::api::{Outcome, one_case};
 use crate::devices::shipped;
 use crate::history::{
     Access, Entry, Findings, History, HistoryError, Kind, MOST, Purpose, Row, Run, Sighting, Trial,
-    judge, over,
+    judge, over, rows_of,
 };
 use crate::model::Exclusion;
 use crate::owners::Owners;
@@ -223,7 +223,10 @@ fn remember(
         ..Run::of(report, began)
     };
     let (old, series) = (run.old.release(), run.old.series());
-    let baseline = baseline.and_then(|report| Before::of(report, &old));
+    let baseline = match baseline {
+        Some(report) => Before::of(report, &old, history)?,
+        None => None,
+    };
     let now = |row: &Row| Entry {
         run: run.clone(),
         trial: row.trial.clone(),
@@ -275,7 +278,7 @@ fn remember(
     Ok(())
 }
 
-/// A baseline as an earlier run.
+/// A baseline as an earlier run, which the history does not have.
 struct Before {
     run: Run,
     /// By the keys of their cases.
@@ -284,20 +287,23 @@ struct Before {
 }
 
 impl Before {
-    /// Returns the run of a report that is about the same old release.
-    fn of(report: &Report, old: &str) -> Option<Before> {
+    /// Returns the run of a report that is about the same old release, if it is not on record.
+    fn of(report: &Report, old: &str, history: &History) -> Result<Option<Before>, HistoryError> {
         let run = Run::of(report, SystemTime::UNIX_EPOCH);
+        if run.old.release() != old || history.has(&run, &rows_of(report))? {
+            return Ok(None);
+        }
         let rows = report.cases.iter().map(Row::of);
-        (run.old.release() == old).then(|| Before {
+        Ok(Some(Before {
             run,
             cases: rows.map(|row| (row.key, row.trial)).collect(),
             findings: Findings::recorded(report),
-        })
+        }))
     }
 
-    /// Puts a result of this run among the past ones, if the history does not have the run.
+    /// Puts a result of this run among the past ones.
     fn put_into(&self, past: &mut Vec<Entry>, trial: Option<Trial>) {
-        let Some(trial) = trial.filter(|_| past.iter().all(|known| known.run != self.run)) else {
+        let Some(trial) = trial else {
             return;
         };
         let at = past.partition_point(|known| known.run.at <= self.run.at);

@@ -90,6 +90,14 @@ impl Findings {
     }
 }
 
+/// Returns the rows that a saved report is recorded as.
+pub(crate) fn rows_of(report: &Report) -> Vec<Row> {
+    let cases = report.cases.iter().map(Row::of);
+    cases
+        .chain(Findings::recorded(report).into_rows())
+        .collect()
+}
+
 /// Returns what each look came to, oldest first: the finding of its run, or that it was not there. A finding whose run
 /// has no look on record was there, too.
 pub(crate) fn over(looks: &[Entry], sightings: Vec<Entry>) -> Vec<Entry> {

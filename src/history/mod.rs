@@ -19,7 +19,7 @@ mod year;
 pub(crate) const MOST: usize = 1000;
 
 pub use error::HistoryError;
-pub(crate) use finding::{Findings, Sighting, over};
+pub(crate) use finding::{Findings, Sighting, over, rows_of};
 pub use judge::judge;
 pub use row::{BuildId, Entry, Kind, Purpose, Row, Run, Tester, Trial};
 pub(crate) use row::{day, moment};

@@ -127,6 +127,17 @@ impl History {
         self.change(|transaction| insert(transaction, run, rows, rules))
     }
 
+    /// Tells whether a run with these results is on record.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(crate) fn has(&self, run: &Run, rows: &[CaseRow]) -> Result<bool, HistoryError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM runs WHERE digest = ?1)";
+        self.connection
+            .query_row(sql, [digest(run, rows)], |row| row.get(0))
+            .map_err(|error| self.failed(error))
+    }
+
     /// Makes a change as a whole.
     fn change<T>(
         &mut self,

@@ -410,6 +410,60 @@ fn findings_have_a_history_and_can_be_regressions() {
 }
 
 #[apply(test)]
+fn a_baseline_that_the_history_has_is_one_run_and_not_two() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let rule = |side: &str| format!("fixtures/rules/field-added/{side}.json");
+    let compared = |more: &[&str]| {
+        let json = ["--format", "json"];
+        let compared = ["static", &rule("old"), &rule("new")].map(str::to_owned);
+        let args: Vec<&str> = compared.iter().map(String::as_str).collect();
+        migcompat(&[&args, &json[..], more].concat())
+    };
+    let runs = |compared: &std::process::Output| {
+        let report = report(compared);
+        let findings = report["findings"].as_array().expect("a list").iter();
+        let runs = findings.filter_map(|finding| finding["memory"]["runs"].as_u64());
+        runs.collect::<BTreeSet<u64>>()
+    };
+    let (saved, other) = (file("saved.json"), file("other.json"));
+    // As the run itself recorded it, and as an import did.
+    let (recorded, imported) = (file("recorded.db"), file("imported.db"));
+    compared(&["--history", &recorded, "-o", &saved]);
+    let import = ["history", "import", "--history", &imported, &saved];
+    assert!(migcompat(&import).status.success());
+    for history in [&recorded, &imported] {
+        let beside = compared(&["--history", history, "--baseline", &saved]);
+        assert_eq!(runs(&beside), BTreeSet::from([1]), "{history}");
+    }
+    // Another run is one more, even where all else is the same.
+    compared(&["-o", &other]);
+    let beside = compared(&["--history", &recorded, "--baseline", &other]);
+    assert_eq!(runs(&beside), BTreeSet::from([3]));
+
+    // A case too: what it failed once is not failed twice.
+    let saved = self::saved(folder.path(), 0, 0);
+    let text = fs::read_to_string(&saved).expect("written");
+    let mut shard: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    shard["shard"] = serde_json::json!({"index": 1, "of": 1, "plan": "", "options": []});
+    shard["cases"][0]["outcome"] = "fail".into();
+    shard["run"]["started"] = "2026-01-02T03:04:05.678Z".into();
+    let (first, second) = (file("first.json"), file("second.json"));
+    fs::write(&first, shard.to_string()).expect("written");
+    shard["run"]["started"] = "2026-02-03T04:05:06.789Z".into();
+    fs::write(&second, shard.to_string()).expect("written");
+    let history = file("cases.db");
+    let import = ["history", "import", "--history", &history, &first];
+    assert!(migcompat(&import).status.success());
+    let merge = words!("merge {second} --history {history} --baseline {first} --format json");
+    let case = &report(&migcompat(&merge))["cases"][0]["memory"];
+    assert_eq!(
+        (&case["label"], &case["runs"]),
+        (&"known".into(), &1.into())
+    );
+}
+
+#[apply(test)]
 #[needs(Builds)]
 fn a_build_is_the_program_that_runs_and_the_options_that_a_script_adds() {
     let folder = tempfile::tempdir().expect("a folder");
