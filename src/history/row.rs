@@ -42,10 +42,8 @@ impl BuildId {
 
     /// Returns the series of releases, whose point releases share a tier: `7.2`.
     pub(crate) fn series(&self) -> String {
-        self.version.map_or_else(
-            || self.label.clone(),
-            |version| format!("{}.{}", version.major, version.minor),
-        )
+        self.version
+            .map_or_else(|| self.label.clone(), Version::series)
     }
 
     /// Returns the name in a sentence.

@@ -73,6 +73,24 @@ pub(super) const UPGRADES: &[&str] = &[
     ) STRICT, WITHOUT ROWID;",
     // Beside each result, since those that count for a tier are looked up without their runs.
     "ALTER TABLE trials ADD COLUMN is_search INTEGER NOT NULL DEFAULT 0;",
+    // What is known of results that are removed: when the first was, and those in a row at their end.
+    "CREATE TABLE seen (
+        case_id INTEGER NOT NULL REFERENCES cases (id),
+        series TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        streak INTEGER NOT NULL DEFAULT 0,
+        fails INTEGER NOT NULL DEFAULT 0,
+        streak_since INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (case_id, series)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO seen (case_id, series, since)
+    SELECT t.case_id,
+        -- 7.2.22 is of the series 7.2, and a build without a version one of its own.
+        CASE WHEN r.old_version IS NULL THEN t.old
+        ELSE rtrim(rtrim(t.old, '0123456789'), '.') END AS series,
+        min(t.at)
+    FROM trials t JOIN runs r ON r.id = t.run_id JOIN cases c ON c.id = t.case_id
+    WHERE c.kind = 'case' AND NOT t.is_search GROUP BY t.case_id, series;",
 ];
 
 /// The reason why a file is not taken.
@@ -199,7 +217,9 @@ mod tests {
             "INSERT INTO runs VALUES (1, 'd', 5, 'h', 't', 'l', 's', 'o', '7.2.22', NULL, 'n', NULL, NULL);
              INSERT INTO cases (id, key, name, machine, device_set, devices, direction, transport)
              VALUES (1, 'k', 'q35/a', 'pc', 'a', 'a', 'forward', 'unix');
-             INSERT INTO trials VALUES (1, '7.2.22', 5, 1, 'lost', 's', NULL, NULL, 'm', NULL, 1, 1, 3, 2, 9);",
+             INSERT INTO trials (case_id, old, at, run_id, outcome, section, field, rule, message, allowed_by,
+                failed, tries, total_ms, downtime_ms, elapsed_ms)
+             VALUES (1, '7.2.22', 5, 1, 'lost', 's', NULL, NULL, 'm', NULL, 1, 1, 3, 2, 9);",
         )
         .expect("filled");
         if older >= 3 {
@@ -215,6 +235,12 @@ mod tests {
         assert_eq!((stats.cases, stats.rows, stats.passed), (1, 1, 0));
         assert_eq!(history.integrity(), "ok");
         drop(history);
+        // A case is observed since it was first seen.
+        let file = Connection::open(&file).expect("opened");
+        let seen = file.query_row("SELECT series, since FROM seen", [], |row| {
+            Ok((row.get::<_, String>(0)?, row.get(1)?))
+        });
+        assert_eq!(seen.expect("one"), ("7.2".to_owned(), 5));
     }
 
     #[test]

@@ -263,12 +263,13 @@ impl History {
             .map_err(|error| self.failed(error))
     }
 
-    /// Removes the runs before a moment, in seconds since 1970, and returns their number.
+    /// Removes the runs before a moment, in seconds since 1970, and returns their number. What they mean for tiers stays.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn prune(&mut self, before: u64) -> Result<usize, HistoryError> {
         self.change(|transaction| {
+            tier::keep(transaction, before)?;
             transaction.execute(
                 "DELETE FROM trials WHERE run_id IN (SELECT id FROM runs WHERE at < ?1)",
                 [before],
@@ -277,6 +278,7 @@ impl History {
             // The tier of a case that is still there outlives the runs that gave it.
             transaction.execute_batch(
                 "DELETE FROM tiers WHERE case_id NOT IN (SELECT case_id FROM trials);
+                 DELETE FROM seen WHERE case_id NOT IN (SELECT case_id FROM trials);
                  DELETE FROM cases WHERE id NOT IN (SELECT case_id FROM trials);
                  UPDATE cases SET
                     results = (SELECT count(*) FROM trials t WHERE t.case_id = cases.id),

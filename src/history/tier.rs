@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::history::row::day;
 use crate::history::{Run, Trial};
-use crate::model::from_word;
+use crate::model::{Version, from_word};
 use crate::report::{Outcome, Tier};
 
 const HOUR: u64 = 3600;
@@ -110,36 +110,35 @@ pub(super) fn advance(
     run: &Run,
     trial: &Trial,
 ) -> rusqlite::Result<()> {
+    let series = run.old.series();
+    connection
+        .prepare_cached(
+            "INSERT INTO seen (case_id, series, since) VALUES (?1, ?2, ?3)
+             ON CONFLICT DO UPDATE SET since = min(since, excluded.since)",
+        )?
+        .execute(params![case, series, run.at])?;
     // What is excused is neither for it nor against it.
     if !trial.is_tested() || trial.allowed_by.is_some() {
         return Ok(());
     }
-    let series = run.old.series();
-    let last = connection
-        .prepare_cached(
-            "SELECT series, at, tier, results, since FROM tiers WHERE case_id = ?1 AND series = ?2
-             ORDER BY at DESC LIMIT 1",
-        )?
-        .query_row(params![case, series], change)
-        .optional()?;
-    let after = match &last {
-        Some(last) if last.at >= run.at => return Ok(()),
-        Some(last) => Some(last.at),
-        None => None,
-    };
-    let tier = last.map_or(Tier::Observe, |last| last.tier);
-    let fails = trial.outcome.is_failure();
+    let last = last_change(connection, case, &series)?;
+    if last.as_ref().is_some_and(|last| last.at >= run.at) {
+        return Ok(());
+    }
     let results = Results {
         connection,
         case,
-        after,
+        series: &series,
+        after: last.as_ref().map(|last| last.at),
         until: run.at,
-        releases: releases(connection, case, run)?,
+        releases: releases(connection, case, &series)?,
     };
     // An older run that is imported later changes nothing.
     if results.has_later()? {
         return Ok(());
     }
+    let tier = last.map_or(Tier::Observe, |last| last.tier);
+    let fails = trial.outcome.is_failure();
     let (results, since) = match (tier, fails) {
         (Tier::Observe, true) | (Tier::Gate, false) => return Ok(()),
         (Tier::Observe, false) => {
@@ -180,15 +179,55 @@ pub(super) fn advance(
     Ok(())
 }
 
-/// Returns the old releases of a run's series that a case was tried from. There are few; the rows are many.
-fn releases(connection: &Connection, case: i64, run: &Run) -> rusqlite::Result<Vec<String>> {
-    let series = run.old.series();
-    let is_of = |release: &str| match run.old.version {
-        Some(_) => {
-            let behind = release.strip_prefix(&series);
-            behind.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        }
-        None => release == series,
+/// Returns the change that a case's tier is from.
+fn last_change(
+    connection: &Connection,
+    case: i64,
+    series: &str,
+) -> rusqlite::Result<Option<TierChange>> {
+    connection
+        .prepare_cached(
+            "SELECT series, at, tier, results, since FROM tiers WHERE case_id = ?1 AND series = ?2
+             ORDER BY at DESC LIMIT 1",
+        )?
+        .query_row(params![case, series], change)
+        .optional()
+}
+
+/// Notes the results in a row that each case has at a moment, as those before it are about to be removed.
+pub(super) fn keep(connection: &Connection, before: u64) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("SELECT case_id, series FROM seen")?;
+    let seen = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let seen: Vec<(i64, String)> = seen.collect::<rusqlite::Result<_>>()?;
+    for (case, series) in seen {
+        let results = Results {
+            connection,
+            case,
+            series: &series,
+            after: last_change(connection, case, &series)?.map(|last| last.at),
+            until: before.saturating_sub(1),
+            releases: releases(connection, case, &series)?,
+        };
+        let passed = results.streak(u64::MAX, None, false)?;
+        let (fails, (streak, since)) = match passed {
+            (0, _) => (true, results.streak(u64::MAX, None, true)?),
+            passed => (false, passed),
+        };
+        connection
+            .prepare_cached(
+                "UPDATE seen SET streak = ?3, fails = ?4, streak_since = ?5
+                 WHERE case_id = ?1 AND series = ?2",
+            )?
+            .execute(params![case, series, streak, fails, since])?;
+    }
+    Ok(())
+}
+
+/// Returns the old releases of a series that a case was tried from. There are few; the rows are many.
+fn releases(connection: &Connection, case: i64, series: &str) -> rusqlite::Result<Vec<String>> {
+    let is_of = |release: &str| {
+        let version = release.parse::<Version>();
+        release == series || version.is_ok_and(|version| version.series() == series)
     };
     let mut statement =
         connection.prepare_cached("SELECT min(old) FROM trials WHERE case_id = ?1 AND old > ?2")?;
@@ -210,6 +249,7 @@ fn releases(connection: &Connection, case: i64, run: &Run) -> rusqlite::Result<V
 struct Results<'c> {
     connection: &'c Connection,
     case: i64,
+    series: &'c str,
     /// Later than this.
     after: Option<u64>,
     until: u64,
@@ -217,20 +257,15 @@ struct Results<'c> {
 }
 
 impl Results<'_> {
-    /// Returns the moment of the first one.
+    /// Returns the moment from which the case is observed.
     fn first(&self) -> rusqlite::Result<u64> {
-        let mut first = self.until;
-        let mut statement = self.connection.prepare_cached(
-            "SELECT min(at) FROM trials WHERE case_id = ?1 AND old = ?2 AND at >= ?3 AND NOT is_search",
-        )?;
         // The failure that demoted it is the begin of another observation.
-        let after = self.after.unwrap_or(0);
-        for release in &self.releases {
-            let at: Option<u64> =
-                statement.query_row(params![self.case, release, after], |row| row.get(0))?;
-            first = at.map_or(first, |at| at.min(first));
+        if let Some(after) = self.after {
+            return Ok(after);
         }
-        Ok(first)
+        self.connection
+            .prepare_cached("SELECT since FROM seen WHERE case_id = ?1 AND series = ?2")?
+            .query_row(params![self.case, self.series], |row| row.get(0))
     }
 
     /// Tells whether there is a result after the last one that counts.
@@ -251,14 +286,13 @@ impl Results<'_> {
     /// and those since a moment.
     fn streak(&self, most: u64, since: Option<u64>, fails: bool) -> rusqlite::Result<(u64, u64)> {
         let mut newest: Vec<(u64, bool)> = Vec::new();
+        let mut all_read = true;
         let mut statement = self.connection.prepare_cached(
             "SELECT at, outcome FROM trials
              WHERE case_id = ?1 AND old = ?2 AND at > ?3 AND at <= ?4 AND allowed_by IS NULL AND NOT is_search
              ORDER BY at DESC, run_id DESC",
         )?;
-        let after = self
-            .after
-            .map_or(-1, |at| i64::try_from(at).unwrap_or(i64::MAX));
+        let after = self.begin();
         for release in &self.releases {
             let mut rows = statement.query(params![self.case, release, after, self.until])?;
             let mut taken = 0;
@@ -272,6 +306,7 @@ impl Results<'_> {
                 taken += 1;
                 let enough = taken >= most && since.is_none_or(|since| at <= since);
                 if enough || outcome.is_failure() != fails {
+                    all_read = false;
                     break;
                 }
             }
@@ -280,7 +315,38 @@ impl Results<'_> {
         let alike = newest.iter().take_while(|(_, bad)| *bad == fails);
         let alike: Vec<u64> = alike.map(|(at, _)| *at).collect();
         let since = alike.last().copied().unwrap_or(self.until);
-        Ok((alike.len() as u64, since))
+        let count = alike.len() as u64;
+        // Those before them were removed.
+        let (streak, streak_since) = match all_read {
+            true => self.removed(fails)?,
+            false => (0, since),
+        };
+        match streak {
+            0 => Ok((count, since)),
+            streak => Ok((count + streak, streak_since)),
+        }
+    }
+
+    /// Returns how many of the newest results that were removed all fail, or all pass, and since when.
+    fn removed(&self, fails: bool) -> rusqlite::Result<(u64, u64)> {
+        let removed = self
+            .connection
+            .prepare_cached(
+                "SELECT streak, streak_since FROM seen
+                 WHERE case_id = ?1 AND series = ?2 AND fails = ?3 AND streak_since > ?4",
+            )?
+            .query_row(
+                params![self.case, self.series, fails, self.begin()],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        Ok(removed.unwrap_or_default())
+    }
+
+    /// Returns a moment that all of them are later than.
+    fn begin(&self) -> i64 {
+        self.after
+            .map_or(-1, |at| i64::try_from(at).unwrap_or(i64::MAX))
     }
 }
 
@@ -288,7 +354,7 @@ impl Results<'_> {
 mod tests {
     use super::*;
     use crate::history::{Access, BuildId, History, Purpose, Row};
-    use crate::model::{Direction, Version};
+    use crate::model::Direction;
     use crate::report::Case;
     use Outcome::{Broken, Crash, Fail, Hang, Lost, Pass, Skip};
 
@@ -461,5 +527,46 @@ mod tests {
         past.history.prune(u64::MAX >> 1).expect("cut");
         assert_eq!(past.changes(), []);
         assert_eq!(past.history.integrity(), "ok");
+    }
+
+    #[test]
+    fn runs_that_are_removed_count_for_the_tier() {
+        let rules = TierRules {
+            passes: 20,
+            days: 60,
+            failures: 3,
+            hours: 48,
+        };
+        let day = 24;
+        let told = |kept: Option<u64>| {
+            let past = Past::new();
+            let mut past = Past {
+                history: past.history.tiers(rules),
+                ..past
+            };
+            for number in 0..200 {
+                let outcome = match number {
+                    // It fails once, is promoted, demoted, and repaired.
+                    30 | 70..73 => Fail,
+                    _ => Pass,
+                };
+                // A point release of the old build goes away with the runs before it.
+                let micro = if number < 40 { 22 } else { 23 };
+                past.add_of(number * day, outcome, |run, _| {
+                    run.old.version = Some(Version::new(7, 2, micro));
+                });
+                if let Some(before) = kept.and_then(|days| (number + 1).checked_sub(days)) {
+                    past.history.prune(before * day * HOUR).expect("cut");
+                }
+            }
+            let changes = past.history.tier_changes(KEY, Some("7.2")).expect("read");
+            let changes = changes.into_iter();
+            changes
+                .map(|change| [change.at, change.since].map(|at| at / HOUR / day))
+                .collect::<Vec<_>>()
+        };
+        for kept in [None, Some(45), Some(10), Some(1)] {
+            assert_eq!(told(kept), [[60, 0], [72, 70], [132, 72]], "{kept:?} days");
+        }
     }
 }

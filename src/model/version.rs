@@ -44,6 +44,11 @@ impl Version {
         Version::new(major, minor, 0)
     }
 
+    /// Returns the series of releases that it is of: `7.2`.
+    pub(crate) fn series(self) -> String {
+        format!("{}.{}", self.major, self.minor)
+    }
+
     /// Tells whether this is the release or a point release of it, or of an older one.
     #[must_use]
     pub const fn is_of_or_before(self, release: Version) -> bool {
