@@ -24,6 +24,15 @@ pub enum HistoryError {
         found: i64,
         known: i64,
     },
+    #[error(
+        "{} is of an older migcompat, and cannot be written to be brought up: it has form {found}, and this one reads {known}",
+        file.display()
+    )]
+    Older {
+        file: PathBuf,
+        found: i64,
+        known: i64,
+    },
     #[error("{} holds {what} {text:?}, which this migcompat does not know", file.display())]
     Unreadable {
         file: PathBuf,

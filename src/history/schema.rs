@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, TransactionBehavior};
 
 /// Marks a file as ours: "migc" in ASCII.
 const APPLICATION: i64 = 0x6d69_6763;
@@ -97,7 +97,15 @@ pub(super) const UPGRADES: &[&str] = &[
 pub(super) enum Refusal {
     Sqlite(rusqlite::Error),
     Foreign,
-    Newer { found: i64, known: i64 },
+    Newer {
+        found: i64,
+        known: i64,
+    },
+    /// It would have to be brought up, and cannot be written.
+    Older {
+        found: i64,
+        known: i64,
+    },
 }
 
 impl From<rusqlite::Error> for Refusal {
@@ -112,14 +120,18 @@ impl From<rusqlite::Error> for Refusal {
 /// The file is of something else or of a newer program, or cannot be used.
 pub(super) fn prepare(connection: &mut Connection) -> Result<(), Refusal> {
     connection.busy_timeout(BUSY)?;
+    // Before anything is changed.
+    if !is_empty(connection)? {
+        check(connection)?;
+    }
     // With a log of its own, readers do not wait for a writer; a commit outlives the process.
     use_log(connection)?;
     connection.pragma_update(None, "synchronous", "normal")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    if form(connection)? == latest() {
-        return check(connection);
+    match form(connection)? == latest() {
+        true => check(connection),
+        false => upgrade(connection, UPGRADES),
     }
-    upgrade(connection, UPGRADES)
 }
 
 /// Gives the file a log of its own. The library does not wait where another process is just doing so.
@@ -145,9 +157,13 @@ fn use_log(connection: &Connection) -> rusqlite::Result<()> {
 /// As for [`prepare`].
 pub(super) fn prepare_to_read(connection: &mut Connection) -> Result<(), Refusal> {
     check(connection)?;
-    match form(connection)? < latest() {
-        true => upgrade(connection, UPGRADES),
-        false => Ok(()),
+    let (found, known) = (form(connection)?, latest());
+    if found == known {
+        return Ok(());
+    }
+    match connection.is_readonly(MAIN_DB)? {
+        true => Err(Refusal::Older { found, known }),
+        false => upgrade(connection, UPGRADES),
     }
 }
 
@@ -167,6 +183,13 @@ fn check(connection: &Connection) -> Result<(), Refusal> {
     }
 }
 
+/// Tells whether a file has nothing in it yet.
+fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(tables == 0 && form(connection)? == 0)
+}
+
 fn latest() -> i64 {
     i64::try_from(UPGRADES.len()).unwrap_or(i64::MAX)
 }
@@ -180,9 +203,7 @@ pub(super) fn upgrade(connection: &mut Connection, upgrades: &[&str]) -> Result<
     // Of processes that come at once, one does it, and the others find it done.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found = form(&transaction)?;
-    let tables: i64 =
-        transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if found == 0 && tables == 0 {
+    if is_empty(&transaction)? {
         transaction.pragma_update(None, "application_id", APPLICATION)?;
     } else {
         check(&transaction)?;
@@ -199,7 +220,8 @@ pub(super) fn upgrade(connection: &mut Connection, upgrades: &[&str]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Access, History, HistoryError};
+    use crate::history::{Access, History, HistoryError, Run};
+    use std::path::Path;
 
     #[test]
     fn a_file_of_every_older_form_is_brought_up() {
@@ -251,6 +273,12 @@ mod tests {
         let newer = Connection::open(&file).expect("opened");
         assert_eq!(form(&newer).expect("read"), latest());
         newer.pragma_update(None, "user_version", 99).expect("set");
+        // A log is not made of another journal, either.
+        let set = newer.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()));
+        set.expect("set");
+        drop(newer);
+        let content = |file: &Path| std::fs::read(file).expect("there");
+        let before = content(&file);
         for access in [Access::Write, Access::Read] {
             let error = History::open(&file, access).expect_err("it is newer");
             assert!(
@@ -258,15 +286,18 @@ mod tests {
                 "{error}"
             );
         }
+        assert!(content(&file) == before, "it is as it was");
 
         let other = folder.path().join("other.db");
         let foreign = Connection::open(&other).expect("made");
         foreign.execute_batch("CREATE TABLE a (b)").expect("made");
         drop(foreign);
+        let before = content(&other);
         for access in [Access::Write, Access::Read] {
             let error = History::open(&other, access).expect_err("it is another's");
             assert!(matches!(error, HistoryError::Foreign { .. }), "{error}");
         }
+        assert!(content(&other) == before, "it is as it was");
         let text = folder.path().join("text.db");
         std::fs::write(
             &text,
@@ -281,5 +312,60 @@ mod tests {
         );
         let missing = History::open(&folder.path().join("none.db"), Access::Read);
         assert!(matches!(missing, Err(HistoryError::Missing { .. })));
+        let empty = folder.path().join("empty.db");
+        std::fs::write(&empty, "").expect("written");
+        drop(History::open(&empty, Access::Write).expect("it becomes one"));
+    }
+
+    /// Has a file as it is for who may only read it: what lies beside a log cannot be made.
+    fn protect(file: &Path) {
+        let mut index = file.as_os_str().to_owned();
+        index.push("-shm");
+        std::fs::create_dir(index).expect("made");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["h.db", "a ?b=c#d%20 \u{e9}.db"] {
+            let file = folder.path().join(name);
+            let mut history = History::open(&file, Access::Write).expect("made");
+            history.add(&Run::default(), &[]).expect("added");
+            drop(history);
+            protect(&file);
+            let mut history = History::open(&file, Access::Read).expect("it is read");
+            assert_eq!(history.stats().expect("counted").runs, 1);
+            let error = history.prune(9).expect_err("it is not written");
+            assert!(matches!(error, HistoryError::Sqlite { .. }), "{error}");
+        }
+        let file = folder.path().join("older.db");
+        let mut older = Connection::open(&file).expect("made");
+        use_log(&older).expect("set");
+        assert!(upgrade(&mut older, &UPGRADES[..2]).is_ok());
+        drop(older);
+        protect(&file);
+        let error = History::open(&file, Access::Read).expect_err("it is older");
+        assert!(
+            matches!(error, HistoryError::Older { found: 2, .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_in_a_log_alone_is_not_passed_over() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let made = folder.path().join("made.db");
+        let mut history = History::open(&made, Access::Write).expect("made");
+        history.add(&Run::default(), &[]).expect("added");
+        // As a process leaves it that is killed.
+        let file = folder.path().join("left.db");
+        for part in ["", "-wal"] {
+            let [from, to] =
+                ["made", "left"].map(|name| folder.path().join(format!("{name}.db{part}")));
+            std::fs::copy(from, to).expect("copied");
+        }
+        protect(&file);
+        let history = History::open(&file, Access::Read).expect("it is read");
+        assert_eq!(history.stats().expect("counted").runs, 1);
     }
 }

@@ -1,9 +1,10 @@
 //! The file: opening it, adding runs and asking for them.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{
-    Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
 };
 use serde::de::DeserializeOwned;
 
@@ -67,17 +68,19 @@ impl History {
     /// # Errors
     /// There is none to read, or the file is something else or of a newer program.
     pub fn open(file: &Path, access: Access) -> Result<History, HistoryError> {
-        let flags = match access {
-            Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
-            // A reader of a log may have to take it over from a writer that was killed.
-            Access::Read if file.exists() => OpenFlags::SQLITE_OPEN_READ_WRITE,
-            Access::Read => {
-                return Err(HistoryError::Missing {
-                    file: file.to_owned(),
-                });
-            }
-        };
-        let refused = |refusal: Refusal| match refusal {
+        if access == Access::Read && !file.exists() {
+            return Err(HistoryError::Missing {
+                file: file.to_owned(),
+            });
+        }
+        let mut opened = connect(file, access);
+        if let Err(Refusal::Sqlite(error)) = &opened
+            && access == Access::Read
+            && is_protected(file, error)
+        {
+            opened = connect_at_rest(file);
+        }
+        let connection = opened.map_err(|refusal| match refusal {
             Refusal::Sqlite(error) => HistoryError::Sqlite {
                 file: file.to_owned(),
                 error,
@@ -90,15 +93,12 @@ impl History {
                 found,
                 known,
             },
-        };
-        let mut connection =
-            Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-                .map_err(|error| refused(error.into()))?;
-        match access {
-            Access::Write => prepare(&mut connection),
-            Access::Read => prepare_to_read(&mut connection),
-        }
-        .map_err(refused)?;
+            Refusal::Older { found, known } => HistoryError::Older {
+                file: file.to_owned(),
+                found,
+                known,
+            },
+        })?;
         Ok(History {
             connection,
             file: file.to_owned(),
@@ -365,6 +365,50 @@ impl History {
         };
         rows.into_iter().map(whole).collect()
     }
+}
+
+fn connect(file: &Path, access: Access) -> Result<Connection, Refusal> {
+    // A reader of a log may have to take it over from a writer that was killed.
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    flags.set(OpenFlags::SQLITE_OPEN_CREATE, access == Access::Write);
+    let mut connection = Connection::open_with_flags(file, flags)?;
+    match access {
+        Access::Write => prepare(&mut connection),
+        Access::Read => prepare_to_read(&mut connection),
+    }?;
+    Ok(connection)
+}
+
+/// Tells whether a file was not opened because nothing can be written where it is, while all of it is in the file itself.
+fn is_protected(file: &Path, error: &rusqlite::Error) -> bool {
+    let mut log = file.as_os_str().to_owned();
+    log.push("-wal");
+    let is_in_log = std::fs::metadata(log).is_ok_and(|log| log.len() > 0);
+    let codes = [ErrorCode::ReadOnly, ErrorCode::CannotOpen];
+    error
+        .sqlite_error_code()
+        .is_some_and(|code| codes.contains(&code))
+        && !is_in_log
+}
+
+/// Opens a file to be read as it is, without a log beside it, which would have to be made.
+fn connect_at_rest(file: &Path) -> Result<Connection, Refusal> {
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-._".contains(byte);
+    let mut uri = "file://".to_owned();
+    for byte in file.as_os_str().as_bytes() {
+        match plain(byte) {
+            true => uri.push(char::from(*byte)),
+            false => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(uri, flags)?;
+    prepare_to_read(&mut connection)?;
+    Ok(connection)
 }
 
 fn insert(
