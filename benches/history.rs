@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::path::Path;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use migcompat::internals::history::{
     Access, BuildId, Entry, History, Kind, Purpose, Row, Run, Tester, Trial, judge,
 };
@@ -119,6 +119,21 @@ fn history(criterion: &mut Criterion) {
             number += 1;
             history.add(&run(number), &rows).expect("added")
         });
+    });
+    let whole = folder.path().join("history.db");
+    let copy = folder.path().join("copy.db");
+    let middle = run(RUNS / 2).at;
+    // What is written is in the file itself once nobody has it open.
+    drop(history);
+    group.bench_function("removal of half a million results", |bencher| {
+        bencher.iter_batched_ref(
+            || {
+                std::fs::copy(&whole, &copy).expect("copied");
+                History::open(&copy, Access::Write).expect("it opens")
+            },
+            |history| history.prune(middle).expect("removed"),
+            BatchSize::PerIteration,
+        );
     });
     group.finish();
 }

@@ -12,7 +12,7 @@ use crate::history::row::{Row as CaseRow, digest};
 use crate::history::schema::{Refusal, prepare, prepare_to_read};
 use crate::history::tier::{self, TierChange};
 use crate::history::{BuildId, Entry, HistoryError, Kind, Purpose, Run, Tester, TierRules, Trial};
-use crate::model::{Pattern, Version, from_word};
+use crate::model::{Pattern, Version, from_word, uri_path};
 use crate::report::Outcome;
 
 /// The use of a history.
@@ -394,19 +394,11 @@ fn is_protected(file: &Path, error: &rusqlite::Error) -> bool {
 /// Opens a file to be read as it is, without a log beside it, which would have to be made.
 fn connect_at_rest(file: &Path) -> Result<Connection, Refusal> {
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-._".contains(byte);
-    let mut uri = "file://".to_owned();
-    for byte in file.as_os_str().as_bytes() {
-        match plain(byte) {
-            true => uri.push(char::from(*byte)),
-            false => uri.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    uri.push_str("?immutable=1");
+    let path = uri_path(file.as_os_str().as_bytes());
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(uri, flags)?;
+    let mut connection = Connection::open_with_flags(format!("file://{path}?immutable=1"), flags)?;
     prepare_to_read(&mut connection)?;
     Ok(connection)
 }

@@ -15,6 +15,7 @@ mod route;
 pub(crate) mod rule;
 mod section;
 mod similar;
+mod uri;
 mod version;
 mod virtio;
 mod visible;
@@ -36,6 +37,7 @@ pub use rule::Rule;
 pub(crate) use section::RAM;
 pub use section::SectionName;
 pub use similar::nearest;
+pub(crate) use uri::uri_path;
 pub use version::{BadVersion, Version};
 pub use virtio::{VirtioKind, feature_name};
 pub(crate) use visible::{

@@ -209,8 +209,8 @@ fn a_baseline_that_cannot_be_used_is_refused_before_any_work() {
 fn a_run_that_was_interrupted_is_no_evidence() {
     let folder = tempfile::tempdir().expect("a folder");
     let rule = |side: &str| format!("fixtures/rules/field-added/{side}.json");
-    let compared = ["static", &rule("old"), &rule("new")].map(str::to_owned);
-    let compared: Vec<&str> = compared.iter().map(String::as_str).collect();
+    let (old, new) = (rule("old"), rule("new"));
+    let compared = ["static", &old, &new];
     let whole = saved(folder.path(), "whole.json", &compared);
     let text = fs::read(&whole).expect("there");
     let mut cut: Value = serde_json::from_slice(&text).expect("JSON");

@@ -414,11 +414,10 @@ fn a_baseline_that_the_history_has_is_one_run_and_not_two() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str| folder.path().join(name).display().to_string();
     let rule = |side: &str| format!("fixtures/rules/field-added/{side}.json");
+    let (old, new) = (rule("old"), rule("new"));
     let compared = |more: &[&str]| {
-        let json = ["--format", "json"];
-        let compared = ["static", &rule("old"), &rule("new")].map(str::to_owned);
-        let args: Vec<&str> = compared.iter().map(String::as_str).collect();
-        migcompat(&[&args, &json[..], more].concat())
+        let args = ["static", &old, &new, "--format", "json"];
+        migcompat(&[&args[..], more].concat())
     };
     let runs = |compared: &std::process::Output| {
         let report = report(compared);

@@ -226,7 +226,6 @@ fn a_strict_run_is_strict_when_joined() {
     assert_eq!(status(&earlier), (Some(1), json!(true)));
 }
 
-/// Each shard sends a half; together they send enough.
 #[apply(test)]
 fn joined_shards_have_the_past_of_a_run_in_one_piece() {
     let mut whole = whole();
@@ -266,24 +265,18 @@ fn joined_shards_have_the_past_of_a_run_in_one_piece() {
     let only = |label: &str, status| (BTreeSet::from([label.to_owned()]), Some(status));
     let beside = "merge 2.json 3.json --history first.db --baseline 1.json";
     assert_eq!(labels(beside), only("regression", 1));
-    assert!(
-        run("history import 1.json --history second.db")
-            .status
-            .success()
-    );
+    let import = |args: &str| assert!(run(&format!("history import {args}")).status.success());
+    import("1.json --history second.db");
     let imported = "merge 2.json 3.json --history second.db";
     assert_eq!(labels(imported), only("regression", 1));
-    assert!(
-        run("history import 6.json --history third.db")
-            .status
-            .success()
-    );
+    import("6.json --history third.db");
     for shards in ["2.json 3.json", "4.json 5.json"] {
         let again = format!("merge {shards} --history third.db");
         assert_eq!(labels(&again), only("known", 0), "{shards}");
     }
 }
 
+/// Each shard sends a half; together they send enough.
 #[apply(test)]
 fn coverage_is_joined_and_too_little_of_it_is_untested() {
     let mut whole = whole();

@@ -298,7 +298,7 @@ impl LaunchSpec {
             .iter()
             .chain(&endpoint.args)
             .chain(self.role_args.of(Role::First));
-        all.any(|arg| arg == "-bios" || arg.contains("pflash") || arg.contains("firmware="))
+        all.any(|arg| is_of_firmware(arg))
     }
 
     /// Returns the build as it is started in this role.
@@ -345,6 +345,11 @@ impl LaunchSpec {
         }
         Ok(())
     }
+}
+
+/// Tells whether an option, or the value of one, names firmware: as a file (`-bios`), as flash or as a property of the machine.
+fn is_of_firmware(arg: &str) -> bool {
+    matches!(arg, "-bios" | "--bios") || arg.contains("pflash") || arg.contains("firmware=")
 }
 
 /// A folder for a launch that could not be made.
@@ -653,4 +658,30 @@ fn console_pipe(path: &Path) -> io::Result<File> {
 /// Returns arguments as one types them.
 pub(crate) fn quoted(args: &[OsString]) -> impl Iterator<Item = String> {
     args.iter().map(|arg| quote(&arg.to_string_lossy()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn firmware_is_named_in_several_ways() {
+        for arg in [
+            "-bios",
+            "--bios",
+            "if=pflash,format=raw,file=/usr/share/OVMF/OVMF_CODE.fd",
+            "pc-q35-7.2,pflash0=code",
+            "firmware=/usr/share/seabios/bios.bin",
+        ] {
+            assert!(is_of_firmware(arg), "{arg}");
+        }
+        for arg in [
+            "-drive",
+            "if=none,id=bios",
+            "virtio-blk-pci,drive=bios",
+            "-kernel",
+        ] {
+            assert!(!is_of_firmware(arg), "{arg}");
+        }
+    }
 }

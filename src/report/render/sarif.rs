@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
+use crate::model::uri_path;
 use crate::report::map::Map;
 use crate::report::render::json::write_value;
 use crate::report::render::problem::{Problem, fingerprints, problems};
@@ -138,15 +139,7 @@ fn physical(problem: &Problem<'_>) -> Value {
 
 /// Returns a relative address for a place, which may have any characters.
 fn uri(place: &str) -> String {
-    let mut uri = String::new();
-    for byte in place.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                uri.push(char::from(byte));
-            }
-            other => uri.push_str(&format!("%{other:02X}")),
-        }
-    }
+    let uri = uri_path(place.as_bytes());
     // Two slashes in front would name a host.
     match uri.starts_with('/') {
         true => format!(".{uri}"),

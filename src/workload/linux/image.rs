@@ -1,8 +1,8 @@
 //! The image of a kernel, as a machine starts it.
 //!
 //! On x86 a kernel is packed, and unpacks itself. Emulated, that takes a quarter of what the guest needs to boot. QEMU starts
-//! what is in it by itself, if the kernel has an entry for that (`CONFIG_PVH`; load_elfboot() in hw/i386/multiboot.c and
-//! x86.c, since 4.0), with firmware of its own alone.
+//! what is in it by itself, if the kernel has an entry for that (`CONFIG_PVH`; load_elfboot(), since 4.0, in hw/i386/x86.c or
+//! x86-common.c), with firmware of its own alone.
 
 use std::fs;
 use std::io::{self, Read};
