@@ -313,7 +313,7 @@ impl Before {
 }
 
 /// Returns a hash of the shipped device sets, and of those that a user's own files have.
-fn sets_digest(sets: &[String]) -> String {
+pub(super) fn sets_digest(sets: &[String]) -> String {
     let own = sets.iter().map(Path::new);
     let own: Vec<&Path> = own.filter(|file| file.is_file()).collect();
     shipped::digest(&own)

@@ -17,14 +17,14 @@ use anyhow::Context;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 
-use crate::api::{self, CheckConfig, Doubts};
+use crate::api::{self, CheckConfig, Doubts, Question};
 use crate::bisect::base::Base;
 use crate::cli::args::{CheckBuildsArgs, Cli, GateArg};
 use crate::cli::output::Outputs;
 use crate::cli::progress::Display;
 use crate::cli::{Exit, Failure, config, fail, here, questions};
 use crate::model::visible_lines;
-use crate::qemu::{LAST_RELEASE, Tree, machine};
+use crate::qemu::{Tree, machine};
 use crate::report::render::json;
 use crate::report::{Gate, Report};
 
@@ -88,16 +88,17 @@ pub(super) fn check(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     let machine = args.pair.build.machine.as_deref();
     let arch = machine::architecture(args.pair.build.arch.as_deref(), machine);
     let program = tree.program(arch).map_err(Failure::usage)?;
-    let since = Since::find(args, &tree, arch)?;
-    let mut reset = args.tree.reset;
+    let config = config_of(args, &tree)?;
+    // The first time alone, what is there is made anew.
+    let mut is_first = true;
     let mut linked = Link::of(&program);
-    let mut exit = once(args, &tree, &since, reset);
+    let mut exit = once(args, &tree, &config, is_first);
     if !args.tree.watch || matches!(exit, Err(Failure::Usage(_))) {
         return exit;
     }
     loop {
         match exit {
-            Ok(_) => reset = false,
+            Ok(_) => is_first = false,
             // The next build may start again.
             Err(failure) => {
                 fail(&failure);
@@ -108,7 +109,7 @@ pub(super) fn check(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
             here::shown(&program)
         ));
         linked = Link::next(&program, linked.as_ref());
-        exit = once(args, &tree, &since, reset);
+        exit = once(args, &tree, &config, is_first);
     }
 }
 
@@ -122,22 +123,31 @@ fn config_of(args: &CheckBuildsArgs, tree: &Tree) -> Result<CheckConfig, Failure
 }
 
 /// Checks the tree, and saves the report where it is to be the baseline.
-fn once(args: &CheckBuildsArgs, tree: &Tree, since: &Since, reset: bool) -> Result<Exit, Failure> {
+fn once(
+    args: &CheckBuildsArgs,
+    tree: &Tree,
+    config: &CheckConfig,
+    is_first: bool,
+) -> Result<Exit, Failure> {
+    let mut outputs = Outputs::new(&args.output)?;
+    let display = Display::new(args.output.quiet);
+    let question = Question::of(config, &display)?;
+    drop(display);
+    let since = Since::find(args, tree, &question, is_first)?;
     let baseline = &since.file;
-    let mut config = config_of(args, tree)?;
-    let is_first = reset || !baseline.exists();
-    if !is_first {
+    let mut config = question.config;
+    let is_saved = args.tree.reset && is_first || !baseline.exists();
+    if !is_saved {
         // Of a device that breaks already, the baseline says how.
         config.doubts = Doubts::New;
         config.memory.baseline = Some(baseline.clone());
         config.memory.gate = Gate::New;
     }
     let mut known = None;
-    let mut outputs = Outputs::new(&args.output)?;
-    outputs.code = !is_first;
+    outputs.code = !is_saved;
     let exit = questions::report_to(outputs, &args.output, |progress| {
         let report = api::check(&config, progress)?.report;
-        if is_first {
+        if is_saved {
             save(&report, baseline)?;
         }
         known = report.baseline.as_ref().map(|held| held.counts.same);
@@ -178,18 +188,28 @@ impl Since {
     ///
     /// # Errors
     /// The build of the commit cannot be checked.
-    fn find(args: &CheckBuildsArgs, tree: &Tree, arch: &str) -> Result<Since, Failure> {
-        let own = baseline_file(tree, args, None);
+    fn find(
+        args: &CheckBuildsArgs,
+        tree: &Tree,
+        question: &Question,
+        is_first: bool,
+    ) -> Result<Since, Failure> {
+        let is_reset = args.tree.reset && is_first;
+        let named = args.tree.base.as_ref();
+        let own = baseline_file(tree, question, None);
         let base = Base::of(&tree.top);
         let commit = base.as_ref().map_or("base", Base::short);
-        let file = baseline_file(tree, args, Some(commit));
-        let known = base.is_some() || args.tree.base.is_some();
-        if known && !args.tree.reset && (!file.exists() || args.tree.base.is_some()) {
-            let built = || base.as_ref().and_then(|base| built(base, tree, arch));
-            if let Some(build) = args.tree.base.clone().or_else(built) {
-                match save_base(args, tree, &build, &file) {
+        let file = baseline_file(tree, question, Some(commit));
+        let known = base.is_some() || named.is_some();
+        if known && !is_reset && (!file.exists() || named.is_some() && is_first) {
+            let built = || {
+                base.as_ref()
+                    .and_then(|base| built(base, tree, &question.arch))
+            };
+            if let Some(build) = named.cloned().or_else(built) {
+                match save_base(args, question, &build, &file) {
                     // Nobody asked for it.
-                    Err(failure) if args.tree.base.is_none() => say(&format!(
+                    Err(failure) if named.is_none() => say(&format!(
                         "the tree is not held against {build}, which the work began from: {failure}"
                     )),
                     saved => saved?,
@@ -198,7 +218,7 @@ impl Since {
         }
         let written = |file: &Path| fs::metadata(file).and_then(|found| found.modified()).ok();
         // A reset, or a build of the commit after it.
-        let is_base = known && !args.tree.reset && written(&file) > written(&own);
+        let is_base = known && !is_reset && written(&file) > written(&own);
         Ok(Since {
             file: if is_base { file } else { own },
             base,
@@ -239,9 +259,14 @@ fn built(base: &Base, tree: &Tree, arch: &str) -> Option<String> {
 }
 
 /// Checks a build of the commit that the work began from as the tree is checked, and saves the report.
-fn save_base(args: &CheckBuildsArgs, tree: &Tree, build: &str, file: &Path) -> Result<(), Failure> {
-    let mut config = config_of(args, tree)?;
-    config.builds.new = build.to_owned();
+fn save_base(
+    args: &CheckBuildsArgs,
+    question: &Question,
+    build: &str,
+    file: &Path,
+) -> Result<(), Failure> {
+    let mut config = question.config.clone();
+    build.clone_into(&mut config.builds.new);
     if !args.output.quiet {
         say(&format!("checking {build}, which the work began from"));
     }
@@ -249,15 +274,14 @@ fn save_base(args: &CheckBuildsArgs, tree: &Tree, build: &str, file: &Path) -> R
     Ok(save(&report, file)?)
 }
 
-/// Returns the file for the baseline of a question: of another machine or another old build it is another one.
-fn baseline_file(tree: &Tree, args: &CheckBuildsArgs, commit: Option<&str>) -> PathBuf {
-    let build = &args.pair.build;
-    let against = args.pair.against.as_deref().unwrap_or(LAST_RELEASE);
+/// Returns the file for the baseline of a question: another question has another one.
+fn baseline_file(tree: &Tree, question: &Question, commit: Option<&str>) -> PathBuf {
+    let config = &question.config;
     let parts = [
-        Some(against),
-        build.arch.as_deref(),
-        build.machine.as_deref(),
+        Some(&*config.builds.old),
+        config.machine.as_deref(),
         commit,
+        Some(&question.key),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().map(plain).collect();
     let name = format!("{}.json", parts.join("+"));

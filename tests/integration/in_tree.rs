@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -54,6 +55,16 @@ fn at(folder: &Path, args: &[&str]) -> Output {
         .current_dir(folder)
         .output()
         .expect("it starts")
+}
+
+/// The file that a run says to have saved the baseline in.
+fn saved_baseline(output: &Output) -> String {
+    let told = stderr(output);
+    let file = told
+        .split_once("this is the baseline now (")
+        .map(|(_, file)| file);
+    let file = file.and_then(|file| file.split_once(')'));
+    file.unwrap_or_else(|| panic!("{told}")).0.to_owned()
 }
 
 fn label<'r>(report: &'r Value, side: &str) -> &'r str {
@@ -174,8 +185,10 @@ fn a_change_in_a_tree_is_told_alone_until_the_baseline_is_reset() {
     // Without a word, and with an option alone.
     let first = at(&[]);
     assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    let saved = saved_baseline(&first);
     assert!(
-        stderr(&first).contains("this is the baseline now (./build/migcompat/debian_trixie.json)")
+        saved.starts_with("./build/migcompat/debian_trixie+pc-q35-10.0+"),
+        "{saved}"
     );
 
     let again = at(&json);
@@ -251,11 +264,31 @@ fn a_change_in_a_tree_is_told_alone_until_the_baseline_is_reset() {
         "{}",
         stderr(&reset)
     );
-    let saved = fs::read(top.join("build/migcompat/debian_trixie.json")).expect("saved");
+    let saved = fs::read(top.join(saved_baseline(&reset))).expect("saved");
     let saved: Value = serde_json::from_slice(&saved).expect("JSON");
     follows_the_schema(&saved);
     let mut findings = saved["findings"].as_array().expect("a list").iter();
     assert!(findings.any(|finding| finding["section"] == "lsi53c810"));
+}
+
+/// Runs git in a tree, whatever the user's own settings are, and returns what it prints.
+fn git(top: &Path, args: &[&str]) -> String {
+    let mut command = Command::new("git");
+    command.current_dir(top).args(["-c", "user.name=a test"]);
+    command.args(["-c", "user.email=test@localhost"]).args(args);
+    command.env("GIT_CONFIG_GLOBAL", "/dev/null");
+    command.env("GIT_CONFIG_SYSTEM", "/dev/null");
+    let output = command.output().expect("git");
+    assert!(output.status.success(), "{args:?} {}", stderr(&output));
+    stdout(&output).trim().to_owned()
+}
+
+/// Makes a repository of a tree, with one commit on `master`, and returns that.
+fn commit_tree(top: &Path) -> String {
+    git(top, &["init", "-q", "-b", "master"]);
+    git(top, &["add", "VERSION", "include"]);
+    git(top, &["commit", "-q", "-m", "the last of others"]);
+    git(top, &["rev-parse", "--short=12", "HEAD"])
 }
 
 #[apply(test)]
@@ -263,20 +296,8 @@ fn a_change_in_a_tree_is_told_alone_until_the_baseline_is_reset() {
 fn work_in_a_repository_is_held_against_the_commit_that_it_began_from() {
     let dir = tempfile::tempdir().expect("a folder");
     let top = tree(dir.path(), "10.0.13");
-    let git = |args: &[&str]| {
-        let mut command = Command::new("git");
-        command.current_dir(&top).args(["-c", "user.name=a test"]);
-        command.args(["-c", "user.email=test@localhost"]).args(args);
-        command.env("GIT_CONFIG_GLOBAL", "/dev/null");
-        command.env("GIT_CONFIG_SYSTEM", "/dev/null");
-        let output = command.output().expect("git");
-        assert!(output.status.success(), "{args:?} {}", stderr(&output));
-        stdout(&output).trim().to_owned()
-    };
-    git(&["init", "-q", "-b", "master"]);
-    git(&["add", "VERSION", "include"]);
-    git(&["commit", "-q", "-m", "the last of others"]);
-    let commit = git(&["rev-parse", "--short=12", "HEAD"]);
+    let commit = commit_tree(&top);
+    let git = |args: &[&str]| git(&top, args);
     git(&["checkout", "-q", "-b", "topic"]);
     git(&["commit", "-q", "--allow-empty", "-m", "own work"]);
     let sed = "'/\"field\": \"respid0\"/,/\"size\"/s/\"size\": 1$/\"size\": 2/'";
@@ -321,6 +342,137 @@ fn work_in_a_repository_is_held_against_the_commit_that_it_began_from() {
     assert!(is_told(&named), "{}", stderr(&named));
     let refused = at(&["--base", "./nowhere"]);
     assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+}
+
+/// Fails unless a run has saved its report as a baseline of its own, as that of another question.
+fn is_another_question(output: &Output) {
+    let told = stderr(output);
+    assert!(told.contains("this is the baseline now"), "{told}");
+    assert!(!told.contains("what is new since"), "{told}");
+}
+
+/// Fails unless a run of a tree that is as it was shows nothing as new.
+fn is_unchanged(output: &Output, since: &str) {
+    let told = stderr(output);
+    assert_eq!(output.status.code(), Some(0), "{}{told}", stdout(output));
+    assert!(told.contains(since), "{told}");
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn another_question_has_a_baseline_of_its_own() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let top = tree(dir.path(), "10.0.13");
+    link(&top, "debian:trixie");
+    let set = dir.path().join("own.toml").display().to_string();
+    let write_set = |driver: &str| {
+        let text =
+            format!("name = \"own\"\ndescription = \"A set.\"\n\n[[device]]\nid = \"{driver}\"\n");
+        fs::write(&set, text).expect("written");
+    };
+    write_set("e1000");
+    let quick = words!("--against debian:bookworm --paused --retries 0 --device-set");
+    let run = |args: &[&str]| at(&top, &[&quick[..], args].concat());
+    is_another_question(&run(&["bare", "--direction", "forward"]));
+    // What only says how a run goes on asks nothing else.
+    for args in [&["-j", "1"][..], &["--offline"], &["--history", "../h.db"]] {
+        let args = [&["bare", "--direction", "forward"], args].concat();
+        is_unchanged(&run(&args), "what is new since the baseline of 0 min ago");
+    }
+    for args in [
+        &["bare", "--direction", "backward"][..],
+        &["bare", "--device-set", "can", "--direction", "forward"],
+        &["bare", "--direction", "forward", "--transport", "tcp"],
+        &[
+            "bare",
+            "--direction",
+            "forward",
+            "--new-arg",
+            "-no-user-config",
+        ],
+        &["bare", "--direction", "forward", "-M", "pc"],
+        &[&set, "--direction", "forward"],
+    ] {
+        is_another_question(&run(args));
+    }
+    // The file is another one by its content.
+    write_set("rtl8139");
+    is_another_question(&run(&[&set, "--direction", "forward"]));
+    is_unchanged(
+        &run(&["bare", "--direction", "backward"]),
+        "what is new since",
+    );
+}
+
+#[apply(test)]
+#[needs(Builds, Program("git"))]
+fn the_base_of_the_work_is_asked_what_the_tree_is_asked() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let top = tree(dir.path(), "7.2.0");
+    let commit = commit_tree(&top);
+    let git = |args: &[&str]| git(&top, args);
+    git(&["tag", "v7.2.0"]);
+    git(&["checkout", "-q", "-b", "topic"]);
+    git(&["branch", "-D", "master"]);
+    fs::write(top.join("VERSION"), "10.0.50\n").expect("written");
+    git(&["commit", "-q", "-a", "-m", "open the tree"]);
+    git(&["worktree", "add", "-q", "../base", "v7.2.0"]);
+    let base = dir.path().join("base");
+    fs::create_dir(base.join("build")).expect("made");
+    link(&top, "debian:trixie");
+    link(&base, "debian:trixie");
+    build("debian:bookworm");
+    build("debian:bullseye");
+    // Of the base, the last release would be another one.
+    let quick = words!("--device-set bare --paused --retries 0");
+    let told = at(&top, &quick);
+    let since = format!("what is new since {commit}, where the work left v7.2.0");
+    is_unchanged(&told, &since);
+    is_unchanged(
+        &at(&top, &[&quick[..], &["--format", "json"]].concat()),
+        &since,
+    );
+    // A base that lacks the machine of the tree is no base of that question.
+    link(&base, "debian:bookworm");
+    let newer = [&quick[..], &["--against", "debian:sid"]].concat();
+    let told = at(&top, &newer);
+    assert!(
+        stderr(&told).contains("the tree is not held against"),
+        "{}",
+        stderr(&told)
+    );
+    is_another_question(&told);
+}
+
+/// Puts a suite that is fetched into another cache.
+fn add_to_cache(folder: &Path, suite: &str) {
+    let debian = folder.join("debian");
+    fs::create_dir_all(&debian).expect("made");
+    let fetched = cache_dir().join("debian").join(suite);
+    symlink(fetched, debian.join(suite)).expect("linked");
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_release_that_is_fetched_later_has_a_baseline_of_its_own() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let top = tree(dir.path(), "11.0.50");
+    for suite in ["debian:bookworm", "debian:trixie"] {
+        build(suite);
+    }
+    link(&top, "debian:sid");
+    let cache = dir.path().join("cache");
+    let run = || {
+        let mut command = program(&words!("--device-set bare --paused --retries 0"));
+        command.env("MIGCOMPAT_CACHE", &cache).current_dir(&top);
+        command.output().expect("it starts")
+    };
+    add_to_cache(&cache, "bookworm");
+    is_another_question(&run());
+    is_unchanged(&run(), "what is new since the baseline");
+    add_to_cache(&cache, "trixie");
+    is_another_question(&run());
+    is_unchanged(&run(), "what is new since the baseline");
 }
 
 #[apply(test)]
