@@ -2,16 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::bisect::revisions::{git, short};
+use crate::bisect::git::{self, git};
+use crate::bisect::revisions::short;
 
-/// Branches that work leaves, the likeliest first: QEMU's own, as a remote has them or as they are kept here.
+/// Branches that work leaves, the likeliest first: QEMU's own, as a remote has them or as they are kept here. A tag may
+/// have the same short name.
 const BRANCHES: [&str; 5] = [
-    "upstream/master",
-    "origin/master",
-    "origin/HEAD",
-    "origin/main",
-    "master",
+    "refs/remotes/upstream/master",
+    "refs/remotes/origin/master",
+    "refs/remotes/origin/HEAD",
+    "refs/remotes/origin/main",
+    "refs/heads/master",
 ];
+/// The beginnings of their names that nobody writes.
+const PREFIXES: [&str; 2] = ["refs/remotes/", "refs/heads/"];
 /// The tags of releases.
 const RELEASES: &str = "v[0-9]*";
 
@@ -25,8 +29,8 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    /// Finds the last commit that a repository's work has in common with the branch that it left, or else its last
-    /// release; nothing outside a repository.
+    /// Finds the last commit that a repository's work has in common with any of the branches that it may have left, or
+    /// else its last release; nothing outside a repository.
     pub(crate) fn of(repository: &Path) -> Option<Base> {
         let run = |args: &[&str]| Some(git(repository, args).ok()?.ok()?.trim().to_owned());
         // A tree that was unpacked within a repository of something else is no work in that one.
@@ -34,18 +38,35 @@ impl Base {
         if top.canonicalize().ok()? != repository.canonicalize().ok()? {
             return None;
         }
-        let own = run(&["rev-parse", "--abbrev-ref", "HEAD"])?;
-        let mut others = BRANCHES.iter().filter(|branch| **branch != own);
-        let common = others.find_map(|branch| {
-            let commit = run(&["merge-base", "HEAD", branch])?;
-            Some(((*branch).to_owned(), commit))
+        // Nothing where no branch is checked out.
+        let own = run(&["symbolic-ref", "--quiet", "HEAD"]);
+        let others = BRANCHES
+            .iter()
+            .filter(|branch| own.as_deref() != Some(**branch));
+        let common: Vec<(&str, String)> = others
+            .filter_map(|branch| Some((*branch, run(&["merge-base", "HEAD", branch])?)))
+            .collect();
+        // A branch that was fetched long ago has less in common: the others descend from what it has.
+        let commits: Vec<&str> = common.iter().map(|(_, commit)| &**commit).collect();
+        let last = || run(&[&["merge-base", "--independent"][..], &commits].concat());
+        let last = if common.is_empty() { None } else { last() };
+        let is_last = |commit: &str| {
+            last.iter()
+                .any(|last| last.lines().any(|line| line == commit))
+        };
+        let nearest = common.into_iter().find(|(_, commit)| is_last(commit));
+        let nearest = nearest.map(|(branch, commit)| {
+            let name = PREFIXES
+                .iter()
+                .find_map(|prefix| branch.strip_prefix(prefix));
+            (name.unwrap_or(branch).to_owned(), commit)
         });
         let released = || {
             let tag = run(&["describe", "--tags", "--abbrev=0", "--match", RELEASES])?;
-            let commit = run(&["rev-parse", &format!("{tag}^{{commit}}")])?;
+            let commit = run(&["rev-parse", &format!("refs/tags/{tag}^{{commit}}")])?;
             Some((tag, commit))
         };
-        let (left, commit) = common.or_else(released)?;
+        let (left, commit) = nearest.or_else(released)?;
         Some(Base { commit, left })
     }
 
@@ -56,19 +77,16 @@ impl Base {
 
     /// Returns the worktrees of the repository that it is checked out in.
     pub(crate) fn worktrees(&self, repository: &Path) -> Vec<PathBuf> {
-        let listed = git(repository, &["worktree", "list", "--porcelain"]);
-        let Ok(Ok(listed)) = listed else {
+        let Ok(Ok(listed)) = git::worktrees(repository) else {
             return Vec::new();
         };
-        let head = format!("HEAD {}", self.commit);
-        let entries = listed.split("\n\n");
-        let of_it = entries.filter(|entry| entry.lines().any(|line| line == head));
-        let path = |entry: &str| {
-            let path = entry
-                .lines()
-                .find_map(|line| line.strip_prefix("worktree "))?;
-            Some(PathBuf::from(path))
-        };
-        of_it.filter_map(path).collect()
+        let of_it = |tree: &git::Worktree| tree.head.as_ref() == Some(&self.commit);
+        let of_it = listed.into_iter().filter(of_it);
+        of_it.map(|tree| tree.path).collect()
     }
+}
+
+/// Tells whether a worktree is as it was committed. One that git cannot tell of is not.
+pub(crate) fn is_committed(worktree: &Path) -> bool {
+    matches!(git::is_changed(worktree), Ok(Ok(false)))
 }

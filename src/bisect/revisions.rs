@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::bisect::git::{self, GitError, git, outside_git};
 use crate::cleanup::{OWN, TempFolder, end_dead_runs};
-use crate::qemu::{Ended, RunError, Running, block_on, output};
+use crate::qemu::{Ended, RunError, Running, block_on};
 
-/// Time limit of a command of git.
-const GIT: Duration = Duration::from_secs(600);
 /// Time limit of a build. It is the user's command: this is for what hangs for ever.
 const BUILD: Duration = Duration::from_secs(24 * 60 * 60);
 /// Digits of a revision that people are shown.
@@ -64,10 +63,8 @@ pub(crate) enum RevisionError {
         good: String,
         bad: String,
     },
-    #[error("git cannot be run: {0}")]
-    Git(#[from] RunError),
-    #[error("no command can be run: {0}")]
-    Runtime(#[from] io::Error),
+    #[error(transparent)]
+    Git(#[from] GitError),
 }
 
 /// A revision of which there is no build.
@@ -128,21 +125,19 @@ impl Revisions {
             });
         }
         let between = format!("{from}..{to}");
-        let mut revisions = Vec::new();
+        let mut all = Vec::new();
         for listed in [["-1", &from], ["--first-parent", &between]] {
-            let args = [&["log", "--reverse", "--format=%H %s"][..], &listed].concat();
-            let lines = git(repository, &args)?.map_err(|words| no_revision(range, words))?;
-            revisions.extend(lines.lines().map(|line| {
-                let (hash, subject) = line.split_once(' ').unwrap_or((line, ""));
-                Revision {
-                    hash: hash.to_owned(),
-                    subject: subject.to_owned(),
-                }
-            }));
+            let pairs =
+                git::revisions(repository, &listed)?.map_err(|words| no_revision(range, words))?;
+            all.extend(
+                pairs
+                    .into_iter()
+                    .map(|(hash, subject)| Revision { hash, subject }),
+            );
         }
         Ok(Revisions {
             repository: repository.to_owned(),
-            revisions,
+            revisions: all,
             command: command.to_owned(),
             program: program.to_owned(),
             worktrees: worktrees.to_owned(),
@@ -254,45 +249,20 @@ fn prefix() -> String {
 
 /// Has a repository forget the worktrees of killed runs, whose folders are gone.
 fn forget_dead_worktrees(repository: &Path) -> Result<(), RevisionError> {
-    let Ok(listed) = git(repository, &["worktree", "list", "--porcelain"])? else {
+    let Ok(listed) = git::worktrees(repository)? else {
         return Ok(());
     };
-    let places = listed
-        .lines()
-        .filter_map(|line| line.strip_prefix("worktree "));
-    for place in places {
+    for git::Worktree { path, .. } in listed {
         let is_dead = |folder: &Path| {
             let name = folder.file_name().unwrap_or_default().to_string_lossy();
             name.starts_with(&prefix()) && !folder.exists()
         };
-        if Path::new(place).parent().is_some_and(is_dead) {
+        if path.parent().is_some_and(is_dead) {
             // Twice: it is locked if the run was killed while git made it.
-            let remove = ["worktree", "remove", "--force", "--force", place];
+            let place = path.display().to_string();
+            let remove = ["worktree", "remove", "--force", "--force", &place];
             let _left_to_git = git(repository, &remove)?;
         }
     }
     Ok(())
-}
-
-/// Runs git, and returns what it prints, or what it complains of.
-pub(super) fn git(
-    repository: &Path,
-    args: &[&str],
-) -> Result<Result<String, String>, RevisionError> {
-    let mut command = Command::new("git");
-    command.arg("-C").arg(repository).args(args);
-    command.stdin(Stdio::null());
-    outside_git(&mut command);
-    let ran = block_on(output(command, GIT))??;
-    Ok(match ran.status.success() {
-        true => Ok(ran.stdout),
-        false => Err(ran.stderr),
-    })
-}
-
-/// Takes out what git sets for its hooks: another repository may be meant.
-fn outside_git(command: &mut Command) {
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
-        command.env_remove(name);
-    }
 }

@@ -18,7 +18,7 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 
 use crate::api::{self, CheckConfig, Doubts, Question};
-use crate::bisect::base::Base;
+use crate::bisect::base::{Base, is_committed};
 use crate::cli::args::{CheckBuildsArgs, Cli, GateArg};
 use crate::cli::output::Outputs;
 use crate::cli::progress::Display;
@@ -250,12 +250,22 @@ impl Since {
     }
 }
 
-/// Returns the build of a commit in another worktree of the tree's repository.
+/// Returns the build of a commit in another worktree of the tree's repository. One that has changes is of another
+/// state, and what they break would count as known.
 fn built(base: &Base, tree: &Tree, arch: &str) -> Option<String> {
     let trees = base.worktrees(&tree.top).into_iter();
-    let mut trees = trees.filter_map(|folder| Tree::find(&folder));
-    let built = trees.find(|other| other.top != tree.top && other.program(arch).is_ok())?;
-    Some(here::shown(&built.build))
+    let trees = trees.filter_map(|folder| Tree::find(&folder));
+    let trees = trees.filter(|other| other.top != tree.top && other.program(arch).is_ok());
+    let (committed, changed): (Vec<Tree>, Vec<Tree>) =
+        trees.partition(|other| is_committed(&other.top));
+    if let (None, Some(other)) = (committed.first(), changed.first()) {
+        say(&format!(
+            "the tree is not held against {}, a worktree of {}, which the work began from: files in it are not as they were committed",
+            here::shown(&other.top),
+            base.short()
+        ));
+    }
+    Some(here::shown(&committed.first()?.build))
 }
 
 /// Checks a build of the commit that the work began from as the tree is checked, and saves the report.

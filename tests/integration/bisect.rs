@@ -479,6 +479,53 @@ fn a_build_command_that_makes_no_build_is_told_of_with_the_option() {
 
 #[apply(test)]
 #[needs(Program("git"))]
+fn settings_of_git_change_no_revision() {
+    let repository = Repository::new();
+    // It signs, and says something wherever a signature is shown.
+    let signs = "echo '[GNUPG:] SIG_CREATED ' >&2; cat > /dev/null\necho '-----BEGIN PGP SIGNATURE-----'\n\
+                 echo '-----END PGP SIGNATURE-----'; echo 'gpg: a line of many' >&2";
+    let signer = repository.path().join(".git");
+    let signer = script(&signer, "signer", signs);
+    repository.git(&["config", "gpg.program", &signer]);
+    let subjects = ["first", "commit of another kind", "last"];
+    for subject in subjects {
+        let args = ["commit", "-q", "-S", "--allow-empty", "-m", subject];
+        repository.git(&args);
+    }
+    for (key, value) in [
+        ("log.showSignature", "true"),
+        ("log.decorate", "full"),
+        ("log.date", "relative"),
+        ("color.ui", "always"),
+        ("core.abbrev", "4"),
+        ("core.pager", "false"),
+        ("core.quotePath", "true"),
+        ("format.pretty", "raw"),
+        ("i18n.logOutputEncoding", "UTF-16"),
+        ("status.branch", "true"),
+        ("status.showUntrackedFiles", "all"),
+        ("status.short", "true"),
+    ] {
+        repository.git(&["config", key, value]);
+    }
+    let worktrees = tempfile::tempdir().expect("a folder");
+    let places = [repository.path(), worktrees.path()].map(|path| path.display().to_string());
+    let args = words!("bisect HEAD~2..HEAD --build-command true --format json");
+    let places = ["--repository", &places[0], "--worktrees", &places[1]];
+    let output = migcompat(&[&args[..], &places, &["--case", CASE]].concat());
+    let found = found(&output);
+    let builds = found["builds"].as_array().expect("builds");
+    let told: Vec<&str> = builds
+        .iter()
+        .filter_map(|of| of["subject"].as_str())
+        .collect();
+    assert_eq!(told, subjects, "{found:#}");
+    // Nothing is left of the worktrees, whose list git prints for people in colour.
+    assert_eq!(fs::read_dir(worktrees.path()).expect("there").count(), 0);
+}
+
+#[apply(test)]
+#[needs(Program("git"))]
 fn a_search_of_nothing_is_refused() {
     let repository = Repository::new();
     for _ in 0..2 {

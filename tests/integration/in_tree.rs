@@ -444,6 +444,98 @@ fn the_base_of_the_work_is_asked_what_the_tree_is_asked() {
     is_another_question(&told);
 }
 
+#[apply(test)]
+#[needs(Builds, Program("git"))]
+fn a_worktree_with_changes_is_no_build_of_its_commit() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let top = tree(dir.path(), "10.0.13");
+    fs::write(top.join("include/a.h"), "").expect("written");
+    let commit = commit_tree(&top);
+    let git = |args: &[&str]| git(&top, args);
+    git(&["checkout", "-q", "-b", "topic"]);
+    git(&["commit", "-q", "--allow-empty", "-m", "own work"]);
+    git(&["worktree", "add", "-q", "../base", "master"]);
+    let base = dir.path().join("base");
+    fs::create_dir(base.join("build")).expect("made");
+    link(&top, "debian:trixie");
+    link(&base, "debian:trixie");
+    let run = || {
+        let args = words!("--against debian:trixie --device-set bare --paused --retries 0");
+        at(&top, &args)
+    };
+    let in_base = |args: &[&str]| git(&[&["-C", "../base"], args].concat());
+    let changed = || fs::write(base.join("include/a.h"), "int a;\n").expect("written");
+    for change in [
+        &changed as &dyn Fn(),
+        &|| {
+            changed();
+            in_base(&["add", "include/a.h"]);
+        },
+        &|| {
+            in_base(&["rm", "-q", "include/a.h"]);
+        },
+    ] {
+        change();
+        let told = stderr(&run());
+        let is_told = told.contains(&format!(
+            "a worktree of {commit}, which the work began from: files in it"
+        ));
+        assert!(is_told, "{told}");
+        assert!(!told.contains("checking "), "{told}");
+        in_base(&["reset", "-q", "--hard"]);
+    }
+    // A file that git does not track is no change of it.
+    fs::write(base.join("notes"), "").expect("written");
+    is_unchanged(&run(), &format!("what is new since {commit}"));
+}
+
+#[apply(test)]
+#[needs(Builds, Program("git"))]
+fn the_work_began_where_it_left_the_nearest_branch() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let top = tree(dir.path(), "10.0.13");
+    let git = |args: &[&str]| git(&top, args);
+    let commit = |what: &str| {
+        git(&["commit", "-q", "--allow-empty", "-m", what]);
+        git(&["rev-parse", "--short=12", "HEAD"])
+    };
+    let first = commit_tree(&top);
+    link(&top, "debian:trixie");
+    let left = || {
+        let args = words!("--against debian:trixie --device-set bare --paused --retries 0 --reset");
+        let told = stderr(&at(&top, &args));
+        let (_, left) = told.split_once("all that is new since ").expect("a base");
+        left.split_once("; ")
+            .or(left.split_once(", build"))
+            .expect("its end")
+            .0
+            .to_owned()
+    };
+    // A fork that was fetched long ago.
+    git(&["update-ref", "refs/remotes/origin/master", "HEAD"]);
+    let second = commit("of others");
+    git(&["checkout", "-q", "-b", "topic"]);
+    commit("own work");
+    assert_eq!(left(), format!("{second}, where the work left master"));
+    // Of two that have as much in common, the first.
+    git(&["update-ref", "refs/remotes/upstream/master", "master"]);
+    assert_eq!(
+        left(),
+        format!("{second}, where the work left upstream/master")
+    );
+    git(&["update-ref", "-d", "refs/remotes/upstream/master"]);
+    // A tag of the same name is none of them, and makes git write longer names.
+    git(&["tag", "master", "topic"]);
+    assert_eq!(left(), format!("{second}, where the work left master"));
+    // The branch that the work is on is not one that it left.
+    git(&["checkout", "-q", "refs/heads/master", "-B", "master"]);
+    commit("own work on master");
+    assert_eq!(
+        left(),
+        format!("{first}, where the work left origin/master")
+    );
+}
+
 /// Puts a suite that is fetched into another cache.
 fn add_to_cache(folder: &Path, suite: &str) {
     let debian = folder.join("debian");
