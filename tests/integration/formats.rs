@@ -8,7 +8,7 @@ use std::process::Command;
 
 use macro_rules_attribute::apply;
 use migcompat::report::render::{codequality, github, junit, markdown, sarif};
-use migcompat::report::{Policy, Report};
+use migcompat::report::{BaselineStatus, Gate, Policy, Report};
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
 use serde::Deserialize;
 use serde_json::Value;
@@ -275,6 +275,65 @@ fn code_quality_has_what_gitlab_reads() {
     let fewer = fewer.judged_by(Policy::default());
     let (all, fewer) = (names(&issues(&all)), names(&issues(&fewer)));
     assert!(fewer.is_subset(&all) && fewer.len() + 1 == all.len());
+}
+
+/// Errors, warnings, failures and what is broken within a build: with `--gate new` a reader of any format looks for what is new alone.
+#[apply(test)]
+fn what_the_baseline_has_too_is_shown_by_no_format_where_new_breaks_alone_count() {
+    let held = |is_new: &dyn Fn(&str) -> bool| {
+        let mut report = everything();
+        let status = |id: &str| match is_new(id) {
+            true => BaselineStatus::New,
+            false => BaselineStatus::Same,
+        };
+        for finding in &mut report.findings {
+            finding.baseline = Some(status(&finding.id));
+        }
+        for case in &mut report.cases {
+            case.baseline = Some(status(&case.id));
+        }
+        report.judged_by(Policy {
+            gate: Gate::New,
+            ..Policy::default()
+        })
+    };
+    // How many problems each format shows: issues, results that nothing suppresses, annotations, and rows of tables.
+    let shown = |report: &Report| {
+        let json = |text: String| -> Value { serde_json::from_str(&text).expect("JSON") };
+        let issues = json(written(report, codequality::write));
+        let sarif = json(written(report, sarif::write));
+        let results = sarif["runs"][0]["results"]
+            .as_array()
+            .expect("results")
+            .iter();
+        let open = results.filter(|of| of["suppressions"] == serde_json::json!([]));
+        let log = written(report, github::write);
+        let commands = log.lines().map(|line| command(line).0);
+        let text = written(report, markdown::write);
+        [
+            issues.as_array().expect("issues").len(),
+            open.count(),
+            commands.filter(|name| name != "notice").count(),
+            text.matches("### Findings").count() + text.matches("### Migrations").count(),
+        ]
+    };
+    assert_eq!(shown(&held(&|_| false)), [0; 4]);
+    let report = everything();
+    let names = report.findings.iter().map(|of| &of.id);
+    let names = names.chain(report.cases.iter().map(|of| &of.id));
+    let mut seen = 0;
+    for name in names {
+        let [issues, results, annotations, tables] = shown(&held(&|id| id == name));
+        assert_eq!(issues, results, "{name}");
+        assert_eq!(
+            (annotations > 0, tables > 0),
+            (issues > 0, issues > 0),
+            "{name}"
+        );
+        seen += issues;
+    }
+    // Two findings and four cases, each by itself.
+    assert_eq!(seen, 6);
 }
 
 /// A workflow command as the runner of a job reads a line: its name, its properties and its data, unescaped.

@@ -198,6 +198,7 @@ pub(crate) fn urgency(case: &Case, policy: &Policy) -> Urgency {
         _ if case.excluded.is_some() => Urgency::Excluded,
         Outcome::Skip => Urgency::NotTried,
         _ if case.allowed_by.is_some() => Urgency::Allowed,
+        _ if is_before(case.baseline, policy) => Urgency::Before,
         _ => Urgency::Broken,
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::report::render::groups::is_before;
 use crate::report::{
     BaselineStatus, Case, Code, Finding, Gate, Level, Memory, Outcome, Policy, Report, RuleText,
     Source,
@@ -19,7 +20,7 @@ pub(crate) struct Problem<'r> {
     pub text: Option<&'r RuleText>,
     /// An error or a warning.
     pub level: Level,
-    /// The reason why it does not count, of a problem that would.
+    /// The reason why it does not count, of a problem that would, or why a reader does not look for it.
     pub excused: Option<String>,
     /// The place within the machine: a section with the path in it, or the id of a case.
     pub place: String,
@@ -73,6 +74,7 @@ fn finding<'r>(finding: &'r Finding, report: &'r Report) -> Option<Problem<'r>> 
         level => level,
     };
     let counts = level != Level::Error || report.policy.counts_finding(finding);
+    let counts = counts && !is_before(finding.baseline, &report.policy);
     Some(Problem {
         id: &finding.id,
         rule: finding.rule.id().to_owned(),
@@ -95,6 +97,7 @@ fn case<'r>(case: &'r Case, report: &'r Report) -> Option<Problem<'r>> {
         Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => Level::Error,
     };
     let counts = level != Level::Error || report.policy.counts_case(case);
+    let counts = counts && !is_before(case.baseline, &report.policy);
     let cause = case.cause.as_ref();
     let rule = cause.and_then(|cause| cause.rule);
     // The finding that it confirms says where it is mended.
