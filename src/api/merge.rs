@@ -7,9 +7,26 @@ use crate::api::map::past::Past;
 use crate::api::memory::{Means, Recalled};
 use crate::model::Direction;
 use crate::report::map::{Map, MapPair};
-use crate::report::read::{Input, read, read_map};
+use crate::report::read::{Input, Saved, read, read_map, read_whole};
 use crate::report::{Report, Sought};
 use crate::sweep::merge::{self, MergeError, Missing};
+
+/// Joins reports, or maps if the first file is one. Each file is read once, and may be a pipe.
+///
+/// # Errors
+/// As for [`merge()`] and [`merge_maps`].
+pub(crate) fn merge_saved(config: &MergeConfig) -> Result<Saved, Error> {
+    let file = config.reports.first().ok_or(MergeError::Nothing)?;
+    let origin = file.display().to_string();
+    Ok(match read_whole(file)? {
+        Saved::Map(map) => Saved::Map(join_maps(config, vec![(origin, map)])?),
+        Saved::Report(report) => {
+            let report = *report;
+            let outcome = join(config, vec![Input { origin, report }])?;
+            Saved::Report(Box::new(outcome.report))
+        }
+    })
+}
 
 /// Joins the reports of the shards of one sweep into what the whole run would have reported.
 ///
@@ -19,9 +36,13 @@ use crate::sweep::merge::{self, MergeError, Missing};
 /// A file is no report, the reports are not of one run, one is there twice, or one is missing and
 /// [`MergeConfig::partial`] does not allow that.
 pub fn merge(config: &MergeConfig) -> Result<Outcome, Error> {
+    join(config, Vec::new())
+}
+
+/// Joins the reports, of which the first ones are read already.
+fn join(config: &MergeConfig, mut inputs: Vec<Input>) -> Result<Outcome, Error> {
     let recalled = Recalled::read(&config.memory)?;
-    let mut inputs = Vec::new();
-    for file in &config.reports {
+    for file in config.reports.iter().skip(inputs.len()) {
         inputs.push(read(file)?);
     }
     let missing = missing(config);
@@ -73,9 +94,13 @@ fn missing(config: &MergeConfig) -> Missing {
 /// A file is no map, the maps are not of one run, one is there twice, or one is missing and
 /// [`MergeConfig::partial`] does not allow that. The baseline is no map.
 pub fn merge_maps(config: &MergeConfig) -> Result<Map, Error> {
+    join_maps(config, Vec::new())
+}
+
+/// Joins the maps, of which the first ones are read already.
+fn join_maps(config: &MergeConfig, mut maps: Vec<(String, Map)>) -> Result<Map, Error> {
     let past = Past::read(&config.memory)?;
-    let mut maps = Vec::new();
-    for file in &config.reports {
+    for file in config.reports.iter().skip(maps.len()) {
         maps.push((file.display().to_string(), read_map(file)?));
     }
     let Some((first, one)) = maps.first().cloned() else {

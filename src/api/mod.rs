@@ -74,6 +74,7 @@ pub use error::{Error, Reason};
 pub use live::live;
 pub use load::load;
 pub use map::{MapConfig, map};
+pub(crate) use merge::merge_saved;
 pub use merge::{merge, merge_maps};
 pub use progress::{Advance, CaseEvent, Event, Progress, Silent, SweepPhase};
 pub(crate) use question::Question;

@@ -7,7 +7,7 @@ use crate::cli::interruption::Interruptible;
 use crate::cli::output::{Answer, Outputs};
 use crate::cli::progress::Display;
 use crate::cli::{Exit, Failure, config};
-use crate::report::read::{Saved, is_map, read_saved};
+use crate::report::read::{Saved, read_saved};
 
 /// Asks a question of the library, as it is configured once the outputs are known to be in order.
 pub(crate) fn ask<C>(
@@ -24,22 +24,24 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<Exit, Failure> {
     // Before anything is read, which may never come.
     let outputs = Outputs::new(&args.output)?;
     let config = config::merge(args);
-    let first = args.reports.first();
-    let of_maps = first.map(|file| is_map(file)).transpose();
-    let of_maps = of_maps.map_err(api::Error::from)?.unwrap_or(false);
-    report_to(outputs, &args.output, |_| match of_maps {
-        true => Ok(Box::new(api::merge_maps(&config)?)),
-        false => Ok(Box::new(api::merge(&config)?.report)),
+    report_to(outputs, &args.output, |_| {
+        Ok(api::merge_saved(&config)?.into())
     })
 }
 
 pub(crate) fn render(args: &RenderArgs) -> Result<Exit, Failure> {
     report_to(Outputs::new(&args.output)?, &args.output, |_| {
-        Ok(match read_saved(&args.report).map_err(Failure::usage)? {
+        Ok(read_saved(&args.report).map_err(Failure::usage)?.into())
+    })
+}
+
+impl From<Saved> for Box<dyn Answer> {
+    fn from(saved: Saved) -> Box<dyn Answer> {
+        match saved {
             Saved::Map(map) => Box::new(map),
             Saved::Report(report) => report,
-        })
-    })
+        }
+    }
 }
 
 pub(crate) fn map(args: &MapArgs) -> Result<Exit, Failure> {

@@ -48,14 +48,6 @@ pub(crate) enum ReadError {
     Interrupted { origin: String, signal: String },
 }
 
-/// Tells whether a file is a map. It is a report otherwise, or neither.
-///
-/// # Errors
-/// The file cannot be read.
-pub(crate) fn is_map(file: &Path) -> Result<bool, ReadError> {
-    Ok(names_map(&text(file)?.0))
-}
-
 fn names_map(text: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Head {
@@ -81,6 +73,20 @@ pub(crate) fn read_saved(file: &Path) -> Result<Saved, ReadError> {
         true => Saved::Map(parse(&text, &origin, MAP_SCHEMA)?),
         false => Saved::Report(Box::new(parse(&text, &origin, REPORT_SCHEMA)?)),
     })
+}
+
+/// Reads the map or the report of a whole run, as [`read_saved`] does.
+///
+/// # Errors
+/// As for that, or its run was interrupted.
+pub(crate) fn read_whole(file: &Path) -> Result<Saved, ReadError> {
+    let saved = read_saved(file)?;
+    let interrupted = match &saved {
+        Saved::Map(map) => map.interrupted.as_ref(),
+        Saved::Report(report) => report.interrupted.as_ref(),
+    };
+    ended_by_itself(&file.display().to_string(), interrupted)?;
+    Ok(saved)
 }
 
 /// Reads the report of a whole run in JSON, plain, gzip or zstd.

@@ -147,6 +147,56 @@ fn compressed_reports_are_read_too() {
     assert_eq!(plain.stdout, packed.stdout);
 }
 
+/// A pipe can be read once.
+#[apply(test)]
+fn a_saved_report_may_come_through_a_pipe_wherever_one_is_read() {
+    let whole = whole();
+    let parts: Vec<Value> = (1..=2).map(|index| part(&whole, index, 2)).collect();
+    let folder = written(&parts);
+    let maps = parts.iter().map(|report| {
+        json!({
+            "schema": "migcompat-map-1", "tool": report["tool"], "builds": [report["old"], report["new"]],
+            "pairs": [{"old": 0, "new": 1, "report": report}], "rows": [], "causes": [],
+            "verdict": "incompatible", "elapsed_ms": 1, "interrupted": null,
+        })
+    });
+    for (at, map) in maps.enumerate() {
+        let file = folder.path().join(format!("map{}.json", at + 1));
+        std::fs::write(file, map.to_string()).expect("written");
+    }
+    let run = |line: &str| {
+        let mut command = program(&[]);
+        let program = command.get_program().to_owned();
+        command = std::process::Command::new("sh");
+        command.arg("-c").arg(line).arg(program);
+        command
+            .current_dir(folder.path())
+            .output()
+            .expect("a shell")
+    };
+    for (line, piped) in [
+        ("merge FILE 2.json", "1.json"),
+        ("merge 2.json FILE", "1.json"),
+        ("merge FILE map2.json", "map1.json"),
+        ("merge map2.json FILE", "map1.json"),
+        ("merge 1.json 2.json --baseline FILE", "1.json"),
+        ("merge map1.json map2.json --baseline FILE", "map1.json"),
+        ("render FILE", "1.json"),
+        ("render FILE", "map1.json"),
+    ] {
+        let line = format!("\"$0\" {line} --format json");
+        let named = run(&line.replace("FILE", piped));
+        let by_pipe = run(&format!(
+            "cat {piped} | {}",
+            line.replace("FILE", "/dev/stdin")
+        ));
+        let printed = String::from_utf8_lossy(&by_pipe.stderr).into_owned();
+        assert_eq!(by_pipe.status.code(), Some(1), "{line}: {printed}");
+        let by_pipe = String::from_utf8_lossy(&by_pipe.stdout).replace("/dev/stdin", piped);
+        assert_eq!(by_pipe, String::from_utf8_lossy(&named.stdout), "{line}");
+    }
+}
+
 /// Nothing failed in the shards that are there, and still the run as a whole has no result.
 #[apply(test)]
 fn what_is_missing_is_named_and_nothing_is_compatible_without_it() {
