@@ -1,6 +1,7 @@
 //! The identity of findings and cases: the facts by which one of a report is the same as one of
 //! another report, whatever the builds are called, where they are and how a sentence is worded.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -86,6 +87,25 @@ impl fmt::Display for FindingId<'_> {
         let (direction, rule) = (finding.direction, finding.rule);
         write!(f, "{direction}/{rule}/{}", finding.place("/"))
     }
+}
+
+/// Returns the name of a case that is one between all pairs of builds: its id, with the devices themselves where that has
+/// a number for those that fail only together, which is another one in another run.
+pub(crate) fn name_in_runs(case: &Case) -> Cow<'_, str> {
+    if case.device_set != TOGETHER {
+        return Cow::Borrowed(&case.id);
+    }
+    let devices: BTreeSet<&str> = case.devices.iter().map(String::as_str).collect();
+    let devices = Vec::from_iter(devices).join("+");
+    let is_numbered = |part: &str| {
+        let number = part.strip_prefix(TOGETHER);
+        number.is_some_and(|number| number.starts_with('-'))
+    };
+    let parts = case.id.split('/').map(|part| match is_numbered(part) {
+        true => format!("{TOGETHER}:{devices}"),
+        false => part.to_owned(),
+    });
+    Cow::Owned(parts.collect::<Vec<_>>().join("/"))
 }
 
 /// A machine, devices, transport and direction that were tried.

@@ -3,11 +3,13 @@
 //! The types are the format `migcompat-map-1`; keys are added, never renamed or left out.
 //! `map-schema.json` beside `Cargo.toml` describes it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{BuildRef, Rule};
+use crate::report::identity::name_in_runs;
 use crate::report::{
     BaselineCounts, BaselineStatus, Case, Notice, NoticeKind, Outcome, Report, Tool, Verdict,
 };
@@ -71,7 +73,8 @@ impl MapPair {
 /// A case between the pairs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapRow {
-    /// Its id.
+    /// Its id. That of devices that fail only together has them in the place of a number, which differs from pair to
+    /// pair: `q35/together:a+b/unix/forward`.
     pub case: String,
     /// The outcome between each pair, in the order of the pairs; nothing where the pair has no such case.
     pub cells: Vec<Option<MapCell>>,
@@ -199,22 +202,19 @@ fn verdict(pairs: &[MapPair]) -> Verdict {
 }
 
 fn rows(pairs: &[MapPair], causes: &mut Vec<MapCause>) -> Vec<MapRow> {
-    let cases: Vec<BTreeMap<&str, &Case>> = pairs
+    let cases: Vec<BTreeMap<Cow<'_, str>, &Case>> = pairs
         .iter()
         .map(|pair| {
-            pair.report
-                .cases
-                .iter()
-                .map(|case| (&*case.id, case))
-                .collect()
+            let cases = pair.report.cases.iter();
+            cases.map(|case| (name_in_runs(case), case)).collect()
         })
         .collect();
-    let not_passed = |case: &&&Case| !matches!(case.outcome, Outcome::Pass | Outcome::Skip);
-    let all = cases.iter().flat_map(BTreeMap::values);
-    let ids: BTreeSet<&str> = all.filter(not_passed).map(|case| &*case.id).collect();
+    let all = cases.iter().flatten();
+    let not_passed = all.filter(|(_, case)| !matches!(case.outcome, Outcome::Pass | Outcome::Skip));
+    let names: BTreeSet<&str> = not_passed.map(|(name, _)| &**name).collect();
     let mut rows = Vec::new();
-    for id in ids {
-        let found = cases.iter().map(|of_pair| of_pair.get(id).copied());
+    for name in names {
+        let found = cases.iter().map(|of_pair| of_pair.get(name).copied());
         let cells: Vec<Option<MapCell>> = found
             .map(|case| {
                 case.map(|case| MapCell {
@@ -226,7 +226,7 @@ fn rows(pairs: &[MapPair], causes: &mut Vec<MapCause>) -> Vec<MapRow> {
             })
             .collect();
         rows.push(MapRow {
-            case: id.to_owned(),
+            case: name.to_owned(),
             changes: changes(pairs, &cells),
             cells,
         });
@@ -361,6 +361,65 @@ mod tests {
         let near = map(&builds, &[(0, 1, Pass), (1, 2, Fail), (2, 3, Pass)]);
         let change = &near.rows[0].changes[0];
         assert_eq!((change.broke, change.mended), (2, None));
+    }
+
+    #[test]
+    fn devices_that_fail_only_together_have_a_row_by_what_they_are() {
+        let together = |number: usize, devices: &[&str], end: &str| {
+            let id = format!("q35/together-{number}/unix/forward{end}");
+            Case {
+                outcome: Fail,
+                cause: Some(Cause {
+                    message: devices.join(" and "),
+                    ..Cause::default()
+                }),
+                devices: devices.iter().map(|&name| name.to_owned()).collect(),
+                ..Case::untried(id, "pc-q35", "together", "unix", Direction::Forward)
+            }
+        };
+        let pair = |old, cases| MapPair {
+            old,
+            new: old + 1,
+            report: Report {
+                cases,
+                ..Report::new(build("x"), build("y"), None)
+            },
+        };
+        let cases = [
+            vec![together(1, &["a", "b"], "")],
+            // Another group was found before it, and its devices in another order.
+            vec![together(1, &["c", "d"], ""), together(2, &["b", "a"], "")],
+            vec![together(1, &["a", "b"], "/driven")],
+        ];
+        let pairs = cases.into_iter().enumerate().map(|(old, of)| pair(old, of));
+        let builds = ["a", "b", "c", "d"].map(build).to_vec();
+        let map = Map::of(builds, pairs.collect(), 0);
+        let told = map.rows.iter().map(|row| {
+            let cells = row
+                .cells
+                .iter()
+                .map(|cell| cell.and_then(|cell| cell.cause));
+            let causes = cells.flatten().map(|at| &*map.causes[at].message);
+            let broke = row.changes.iter().map(|change| change.broke);
+            (&*row.case, causes.collect(), broke.collect())
+        });
+        let told: Vec<(&str, Vec<&str>, Vec<usize>)> = told.collect();
+        assert_eq!(
+            told,
+            [
+                (
+                    "q35/together:a+b/unix/forward",
+                    vec!["a and b", "b and a"],
+                    vec![1, 2]
+                ),
+                (
+                    "q35/together:a+b/unix/forward/driven",
+                    vec!["a and b"],
+                    vec![3]
+                ),
+                ("q35/together:c+d/unix/forward", vec!["c and d"], vec![2]),
+            ]
+        );
     }
 
     #[test]
