@@ -39,6 +39,8 @@ pub(crate) fn open(
     };
     let fits = |root: &Path| Build::package(&label, arch, root, None).is_some();
     let InUse { root, lock } = obtain(wanted, fits, cache, watcher)?;
+    // What starts it by hand stands beside it for all who share it, however their cache leads to it.
+    let root = root.canonicalize().unwrap_or(root);
     let build = Build::package(&label, arch, &root, Some(lock)).ok_or_else(|| {
         // It fitted a moment ago, and nothing removes it while the lock is ours.
         let package = root.parent().and_then(Path::file_name).unwrap_or_default();

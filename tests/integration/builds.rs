@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -303,6 +303,24 @@ fn builds_of_ones_own_need_no_home() {
         assert_eq!(output.status.code(), Some(status), "{new}: {said}");
         assert_eq!(said.contains("set --cache DIR"), status == 2, "{said}");
     }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_cache_behind_a_link_has_the_scripts_that_it_has_without() {
+    let dir = tempfile::tempdir().unwrap();
+    fetched("bookworm");
+    let by_hand = cache_dir().join("debian/bookworm/qemu-system-x86/qemu-system-x86_64");
+    let before = fs::read_to_string(&by_hand).unwrap();
+    let link = dir.path().join("cache");
+    symlink(cache_dir(), &link).unwrap();
+    let output = program(&["static", "debian:bookworm", "debian:bookworm", "-M", "q35"])
+        .env("MIGCOMPAT_CACHE", &link)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    // The link may go, or be another one in another container.
+    assert_eq!(fs::read_to_string(&by_hand).unwrap(), before);
 }
 
 /// A mirror behind a proxy that is not there stands for a machine without a network.
