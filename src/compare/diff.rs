@@ -248,23 +248,23 @@ impl Walk<'_> {
     }
 
     fn structures(&mut self, old: &Structure, new: &Structure) {
-        let labels = |structure: &Structure| -> Vec<(Arc<str>, Option<u64>)> {
-            let fields = structure.fields.iter();
-            fields.map(|f| (f.name.clone(), f.index)).collect()
+        let [olds, news] = [old, new].map(runs);
+        let labels = |runs: &[&[Node]]| -> Vec<Arc<str>> {
+            let first = runs.iter().filter_map(|run| run.first());
+            first.map(|node| node.name.clone()).collect()
         };
-        let ops = capture_diff_slices(Algorithm::Myers, &labels(old), &labels(new));
-        for op in ops {
+        for op in capture_diff_slices(Algorithm::Myers, &labels(&olds), &labels(&news)) {
             let (was, is) = (
-                old.fields.get(op.old_range()).unwrap_or_default(),
-                new.fields.get(op.new_range()).unwrap_or_default(),
+                olds.get(op.old_range()).unwrap_or_default(),
+                news.get(op.new_range()).unwrap_or_default(),
             );
             match op {
                 DiffOp::Equal { .. } => {
-                    for (old, new) in was.iter().zip(is) {
-                        self.nodes(old, new);
+                    for (was, is) in was.iter().zip(is) {
+                        self.namesakes(&old.vmsd_name, was, is);
                     }
                 }
-                _ => self.replaced(&old.vmsd_name, was, is),
+                _ => self.replaced(&old.vmsd_name, &was.concat(), &is.concat()),
             }
         }
         let mut taken = vec![false; new.subsections.len()];
@@ -286,6 +286,48 @@ impl Walk<'_> {
             if !taken {
                 let side = subsection_side(subsection);
                 self.layout(subsection.name.to_string(), None, Some(side), None);
+            }
+        }
+    }
+
+    /// Compares a field that each side may describe in several parts, as an array whose elements differ.
+    fn namesakes(&mut self, description: &str, old: &[Node], new: &[Node]) {
+        let [olds, news] = [old, new].map(|run| run.iter().map(|node| node.index).collect());
+        let (olds, news): (Vec<_>, Vec<_>) = (olds, news);
+        // Some versions number the elements of an array, and others do not.
+        let sizes = |run: &[Node]| -> Vec<usize> { run.iter().map(|n| n.bytes.len()).collect() };
+        if olds == news || sizes(old) == sizes(new) {
+            return old
+                .iter()
+                .zip(new)
+                .for_each(|(old, new)| self.nodes(old, new));
+        }
+        // Builds describe elements that are not there in several ways, and send them in one.
+        let [before, after] = [old, new].map(sent);
+        if before.len() == after.len() {
+            if let ([first, ..], [other, ..]) = (old, new)
+                && before != after
+            {
+                let (was, is) = bytes(&before, &after);
+                let of = |node: &Node, value: String| {
+                    Some(Side {
+                        size: Some(before.len() as u64),
+                        value,
+                        ..side(node)
+                    })
+                };
+                let note = "not described alike in both streams: compared as bytes".to_owned();
+                self.within(first.name.to_string(), |walk| {
+                    walk.note(ChangeKind::Value, of(first, was), of(other, is), Some(note));
+                });
+            }
+            return;
+        }
+        for op in capture_diff_slices(Algorithm::Myers, &olds, &news) {
+            let (was, is) = (&old[op.old_range()], &new[op.new_range()]);
+            match op {
+                DiffOp::Equal { .. } => was.iter().zip(is).for_each(|(a, b)| self.nodes(a, b)),
+                _ => self.replaced(description, was, is),
             }
         }
     }
@@ -418,6 +460,17 @@ impl Walk<'_> {
             self.note(ChangeKind::Value, Some(side(old)), Some(side(new)), None);
         }
     }
+}
+
+/// Returns the fields of a structure, those of one name that follow one another together.
+fn runs(structure: &Structure) -> Vec<&[Node]> {
+    let runs = structure.fields.chunk_by(|a, b| a.name == b.name);
+    runs.collect()
+}
+
+/// Returns the bytes of fields that follow one another.
+fn sent(run: &[Node]) -> Vec<u8> {
+    run.iter().flat_map(|node| node.bytes.to_vec()).collect()
 }
 
 fn subsection_side(subsection: &Subsection) -> Side {

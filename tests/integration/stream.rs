@@ -470,6 +470,45 @@ fn a_difference_has_its_place_and_both_values() {
 }
 
 #[apply(test)]
+fn elements_that_are_described_in_another_way_are_no_difference_in_layout() {
+    const NEW_Q35: &str = "fixtures/streams/11.1.3/x86_64-q35.stream.zst";
+    // One array whose elements are mostly null: a piece of bytes before 10.0, and then three parts.
+    let output = migcompat(&words!(
+        "stream diff {OLD_S390X} {S390X} --section s390_css"
+    ));
+    assert!(stdout(&output).ends_with("no differences\n"));
+    // One whose elements have a number each before 11.1, and none since.
+    let output = migcompat(&words!(
+        "stream diff {Q35} {NEW_Q35} --section 0000:00:1f.2/ich9_ahci"
+    ));
+    let printed = stdout(&output);
+    assert!(!printed.contains("  layout"), "{printed}");
+    assert!(printed.contains("  value ahci/dev[0]/"), "{printed}");
+
+    // A value in such an array is told, by its place.
+    let mut changed = unpacked("10.0.13/s390x-ccw.stream.zst");
+    let stream = parse(&changed).stream;
+    let css = stream.section("s390_css", 0).expect("it is there");
+    let structure = css.content.structure().expect("it is described");
+    let mut fields = structure.fields.iter();
+    let some = fields.find(|node| matches!(node.value, Value::Struct(_)));
+    let at = some.expect("one of the elements").offset as usize;
+    changed[at + 5] ^= 1;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("changed");
+    std::fs::write(&file, &changed).expect("written");
+    let file = file.to_str().expect("plain");
+    let output = migcompat(&words!("stream diff {OLD_S390X} {file} --section s390_css"));
+    let printed = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(
+        printed.contains("  value css (not described alike in both streams"),
+        "{printed}"
+    );
+    assert!(printed.contains("from byte 259: "), "{printed}");
+}
+
+#[apply(test)]
 fn an_array_that_was_described_wrongly_is_left_as_bytes() {
     let output = migcompat(&["stream", "show", OLD_S390X, "--section", "s390_css"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
