@@ -103,6 +103,13 @@ impl Vmsd {
     }
 }
 
+/// Tells whether a loader that has read the fields of a description takes a subsection of this name for one
+/// of it, whether it knows it or not (`vmstate_subsection_load()` in QEMU's `migration/vmstate.c`).
+pub(crate) fn takes_subsection(description: &str, subsection: &str) -> bool {
+    let rest = subsection.strip_prefix(description);
+    rest.is_some_and(|rest| !rest.is_empty())
+}
+
 /// A `VMStateField`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(expecting = "a field")]

@@ -6,7 +6,7 @@
 
 use crate::model::{Direction, Rule, Side};
 use crate::report::{ChangeKey, Evidence, FieldKey, Finding, Level, Shape};
-use crate::vmstate::dump::{Section, Vmsd, VmsdField};
+use crate::vmstate::dump::{Section, Vmsd, VmsdField, takes_subsection};
 
 /// Finds the defects of a section in each of two builds, as far as they matter in these directions.
 pub(crate) fn defects(old: &Section, new: &Section, directions: &[Direction]) -> Vec<Finding> {
@@ -50,8 +50,10 @@ enum Kind {
     NeverSent { description: String, version: i64 },
     /// A subsection whose name another one before it has.
     Ambiguous { same_content: bool },
-    /// A subsection whose name does not begin with that of the description around it, which a loader looks for.
+    /// A subsection whose name the loader of the description around it does not look for.
     Unreachable { description: String },
+    /// A subsection that a loader which is done just before it takes for its own.
+    Captured { by: String },
 }
 
 impl Defect {
@@ -59,7 +61,7 @@ impl Defect {
         match self.kind {
             Kind::NeverSent { .. } => Rule::GateAboveVersion,
             Kind::Ambiguous { .. } => Rule::SubsectionAmbiguous,
-            Kind::Unreachable { .. } => Rule::SubsectionUnreachable,
+            Kind::Unreachable { .. } | Kind::Captured { .. } => Rule::SubsectionUnreachable,
         }
     }
 
@@ -71,7 +73,7 @@ impl Defect {
         };
         match self.kind {
             Kind::NeverSent { .. } | Kind::Ambiguous { .. } => leaves,
-            Kind::Unreachable { .. } => leaves.reversed(),
+            Kind::Unreachable { .. } | Kind::Captured { .. } => leaves.reversed(),
         }
     }
 
@@ -103,7 +105,11 @@ impl Defect {
             ),
             Kind::Unreachable { description } => format!(
                 "the subsection `{name}` is listed under `{description}` in {place}, where a loader takes only \
-                 names that begin with that"
+                 longer names that begin with that"
+            ),
+            Kind::Captured { by } => format!(
+                "the subsection `{name}` can come right behind `{by}` in {place}, whose loader takes all names \
+                 that begin with its own"
             ),
         }
     }
@@ -168,8 +174,14 @@ impl<'d> Search<'d> {
             let before = &subsections[..at];
             if let Some(first) = before.iter().find(|s| s.name == subsection.name) {
                 self.ambiguous(first, subsection);
-            } else if !subsection.name.starts_with(&description.name) {
-                self.unreachable(description, subsection);
+            } else if !takes_subsection(&description.name, &subsection.name) {
+                let around = description.name.clone();
+                let kind = Kind::Unreachable {
+                    description: around.clone(),
+                };
+                self.unread(kind, around, subsection);
+            } else if let Some(by) = captor(description, before, &subsection.name) {
+                self.unread(Kind::Captured { by: by.clone() }, by, subsection);
             }
             self.description(subsection);
             self.path.pop();
@@ -209,14 +221,14 @@ impl<'d> Search<'d> {
         self.push(Kind::Ambiguous { same_content }, shape, change);
     }
 
-    fn unreachable(&mut self, description: &Vmsd, subsection: &Vmsd) {
-        let description = description.name.clone();
+    /// Notes that a subsection is not read for its description, because of the description of this name.
+    fn unread(&mut self, kind: Kind, because_of: String, subsection: &Vmsd) {
         let shape = Shape {
-            name: Some(description.clone()),
+            name: Some(because_of),
             ..Shape::default()
         };
         let change = ChangeKey::Subsection(subsection.name.clone());
-        self.push(Kind::Unreachable { description }, shape, change);
+        self.push(kind, shape, change);
     }
 
     /// Notes a defect where the walk is.
@@ -234,6 +246,38 @@ impl<'d> Search<'d> {
 /// the gate is not looked at.
 fn is_never_sent(description: &Vmsd, field: &VmsdField) -> bool {
     !field.conditional && field.num != Some(0) && field.version_id > description.version_id
+}
+
+/// Returns the name of a description whose loader is done just before the one around a subsection looks
+/// for it, and takes it: that of the last structure, or of a subsection before it.
+fn captor(around: &Vmsd, before: &[Vmsd], subsection: &str) -> Option<String> {
+    let mut done = Vec::new();
+    last_structures(around, &mut done);
+    before.iter().for_each(|vmsd| last(vmsd, &mut done));
+    let captor = done
+        .into_iter()
+        .find(|vmsd| takes_subsection(&vmsd.name, subsection))?;
+    Some(captor.name.clone())
+}
+
+/// Collects the descriptions whose loader can be the last one to be done when this one has been loaded.
+fn last<'d>(vmsd: &'d Vmsd, found: &mut Vec<&'d Vmsd>) {
+    found.push(vmsd);
+    last_structures(vmsd, found);
+    vmsd.subsections.iter().for_each(|inner| last(inner, found));
+}
+
+/// Collects those of the fields of a description.
+fn last_structures<'d>(vmsd: &'d Vmsd, found: &mut Vec<&'d Vmsd>) {
+    let fields = vmsd.fields().iter().rev();
+    for field in fields.filter(|field| field.num != Some(0) && !is_never_sent(vmsd, field)) {
+        if let Some(inner) = &field.description {
+            last(inner, found);
+        }
+        if !field.conditional {
+            break;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -269,6 +313,29 @@ mod tests {
         }
     }
 
+    /// A section with the subsection `dev/a` whose last field that is sent always is a structure of this
+    /// description. A field behind it may be sent.
+    fn ending_in(description: &str, more: bool) -> Section {
+        let mut section = section(&[("dev/a", 1)], 0);
+        let nested = Vmsd {
+            name: description.to_owned(),
+            subsections: Vec::new(),
+            ..section.description.clone()
+        };
+        let fields = section.description.fields.get_or_insert_default();
+        let last = VmsdField {
+            description: Some(Box::new(nested)),
+            ..fields[0].clone()
+        };
+        let maybe = VmsdField {
+            conditional: true,
+            ..fields[0].clone()
+        };
+        fields.push(last);
+        fields.extend(more.then_some(maybe));
+        section
+    }
+
     #[test]
     fn a_defect_is_reported_once_and_for_the_way_in_which_it_does_harm() {
         let of = |name: &str| match name {
@@ -276,6 +343,12 @@ mod tests {
             "twice" => section(&[("dev/a", 1), ("dev/a", 2)], 1),
             "same" => section(&[("dev/a", 1), ("dev/a", 1)], 0),
             "lost" => section(&[("device/a", 1), ("other/a", 1)], 1),
+            "namesake" => section(&[("dev", 1)], 1),
+            "sibling" => section(&[("dev/a", 1), ("dev/ab", 1)], 1),
+            "other order" => section(&[("dev/ab", 1), ("dev/a", 1)], 1),
+            "in the last field" => ending_in("de", false),
+            "in the last but one" => ending_in("de", true),
+            "in an own name" => ending_in("dev/a", false),
             _ => section(&[], 2),
         };
         for row in [
@@ -286,11 +359,21 @@ mod tests {
             "same sound: subsection-ambiguous forward with the same content",
             "lost sound: subsection-unreachable backward in old",
             "sound lost: subsection-unreachable forward in new",
+            "namesake sound: subsection-unreachable backward takes only longer names",
+            "sibling sound: subsection-unreachable backward right behind `dev/a` in old",
+            "other order sound: no no",
+            "in the last field sound: subsection-unreachable backward right behind `de` in old",
+            "sound in the last field: subsection-unreachable forward right behind `de` in new",
+            "in the last but one sound: subsection-unreachable backward right behind `de`",
+            "in an own name sound: no no",
             "gated sound: gate-above-version forward at version 1 in old",
             "gated gated: gate-above-version forward in both builds",
         ] {
             let (sides, found) = row.split_once(": ").expect("a pair");
-            let (old, new) = sides.split_once(' ').expect("two");
+            let (old, new) = match sides.strip_suffix(" sound") {
+                Some(old) => (old, "sound"),
+                None => sides.split_once(' ').expect("two"),
+            };
             let (old, new) = (of(old), of(new));
             let findings = defects(&old, &new, &Direction::BOTH);
             let mut found = found.splitn(3, ' ');

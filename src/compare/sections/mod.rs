@@ -17,6 +17,7 @@ use crate::compare::layout::{Interner, Item, Kind, Layout};
 use crate::compare::renames::Renames;
 use crate::model::{Direction, Rule, Side as Build};
 use crate::report::{ChangeKey, Changed, Finding, Level, Shape};
+use crate::vmstate::dump::takes_subsection;
 
 use align::{Step, align};
 use change::Change;
@@ -102,7 +103,8 @@ impl<'d> Comparison<'d, '_> {
                 }];
             }
         }
-        if old.is_same(new) {
+        // What neither build sends cannot differ on the wire, whatever its header says.
+        if old.is_same(new) || !(old.is_migratable() || new.is_migratable()) {
             return;
         }
         if old.name() != new.name() {
@@ -293,8 +295,7 @@ impl<'d> Comparison<'d, '_> {
             return;
         }
         let (writer, reader) = self.source_destination(old_item, new_item);
-        // The name that a loader looks for begins with that of the description around it.
-        let reachable = |item: &Item| item.name.starts_with(item.description);
+        let reachable = |item: &Item| takes_subsection(item.description, item.name);
         if reachable(writer) && !reachable(reader) {
             let message = self.wording.unreachable(reader.name, reader.description);
             let sides = (named(old_item.description), named(new_item.description));

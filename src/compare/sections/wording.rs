@@ -96,8 +96,8 @@ impl Wording {
 
     pub(crate) fn unreachable(self, subsection: &str, description: &str) -> String {
         format!(
-            "{} lists the subsection `{subsection}` under `{description}`, but takes only names that \
-             begin with that",
+            "{} lists the subsection `{subsection}` under `{description}`, but takes only longer \
+             names that begin with that",
             self.destination
         )
     }
