@@ -3,6 +3,7 @@
 //! A device's properties are those that its type lists for `-device`. What else an object shows
 //! (addresses, counters, the time of day) is its state, not how it was set up.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
@@ -112,135 +113,173 @@ impl Snapshot {
         wanted: impl FnOnce(&[Object]) -> Vec<bool>,
         is_asked: impl Fn(&Listed) -> bool,
     ) -> Result<Snapshot, QmpError> {
-        let of_kind = async |implements: &str| -> Result<BTreeSet<String>, QmpError> {
-            let command = qmp::qom_list_types {
-                implements: Some(implements.to_owned()),
-                abstract_: None,
-            };
-            let types = session.execute(command, deadline).await?;
-            Ok(types.into_iter().map(|of| of.name).collect())
+        let inquiry = Inquiry { session, deadline };
+        let (mut objects, shown): (Vec<Object>, Vec<_>) =
+            inquiry.objects().await?.into_iter().unzip();
+        let wanted = wanted(&objects);
+        let is_wanted = |kind| {
+            let mut chosen = objects.iter().zip(&wanted);
+            chosen.any(|(object, wanted)| *wanted && object.kind == kind)
         };
-        let (devices, cpus) = (of_kind("device").await?, of_kind("cpu").await?);
-        let virtio = of_kind(VIRTIO).await?;
+        let bulk = match is_wanted(Kind::Device) || is_wanted(Kind::Cpu) {
+            true => Bulk::ask(session, deadline, &objects, is_wanted(Kind::Cpu)).await?,
+            false => Bulk::default(),
+        };
+        let mut types: BTreeMap<String, BTreeMap<String, Listed>> = BTreeMap::new();
+        let chosen = objects.iter_mut().zip(shown).zip(wanted);
+        for ((object, shown), _) in chosen.filter(|(_, wanted)| *wanted) {
+            if object.kind == Kind::Machine {
+                inquiry.machine(object, &shown).await?;
+                continue;
+            }
+            let listed = match types.entry(object.type_name.clone()) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(inquiry.listed(object).await?),
+            };
+            for property in &shown {
+                let Some(listed) = listed.get(&property.name) else {
+                    continue;
+                };
+                let answer = if !is_asked(listed) {
+                    // It is there, which distinguishes it from one that the other build alone has.
+                    Some(Value::Null)
+                } else if let Some(value) = bulk.value(object, property) {
+                    Some(value)
+                } else {
+                    // Some can only be set.
+                    inquiry.value(object, property).await?
+                };
+                if let Some(value) = answer {
+                    object.insert(&property.name, value, listed.unset.clone());
+                }
+            }
+        }
+        Ok(Snapshot { objects })
+    }
+}
+
+/// The questions to a machine that has been started.
+struct Inquiry<'s> {
+    session: &'s Session,
+    /// The time for each answer.
+    deadline: Duration,
+}
+
+impl Inquiry<'_> {
+    /// Returns the names of the types that are of this one.
+    async fn types(&self, implements: &str) -> Result<BTreeSet<String>, QmpError> {
+        let command = qmp::qom_list_types {
+            implements: Some(implements.to_owned()),
+            abstract_: None,
+        };
+        let types = self.session.execute(command, self.deadline).await?;
+        Ok(types.into_iter().map(|of| of.name).collect())
+    }
+
+    /// Walks from the machine down. Returns its devices and itself without a property, in the order of their
+    /// paths, each beside the properties that it shows.
+    async fn objects(&self) -> Result<Vec<(Object, Vec<ObjectPropertyInfo>)>, QmpError> {
+        let (devices, cpus) = (self.types("device").await?, self.types("cpu").await?);
+        let virtio = self.types(VIRTIO).await?;
+        let root = get(MACHINE, "type");
+        let root = self.session.execute(root, self.deadline).await?;
+        let mut open = vec![(
+            MACHINE.to_owned(),
+            root.as_str().unwrap_or_default().to_owned(),
+        )];
         let mut found = Vec::new();
-        let root = session.execute(get(MACHINE, "type"), deadline).await?;
-        let root = root.as_str().unwrap_or_default().to_owned();
-        let mut open = vec![(MACHINE.to_owned(), root)];
         while let Some((path, type_name)) = open.pop() {
             let command = qmp::qom_list { path: path.clone() };
-            let Some(items) = session.ask(command, deadline).await? else {
+            let Some(mut shown) = self.session.ask(command, self.deadline).await? else {
                 continue;
             };
-            for item in &items {
+            for item in &shown {
                 let child = child(item);
                 if let Some(child) = child.filter(|&c| devices.contains(c) || c == CONTAINER) {
                     open.push((format!("{path}/{}", item.name), child.to_owned()));
                 }
             }
-            if type_name != CONTAINER {
-                found.push((path, type_name, items));
+            if type_name == CONTAINER {
+                continue;
             }
-        }
-        found.sort_by_cached_key(|(path, ..)| natural(path));
-        let mut snapshot = Snapshot::default();
-        for (path, type_name, items) in &found {
-            snapshot.objects.push(Object {
-                memory: items.iter().filter_map(memory).collect(),
-                path: path.clone(),
-                type_name: type_name.clone(),
-                is_virtio: virtio.contains(type_name),
+            let object = Object {
+                memory: shown.iter().filter_map(memory).collect(),
                 kind: if path == MACHINE {
                     Kind::Machine
-                } else if cpus.contains(type_name) {
+                } else if cpus.contains(&type_name) {
                     Kind::Cpu
                 } else {
                     Kind::Device
                 },
+                is_virtio: virtio.contains(&type_name),
+                path,
+                type_name,
                 ..Object::default()
-            });
-        }
-        let wanted = wanted(&snapshot.objects);
-        let is_wanted = |kind| {
-            let mut chosen = snapshot.objects.iter().zip(&wanted);
-            chosen.any(|(object, wanted)| *wanted && object.kind == kind)
-        };
-        let bulk = match is_wanted(Kind::Device) || is_wanted(Kind::Cpu) {
-            true => Bulk::ask(session, deadline, &snapshot.objects, is_wanted(Kind::Cpu)).await?,
-            false => Bulk::default(),
-        };
-        let mut types: BTreeMap<String, BTreeMap<String, Listed>> = BTreeMap::new();
-        let chosen = snapshot.objects.iter_mut().zip(found).zip(wanted);
-        for ((object, (_, type_name, items)), _) in chosen.filter(|(_, wanted)| *wanted) {
-            if object.kind == Kind::Machine {
-                for item in items.iter().filter(|item| is_plain(item)) {
-                    let command = get(&object.path, &item.name);
-                    // A machine's properties have no default.
-                    match session.ask(command, deadline).await? {
-                        Some(Value::Object(parts)) if is_configuration(item) => {
-                            for (part, value) in parts {
-                                let name = format!("{}.{part}", item.name);
-                                object.insert(&name, value, Setting::default());
-                            }
-                        }
-                        Some(value) => object.insert(&item.name, value, Setting::default()),
-                        None => {}
-                    }
-                }
-                // Before 7.1 a machine has no property of it.
-                if !object.properties.contains_key(MEMORY_SIZE) {
-                    let command = qmp::query_memory_size_summary {};
-                    if let Some(summary) = session.ask(command, deadline).await? {
-                        let size = summary.base_memory.into();
-                        object.insert(MEMORY_SIZE, size, Setting::default());
-                    }
-                }
-                continue;
-            }
-            if !types.contains_key(&type_name) {
-                let command = qmp::device_list_properties {
-                    typename: type_name.clone(),
-                };
-                let listed = session.ask(command, deadline).await?;
-                let listed = listed.unwrap_or_default().into_iter();
-                let listed = listed.map(|property| {
-                    let listed = Listed {
-                        is_switch: property.type_ == SWITCH,
-                        unset: Setting {
-                            is_feature: object.is_virtio && is_feature(&property),
-                            default: property.default_value,
-                            value: Value::Null,
-                        },
-                    };
-                    (property.name, listed)
-                });
-                types.insert(type_name.clone(), listed.collect());
-            }
-            let Some(listed) = types.get(&type_name) else {
-                continue;
             };
-            for item in items.iter().filter(|item| is_plain(item)) {
-                let Some(listed) = listed.get(&item.name) else {
-                    continue;
-                };
-                if !is_asked(listed) {
-                    // It is there, which distinguishes it from one that the other build alone has.
-                    object.insert(&item.name, Value::Null, listed.unset.clone());
-                    continue;
-                }
-                let answer = match bulk.value(object, item) {
-                    Some(value) => Some(value),
-                    // Some can only be set.
-                    None => {
-                        let command = get(&object.path, &item.name);
-                        session.ask(command, deadline).await?
+            shown.retain(is_plain);
+            found.push((object, shown));
+        }
+        found.sort_by_cached_key(|(object, _)| natural(&object.path));
+        Ok(found)
+    }
+
+    /// Returns the value of a property. `None` if it has none that can be read.
+    async fn value(
+        &self,
+        object: &Object,
+        property: &ObjectPropertyInfo,
+    ) -> Result<Option<Value>, QmpError> {
+        let command = get(&object.path, &property.name);
+        self.session.ask(command, self.deadline).await
+    }
+
+    /// Asks the machine itself for the properties that it shows, which have no default.
+    async fn machine(
+        &self,
+        machine: &mut Object,
+        shown: &[ObjectPropertyInfo],
+    ) -> Result<(), QmpError> {
+        for property in shown {
+            let name = &property.name;
+            match self.value(machine, property).await? {
+                Some(Value::Object(parts)) if is_configuration(property) => {
+                    for (part, value) in parts {
+                        machine.insert(&format!("{name}.{part}"), value, Setting::default());
                     }
-                };
-                if let Some(value) = answer {
-                    object.insert(&item.name, value, listed.unset.clone());
                 }
+                Some(value) => machine.insert(name, value, Setting::default()),
+                None => {}
             }
         }
-        Ok(snapshot)
+        // Before 7.1 a machine has no property of it.
+        if !machine.properties.contains_key(MEMORY_SIZE) {
+            let command = qmp::query_memory_size_summary {};
+            if let Some(summary) = self.session.ask(command, self.deadline).await? {
+                let size = summary.base_memory.into();
+                machine.insert(MEMORY_SIZE, size, Setting::default());
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what the type of an object lists for `-device`, by the properties' names.
+    async fn listed(&self, object: &Object) -> Result<BTreeMap<String, Listed>, QmpError> {
+        let command = qmp::device_list_properties {
+            typename: object.type_name.clone(),
+        };
+        let listed = self.session.ask(command, self.deadline).await?;
+        let listed = listed.unwrap_or_default().into_iter().map(|property| {
+            let listed = Listed {
+                is_switch: property.type_ == SWITCH,
+                unset: Setting {
+                    is_feature: object.is_virtio && is_feature(&property),
+                    default: property.default_value,
+                    value: Value::Null,
+                },
+            };
+            (property.name, listed)
+        });
+        Ok(listed.collect())
     }
 }
 

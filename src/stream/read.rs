@@ -361,36 +361,11 @@ impl<V: RamVisitor> Parser<V> {
                 self.state = State::Record;
             }
             State::Record => self.record(&mut cut)?,
-            // Many records at once: the state need not be looked at for every page.
-            State::Ram => loop {
-                match self
-                    .ram
-                    .step(&mut cut, &mut self.stream.ram, &mut self.visitor)
-                {
-                    Ok(RamStep::More) => cut.mark(),
-                    Ok(RamStep::End) => {
-                        self.state = State::Footer;
-                        break;
-                    }
-                    Ok(RamStep::Mapped(block)) => {
-                        let here = self.options.before + self.done + cut.used() as u64;
-                        let pages = block.pages_after(here).ok_or_else(|| {
-                            cut.fail_start(StreamErrorKind::Unsupported {
-                                what: "the header of a mapped RAM block",
-                                why: "it names a place before its own; does the stream begin where it did in \
-                                      the file that was saved?",
-                            })
-                        })?;
-                        self.state = State::MappedPages(pages);
-                        break;
-                    }
-                    Err(Stop::Need(_)) if cut.start() > 0 => {
-                        cut.reset();
-                        break;
-                    }
-                    Err(stop) => return Err(stop),
+            State::Ram => {
+                if let Some(next) = self.ram(&mut cut)? {
+                    self.state = next;
                 }
-            },
+            }
             State::MappedPages(pages) => {
                 let used = pages.pass(&mut cut, &mut self.stream.ram);
                 if pages.is_over() {
@@ -479,6 +454,33 @@ impl<V: RamVisitor> Parser<V> {
         }
         self.done += cut.used() as u64;
         Ok(cut.used())
+    }
+
+    /// Many records of memory at once: the state need not be looked at for every page. Returns the next state
+    /// where they end.
+    fn ram(&mut self, cut: &mut Cut<'_>) -> Result<Option<State>, Stop> {
+        loop {
+            match (self.ram).step(cut, &mut self.stream.ram, &mut self.visitor) {
+                Ok(RamStep::More) => cut.mark(),
+                Ok(RamStep::End) => return Ok(Some(State::Footer)),
+                Ok(RamStep::Mapped(block)) => {
+                    let here = self.options.before + self.done + cut.used() as u64;
+                    let pages = block.pages_after(here).ok_or_else(|| {
+                        cut.fail_start(StreamErrorKind::Unsupported {
+                            what: "the header of a mapped RAM block",
+                            why: "it names a place before its own; does the stream begin where it did in \
+                                  the file that was saved?",
+                        })
+                    })?;
+                    return Ok(Some(State::MappedPages(pages)));
+                }
+                Err(Stop::Need(_)) if cut.start() > 0 => {
+                    cut.reset();
+                    return Ok(None);
+                }
+                Err(stop) => return Err(stop),
+            }
+        }
     }
 
     fn record(&mut self, cut: &mut Cut<'_>) -> Result<(), Stop> {

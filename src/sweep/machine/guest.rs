@@ -236,34 +236,41 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
         route: &endpoints(target, guest.route),
         direction: guest.route.direction().unwrap_or(Direction::Forward),
     };
-    if let Purpose::FindOverride(failed) = &task.purpose {
-        let found = section_override::find(spec, &failed.attempt);
-        return TaskResult::Override(found.await);
+    match &task.purpose {
+        Purpose::FindOverride(failed) => {
+            TaskResult::Override(section_override::find(spec, &failed.attempt).await)
+        }
+        Purpose::Explain { run, expected, .. } => {
+            let mut run = Run::clone(run);
+            let refused = run.attempt.state.refused.as_ref();
+            let expected = expected.as_ref().zip(refused);
+            let expected = expected.map(|(more, refused)| beside(more, refused));
+            explain_refusal(spec, &mut run.attempt, expected).await;
+            TaskResult::Corrected(Some(Arc::new(run)))
+        }
+        Purpose::Refill(_, among) => {
+            let found = garbage_of_load(spec, among).await;
+            let run = found.map(|attempt| Run {
+                attempt,
+                elapsed_ms: milliseconds(begun),
+                ..Run::default()
+            });
+            TaskResult::Corrected(run.map(Arc::new))
+        }
+        _ => TaskResult::Moved(moved(target, task, spec, begun).await),
     }
-    if let Purpose::Explain { run, expected, .. } = &task.purpose {
-        let mut run = Run::clone(run);
-        let refused = run.attempt.state.refused.as_ref();
-        let expected = expected.as_ref().zip(refused);
-        let expected = expected.map(|(more, refused)| beside(more, refused));
-        explain_refusal(spec, &mut run.attempt, expected).await;
-        return TaskResult::Corrected(Some(Arc::new(run)));
-    }
-    if let Purpose::Refill(_, among) = &task.purpose {
-        let found = garbage_of_load(spec, among).await;
-        let run = found.map(|attempt| Run {
-            attempt,
-            elapsed_ms: milliseconds(begun),
-            ..Run::default()
-        });
-        return TaskResult::Corrected(run.map(Arc::new));
-    }
+}
+
+/// Moves the guest of a task, and finds out what it is moved for.
+async fn moved(target: &SweepTarget, task: &Task, spec: RunSpec<'_>, begun: Instant) -> Moved {
+    let (config, guest) = (&target.config, &task.guest);
     let mut attempt = match &task.purpose {
         Purpose::Calibrate { run, .. } => run.attempt.clone(),
         _ => spec.run().await,
     };
     // Only the first guest is asked, whatever it takes to explain it.
     let (buses, features) = (attempt.buses.take(), attempt.features.take());
-    let launch = launch.unasked();
+    let launch = spec.launch.unasked();
     let spec = RunSpec {
         launch: &launch,
         ..spec
@@ -321,7 +328,7 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
     };
     let mut changed_by_load = guest.known.clone();
     changed_by_load.extend(own_changes.clone());
-    TaskResult::Moved(Moved {
+    Moved {
         run: Arc::new(Run {
             sent,
             likely_refused,
@@ -340,7 +347,7 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
         features,
         own_changes,
         calibration,
-    })
+    }
 }
 
 /// Returns the sections, of those that `arrived`, that the build that sent it `first` would refuse
