@@ -3,3 +3,6 @@
 pub(crate) mod compare;
 mod defects;
 mod pair;
+
+#[cfg(test)]
+mod tests;

@@ -62,11 +62,12 @@ impl<'d> Interner<'d> {
         self.places.len() as Id - 1
     }
 
-    /// Tells whether two items stand under the same names.
-    pub(crate) fn same_names(&self, one: Id, other: Id) -> bool {
+    /// Tells whether two items stand under the same names. The two places in `alike` are taken to have the same one.
+    pub(crate) fn same_names(&self, one: Id, other: Id, alike: Option<(Id, Id)>) -> bool {
         let (mut one, mut other) = (Some(one), Some(other));
         loop {
             match (one, other) {
+                (Some(a), Some(b)) if alike == Some((a, b)) => return true,
                 (Some(a), Some(b)) => {
                     let (a, b) = (self.places[a as usize], self.places[b as usize]);
                     if a.name != b.name {

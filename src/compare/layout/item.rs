@@ -9,7 +9,7 @@ pub(crate) struct Item<'d> {
     /// The place in the structures around it, for people.
     pub place: Id,
     /// The same regardless of how C structures group it: `core.itr` and `core` › `itr`
-    /// are one path.
+    /// are one path. That of an element's field begins in the element.
     pub path: Id,
     /// The last part of [`Item::path`].
     pub leaf: Id,

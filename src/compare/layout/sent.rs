@@ -220,7 +220,7 @@ fn walk<'d>(
                 continue;
             }
             let mut element = Vec::new();
-            walk(interner, inner, Some(place), path, &mut element);
+            walk(interner, inner, Some(place), ROOT, &mut element);
             kind = Kind::Array(element);
         }
         items.push(Item {

@@ -182,6 +182,7 @@ impl<'d> Walk<'_, 'd> {
             self.description(inner, inner.version_id, twin, inside, items);
         } else {
             inside.conditional = false;
+            inside.path = ROOT;
             let mut element = Vec::new();
             self.description(inner, inner.version_id, twin, inside, &mut element);
             item.kind = Kind::Array(element);

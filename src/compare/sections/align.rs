@@ -20,6 +20,14 @@ pub(crate) enum Step {
     Gap { old: Vec<usize>, new: Vec<usize> },
 }
 
+/// Returns the items that matched.
+pub(crate) fn matches(steps: &[Step]) -> impl Iterator<Item = (usize, usize)> {
+    steps.iter().filter_map(|step| match *step {
+        Step::Match { old, new } => Some((old, new)),
+        Step::Gap { .. } => None,
+    })
+}
+
 /// The properties that must agree for two items to be the same thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Label {

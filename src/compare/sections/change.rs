@@ -1,5 +1,7 @@
 //! A difference between the items of two sequences, and how neighbours join into one.
 
+use crate::compare::layout::Item;
+use crate::compare::sections::fit::same_number;
 use crate::model::Rule;
 
 /// A classified difference between items of the old and of the new layout.
@@ -23,6 +25,22 @@ impl Change {
             new,
             known: None,
         }
+    }
+
+    /// Returns the items of the two sides that are one, of which more is in the items themselves: arrays of as many
+    /// structures, and subsections.
+    pub(super) fn pairs(&self, old: &[Item], new: &[Item]) -> Vec<(usize, usize)> {
+        let pairs = || self.old.iter().copied().zip(self.new.iter().copied());
+        let as_wide = |(o, n): (usize, usize)| old[o].bytes() == new[n].bytes();
+        let one_each = self.old.len() == 1 && self.new.len() == 1;
+        if !one_each && (self.old.len() != self.new.len() || !pairs().all(as_wide)) {
+            return Vec::new();
+        }
+        let is_one = |&(o, n): &(usize, usize)| {
+            let (old, new) = (&old[o], &new[n]);
+            old.present && new.present && (same_number(old, new) || old.is_subsection())
+        };
+        pairs().filter(is_one).collect()
     }
 }
 

@@ -80,8 +80,8 @@ pub(crate) fn renamed_pair(old: &Item, new: &Item) -> Option<(Rule, bool)> {
         (true, true) => None,
         (true, false) | (false, true) => Some((Rule::FieldPadded, true)),
         (false, false) => {
-            let integers = old.is_integer() && new.is_integer();
-            if integers && old.size != new.size {
+            // Elements are compared by themselves.
+            if !same_number(old, new) && !same_cuts(&[old], &[new]) {
                 Some((Rule::FieldsRecut, false))
             } else if old.leaf == new.leaf
                 && (old.is_timer() && new.size == 8 || new.is_timer() && old.size == 8)
@@ -96,25 +96,60 @@ pub(crate) fn renamed_pair(old: &Item, new: &Item) -> Option<(Rule, bool)> {
     }
 }
 
+/// Tells whether both are arrays of as many structures.
+pub(crate) fn same_number(old: &Item, new: &Item) -> bool {
+    matches!((&old.kind, &new.kind), (Kind::Array(_), Kind::Array(_))) && old.num == new.num
+}
+
+/// A stretch of the wire by where its numbers begin and end.
+#[derive(Debug, PartialEq, Eq)]
+enum Cut {
+    /// Numbers of one width.
+    Numbers { width: u64, count: u64 },
+    /// Structures of numbers of several widths.
+    Elements { inside: Vec<Cut>, count: u64 },
+}
+
 /// Tells whether two runs of equal total are made of the same elements, so that only their grouping into
 /// arrays changed. A buffer has no inner cuts and fits any.
 pub(crate) fn same_cuts(old: &[&Item], new: &[&Item]) -> bool {
-    fn cuts(items: &[&Item]) -> Option<Vec<(u64, u64)>> {
-        let mut runs: Vec<(u64, u64)> = Vec::new();
+    fn cuts(items: &[&Item]) -> Option<Vec<Cut>> {
+        let mut all: Vec<Cut> = Vec::new();
         for item in items {
-            if !item.is_integer() && !item.is_padding() && !matches!(item.kind, Kind::Array(_)) {
-                return None;
-            }
-            let (width, count) = match &item.kind {
-                Kind::Field => (item.size, item.num.unwrap_or(1)),
-                _ => (1, item.bytes()),
+            let num = item.num.unwrap_or(1);
+            let cut = match &item.kind {
+                Kind::Array(inside) => {
+                    let sent = |item: &&Item| item.present && !item.conditional;
+                    let inside = cuts(&inside.iter().filter(sent).collect::<Vec<_>>())?;
+                    match inside.as_slice() {
+                        [] => continue,
+                        [Cut::Numbers { width, count }] => Cut::Numbers {
+                            width: *width,
+                            count: count.saturating_mul(num),
+                        },
+                        _ => Cut::Elements { inside, count: num },
+                    }
+                }
+                Kind::Padding => Cut::Numbers {
+                    width: 1,
+                    count: item.bytes(),
+                },
+                Kind::Field if item.is_integer() => Cut::Numbers {
+                    width: item.size,
+                    count: num,
+                },
+                Kind::Field | Kind::Subsection(_) => return None,
             };
-            match runs.last_mut() {
-                Some((w, n)) if *w == width => *n = n.saturating_add(count),
-                _ => runs.push((width, count)),
+            match (all.last_mut(), &cut) {
+                (Some(Cut::Numbers { width: w, count: n }), Cut::Numbers { width, count })
+                    if w == width =>
+                {
+                    *n = n.saturating_add(*count)
+                }
+                _ => all.push(cut),
             }
         }
-        Some(runs)
+        Some(all)
     }
     match (cuts(old), cuts(new)) {
         (Some(old), Some(new)) => old == new,

@@ -13,13 +13,15 @@ mod spot;
 mod terms;
 mod wording;
 
-use crate::compare::layout::{Interner, Item, Kind, Layout};
+use rustc_hash::FxHashSet;
+
+use crate::compare::layout::{Id, Interner, Item, Kind, Layout};
 use crate::compare::renames::Renames;
 use crate::model::{Direction, Rule, Side as Build};
 use crate::report::{ChangeKey, Changed, Finding, Level, Shape};
 use crate::vmstate::dump::takes_subsection;
 
-use align::{Step, align};
+use align::{Step, align, matches};
 use change::Change;
 use run::Run;
 use spot::Spot;
@@ -81,6 +83,8 @@ struct Scope<'s> {
     path: &'s [String],
     /// Set if it is always sent.
     certain: bool,
+    /// The places of the arrays around it, of which the names are no matter of the elements.
+    arrays: Option<(Id, Id)>,
 }
 
 impl<'d> Comparison<'d, '_> {
@@ -142,6 +146,7 @@ impl<'d> Comparison<'d, '_> {
         let scope = Scope {
             path: &path,
             certain: true,
+            arrays: None,
         };
         self.layouts(old, new, &scope);
     }
@@ -165,9 +170,10 @@ impl<'d> Comparison<'d, '_> {
         if steps.iter().all(|step| match *step {
             Step::Match { old: o, new: n } => identical(&old[o], &new[n]),
             Step::Gap { .. } => false,
-        }) && (old.iter().zip(new)).all(|(o, n)| self.interner.same_names(o.place, n.place))
+        }) && (old.iter().zip(new)).all(|(o, n)| self.same_names(o, n, scope))
         {
-            self.subsections_inside(old, new, &steps, scope);
+            let inside = self.inside(old, new, matches(&steps), scope).0;
+            self.findings.extend(inside);
             return;
         }
         let mut run = Run {
@@ -180,7 +186,7 @@ impl<'d> Comparison<'d, '_> {
         };
         for (at, step) in steps.iter().enumerate() {
             match step {
-                Step::Match { old: o, new: n } => self.matched(&mut run, *o, *n),
+                Step::Match { old: o, new: n } => self.matched(&mut run, *o, *n, scope),
                 Step::Gap { old: o, new: n } => {
                     let known = gap::Known {
                         renames: self.renames,
@@ -197,14 +203,25 @@ impl<'d> Comparison<'d, '_> {
             (c.new.first().copied().or(old), old)
         });
         let changes = std::mem::take(&mut run.changes);
+        let mut pairs: Vec<(usize, usize)> = matches(&steps).collect();
+        pairs.extend(changes.iter().flat_map(|change| change.pairs(old, new)));
+        pairs.sort_unstable();
+        pairs.dedup();
+        let (inside, mut altered) = self.inside(old, new, pairs, scope);
+        let more_than_names = changes.iter().filter(|c| c.rule.level() != Level::Note);
+        altered.extend(more_than_names.flat_map(|change| &change.old));
         for change in &changes {
-            self.say(&run, change, scope);
+            self.say(&run, change, &altered, scope);
         }
-        self.subsections_inside(old, new, &steps, scope);
+        self.findings.extend(inside);
+    }
+
+    fn same_names(&self, old: &Item, new: &Item, scope: &Scope) -> bool {
+        self.interner.same_names(old.place, new.place, scope.arrays)
     }
 
     /// Differences of items that matched by name and width.
-    fn matched(&self, run: &mut Run<'_, 'd>, o: usize, n: usize) {
+    fn matched(&self, run: &mut Run<'_, 'd>, o: usize, n: usize, scope: &Scope) {
         let (old, new) = (&run.old[o], &run.new[n]);
         if old.is_subsection() {
             return;
@@ -227,7 +244,7 @@ impl<'d> Comparison<'d, '_> {
                 _ => {}
             }
         }
-        let same_names = self.interner.same_names(old.place, new.place);
+        let same_names = self.same_names(old, new, scope);
         let depth = |item: &Item| self.interner.depth(item.place);
         let both_pad = old.is_padding() && new.is_padding();
         if !same_names && !both_pad {
@@ -242,24 +259,26 @@ impl<'d> Comparison<'d, '_> {
         }
     }
 
-    /// Goes into what matched as a whole: elements of arrays and subsections.
-    fn subsections_inside(
+    /// Goes into what is one as a whole on both sides: elements of arrays and subsections. Returns what it finds, and
+    /// the old items in which that is more than a note.
+    fn inside(
         &mut self,
         old: &[Item<'d>],
         new: &[Item<'d>],
-        steps: &[Step],
+        pairs: impl IntoIterator<Item = (usize, usize)>,
         scope: &Scope,
-    ) {
-        for step in steps {
-            let Step::Match { old: o, new: n } = *step else {
-                continue;
-            };
+    ) -> (Vec<Finding>, FxHashSet<usize>) {
+        let around = std::mem::take(&mut self.findings);
+        let mut altered = FxHashSet::default();
+        for (o, n) in pairs {
             let (old, new) = (&old[o], &new[n]);
+            let from = self.findings.len();
             match (&old.kind, &new.kind) {
                 (Kind::Array(old_element), Kind::Array(new_element)) => {
                     let inside = Scope {
                         path: scope.path,
-                        certain: scope.certain && !old.conditional,
+                        certain: scope.certain && !old.conditional && !new.conditional,
+                        arrays: Some((old.place, new.place)),
                     };
                     self.sequences(old_element, new_element, &inside);
                 }
@@ -268,7 +287,11 @@ impl<'d> Comparison<'d, '_> {
                 }
                 _ => {}
             }
+            if self.findings[from..].iter().any(|f| f.level != Level::Note) {
+                altered.insert(o);
+            }
         }
+        (std::mem::replace(&mut self.findings, around), altered)
     }
 
     fn subsections(
@@ -285,6 +308,7 @@ impl<'d> Comparison<'d, '_> {
         let inside = Scope {
             path: &path,
             certain: false,
+            arrays: None,
         };
         let key = ChangeKey::Subsection(old.name().to_owned());
         let (source, destination) = self.source_destination(old, new);
@@ -306,7 +330,14 @@ impl<'d> Comparison<'d, '_> {
         }
     }
 
-    fn say(&mut self, run: &Run<'_, 'd>, change: &Change, scope: &Scope) {
+    /// Words a change. Of the old items in `altered` more than names changed.
+    fn say(
+        &mut self,
+        run: &Run<'_, 'd>,
+        change: &Change,
+        altered: &FxHashSet<usize>,
+        scope: &Scope,
+    ) {
         let old: Vec<&Item> = change.old.iter().map(|&i| &run.old[i]).collect();
         let new: Vec<&Item> = change.new.iter().map(|&j| &run.new[j]).collect();
         let spot = Spot {
@@ -314,6 +345,7 @@ impl<'d> Comparison<'d, '_> {
             wording: self.wording,
             old: &old,
             new: &new,
+            altered: change.old.iter().any(|i| altered.contains(i)),
         };
         let mut path = scope.path.to_vec();
         path.extend(spot.path());
@@ -327,6 +359,7 @@ impl<'d> Comparison<'d, '_> {
         let inside = Scope {
             path: &path,
             certain: scope.certain && change.certain,
+            arrays: None,
         };
         self.push(change.rule, &inside, message, sides, key);
         if let Some(finding) = self.findings.last_mut() {
@@ -348,6 +381,7 @@ impl<'d> Comparison<'d, '_> {
         let scope = Scope {
             path: &path,
             certain: true,
+            arrays: None,
         };
         self.push(rule, &scope, message, sides, key);
     }

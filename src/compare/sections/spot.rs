@@ -13,6 +13,8 @@ pub(crate) struct Spot<'s, 'd> {
     pub wording: Wording,
     pub old: &'s [&'s Item<'d>],
     pub new: &'s [&'s Item<'d>],
+    /// More than names changed.
+    pub altered: bool,
 }
 
 impl<'d> Spot<'_, 'd> {

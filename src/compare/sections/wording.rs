@@ -139,6 +139,10 @@ impl<'d> Spot<'_, 'd> {
             ..
         } = self.wording;
         let (old, new) = (list(self.old), list(self.new));
+        let same = match self.altered {
+            true => "",
+            false => "; the bytes are the same",
+        };
         let size = |items: &[&Item]| items.first().map_or(0, |item| item.size);
         let text = match rule {
             Rule::FieldAdded | Rule::FieldRemoved => {
@@ -184,11 +188,9 @@ impl<'d> Spot<'_, 'd> {
             Rule::GateExcludesField => self.gate_message(),
             Rule::FieldRenamed => match known {
                 Some(_) => format!("{old} is called {new} in {in_new}"),
-                None => format!("{}; the bytes are the same", self.renames()),
+                None => format!("{}{same}", self.renames()),
             },
-            Rule::FieldRegrouped => {
-                format!("{old} is grouped differently in {in_new}; the bytes are the same")
-            }
+            Rule::FieldRegrouped => format!("{old} is grouped differently in {in_new}{same}"),
             Rule::FieldPadded => {
                 let read = self.read_from_padding();
                 if !read.is_empty() {

@@ -1,0 +1,242 @@
+//! Changes of a description by hand, and what is found of each.
+//!
+//! `a:4` is a field of four bytes, `q:0` one of which the dump does not say how wide it is, `a:4*3` an array of three,
+//! `a:4@2` one with a gate, and `a:4?` one with a test; `s{ … }` is a structure, `e*4{ … }` an array of four, and
+//! `+x{ … }` a subsection. A dump that begins with `~` does not state the lengths of arrays.
+
+use std::collections::BTreeMap;
+
+use crate::compare::dump::compare::compare;
+use crate::compare::renames::{NoRenames, Renames};
+use crate::model::Direction;
+use crate::report::Finding;
+use crate::vmstate::dump::{Dump, Section, Vmsd, VmsdField};
+
+fn description<'t>(name: &str, words: &mut impl Iterator<Item = &'t str>) -> Vmsd {
+    let (mut fields, mut subsections) = (Vec::new(), Vec::new());
+    while let Some(word) = words.next().filter(|&word| word != "}") {
+        let open = word.strip_suffix('{');
+        let word = open.unwrap_or(word);
+        if let Some(subsection) = word.strip_prefix('+') {
+            subsections.push(description(&format!("{name}/{subsection}"), words));
+            continue;
+        }
+        let (word, conditional) = match word.strip_suffix('?') {
+            Some(word) => (word, true),
+            None => (word, false),
+        };
+        let number = |text: &str| text.parse().expect("a number");
+        let (word, gate) = word.split_once('@').unwrap_or((word, "0"));
+        let (word, num) = match word.split_once('*') {
+            Some((word, num)) => (word, Some(number(num))),
+            None => (word, None),
+        };
+        let (word, size) = word.split_once(':').unwrap_or((word, "99"));
+        fields.push(VmsdField {
+            name: word.to_owned(),
+            version_id: gate.parse().expect("a version"),
+            conditional,
+            num,
+            size: number(size),
+            description: open.map(|_| Box::new(description("el", words))),
+        });
+    }
+    Vmsd {
+        name: name.to_owned(),
+        version_id: 1,
+        minimum_version_id: 1,
+        fields: Some(fields),
+        subsections,
+    }
+}
+
+fn dump(text: &str) -> Dump {
+    let section = |name: &str, text: &str| Section {
+        type_name: name.to_owned(),
+        description: description(name, &mut text.split_whitespace()),
+    };
+    let (text, other) = match text.strip_prefix('~') {
+        Some(text) => (text, "regs:4"),
+        None => (text, "regs:4*3"),
+    };
+    Dump {
+        sections: vec![section("dev", text), section("other", other)],
+        ..Dump::default()
+    }
+}
+
+/// Level, rule and path of each finding, and its direction where that is not both.
+fn found(findings: &[Finding]) -> Vec<String> {
+    let mut directions: BTreeMap<String, Vec<Direction>> = BTreeMap::new();
+    for finding in findings {
+        let path = finding.path[1..].join("/");
+        let found = format!("{} {} {path}", finding.level, finding.rule);
+        directions.entry(found).or_default().push(finding.direction);
+    }
+    let said = directions.into_iter().map(|(found, ways)| match *ways {
+        [way] => format!("{way} {found}"),
+        _ => found,
+    });
+    said.collect()
+}
+
+fn between(old: &str, new: &str, renames: &dyn Renames) -> Vec<Finding> {
+    compare(&dump(old), &dump(new), &Direction::BOTH, renames)
+}
+
+type Row = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+);
+
+fn hold(rows: &[Row]) {
+    let (mut all, mut wanted) = (Vec::new(), Vec::new());
+    for (what, old, new, expected) in rows {
+        all.push((what, found(&between(old, new, &NoRenames))));
+        wanted.push((what, expected.iter().map(|&line| line.to_owned()).collect()));
+    }
+    assert_eq!(all, wanted);
+}
+
+#[test]
+fn elements_are_compared_whatever_their_array_is_called() {
+    hold(&[
+        (
+            "a new name alone",
+            "e*4{ a:4 b:4 } c:4",
+            "ee*4{ a:4 b:4 } c:4",
+            &["note field-renamed e"],
+        ),
+        (
+            "swapped",
+            "e*4{ a:4 b:4 } c:4",
+            "ee*4{ b:4 a:4 } c:4",
+            &["error fields-swapped e/b", "note field-renamed e"],
+        ),
+        (
+            "a test",
+            "e*4{ a:4 b:4? } c:4",
+            "ee*4{ a:4 } c:4",
+            &[
+                "note field-renamed e",
+                "warning conditional-field-removed e/b",
+            ],
+        ),
+        (
+            "a subsection of the elements",
+            "e*4{ a:4 +x{ b:4 } } c:4",
+            "ee*4{ a:4 } c:4",
+            &[
+                "note field-renamed e",
+                "forward warning subsection-unknown e/el/x",
+            ],
+        ),
+        (
+            "two neighbours",
+            "e*4{ a:4 b:4 } f*2{ a:4 b:2 } c:4",
+            "ee*4{ a:4 b:4 } ff*2{ b:2 a:4 } c:4",
+            &["error fields-swapped f/b", "note field-renamed e"],
+        ),
+        (
+            "an array in an array",
+            "e*4{ i*2{ a:4 b:4 } } c:4",
+            "ee*4{ j*2{ b:4 a:4 } } c:4",
+            &[
+                "error fields-swapped e/i/b",
+                "note field-renamed e",
+                "note field-renamed e/i",
+            ],
+        ),
+        (
+            "a test for the whole array",
+            "e*4{ a:4 b:4 } c:4",
+            "e*4?{ b:4 a:4 } c:4",
+            &["warning condition-added e", "warning fields-swapped e/b"],
+        ),
+        (
+            "more elements, of which each is less",
+            "e*4{ a:4 b:4 } c:4",
+            "ee*8{ a:4 } c:4",
+            &["note field-renamed e"],
+        ),
+        (
+            "numbers of other widths",
+            "e*4{ a:4 b:4 } c:4",
+            "ee:8*4 c:4",
+            &["warning fields-recut e"],
+        ),
+        (
+            "one structure",
+            "e{ a:4 b:4 } c:4",
+            "ee{ a:8 b:4 } c:4",
+            &["error field-resized e/a", "note field-renamed e/b"],
+        ),
+    ]);
+}
+
+#[test]
+fn the_bytes_are_the_same_where_nothing_else_is_found() {
+    for (old, new, same) in [
+        ("e*4{ a:4 b:4 }", "ee*4{ a:4 b:4 }", true),
+        ("e*4{ a:4 b:4 }", "ee*4{ a:4 bb:4 }", true),
+        ("e*4{ a:4 b:4 }", "ee*4{ b:4 a:4 }", false),
+        ("s{ e*4{ a:4 } }", "t{ e*4{ a:4 } }", true),
+        ("s{ e*4{ a:4 } }", "t{ e*4{ a:8 } }", false),
+        ("s{ e*4{ a:4 } }", "e*4{ a:8 }", false),
+        ("s{ e*4{ a:4 } }", "t{ e*5{ a:4 } }", false),
+    ] {
+        for finding in between(old, new, &NoRenames) {
+            if ["field-renamed", "field-regrouped"].contains(&finding.rule.id()) {
+                let message = &finding.message;
+                let said = message.ends_with("; the bytes are the same");
+                assert!(
+                    said == (same || finding.path.ends_with(&["b".into()])),
+                    "{old} {new}: {message}"
+                );
+            }
+        }
+    }
+}
+
+/// Knows that `e` is called `ee`.
+struct Listed;
+
+impl Renames for Listed {
+    fn mentions(&self, field: &str) -> bool {
+        field == "e"
+    }
+    fn field(&self, _: &str, _: &str, old: &str, new: &str) -> Option<String> {
+        [["e", "ee"], ["ee", "e"]]
+            .contains(&[old, new])
+            .then(|| "listed".to_owned())
+    }
+    fn section(&self, _: &str, _: &str, _: &str) -> Option<String> {
+        None
+    }
+}
+
+#[test]
+fn a_known_name_says_nothing_of_the_elements() {
+    for (old, new, expected) in [
+        ("e*4{ a:4 }", "ee*4{ a:4 }", &["note field-renamed e"][..]),
+        (
+            "e*4{ a:4 }",
+            "ee*4{ a:4 b:4 }",
+            &["error field-added ee/b", "note field-renamed e"],
+        ),
+        (
+            "e*4{ a:4 }",
+            "ee*4{ a:8 }",
+            &["error field-resized e/a", "note field-renamed e"],
+        ),
+        (
+            "e*4?{ a:4 }",
+            "ee*4?{ a:8 }",
+            &["note field-renamed e", "warning field-resized e/a"],
+        ),
+    ] {
+        assert_eq!(found(&between(old, new, &Listed)), expected, "{old} {new}");
+    }
+}
