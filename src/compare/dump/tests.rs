@@ -240,3 +240,61 @@ fn a_known_name_says_nothing_of_the_elements() {
         assert_eq!(found(&between(old, new, &Listed)), expected, "{old} {new}");
     }
 }
+
+#[test]
+fn a_number_of_elements_that_one_build_leaves_to_the_state_is_a_doubt() {
+    hold(&[
+        (
+            "structures",
+            "e*4{ a:4 b:2 } c:4",
+            "e{ a:4 b:2 } c:4",
+            &["warning array-length-unstated e"],
+        ),
+        (
+            "the other way",
+            "e{ a:4 b:2 } c:4",
+            "e*4{ a:4 b:2 } c:4",
+            &["warning array-length-unstated e"],
+        ),
+        (
+            "in a structure",
+            "s{ e*4{ a:4 } } c:4",
+            "s{ e{ a:4 } } c:4",
+            &["warning array-length-unstated s/e"],
+        ),
+        (
+            "in elements, of a build that sends more of each",
+            "e*4{ i*2{ a:4 } } c:4",
+            "e*4{ i{ a:4 b:4 } } c:4",
+            &[
+                "error field-added e/i/b",
+                "warning array-length-unstated e/i",
+            ],
+        ),
+        (
+            "in a subsection",
+            "c:4 +x{ e*4{ a:4 } }",
+            "c:4 +x{ e{ a:4 } }",
+            &["warning array-length-unstated dev/x/e"],
+        ),
+        (
+            "numbers",
+            "e:4*4 c:4",
+            "e:4 c:4",
+            &["warning array-length-unstated e"],
+        ),
+        ("one", "e*1{ a:4 } c:4", "e{ a:4 } c:4", &[]),
+        (
+            "left to the state by both",
+            "e{ a:4 } c:4",
+            "e{ a:4 } c:4",
+            &[],
+        ),
+        (
+            "of a build that states none",
+            "~e{ a:4 } c:4",
+            "e*4{ a:4 } c:4",
+            &[],
+        ),
+    ]);
+}

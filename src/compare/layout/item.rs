@@ -35,7 +35,7 @@ pub(crate) enum Kind<'d> {
     Field,
     /// `VMSTATE_UNUSED`: bytes without a meaning.
     Padding,
-    /// An array of structures of known length.
+    /// An array of structures, of which the state has the number where none is given.
     Array(Vec<Item<'d>>),
     /// The place where the description's subsections follow.
     Subsection(Layout<'d>),

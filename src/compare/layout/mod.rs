@@ -97,9 +97,7 @@ impl<'d> Layout<'d> {
         match self {
             Layout::Dumped(dumped) => {
                 let counterpart = match other {
-                    Layout::Dumped(other) if !dumped.states_lengths && other.states_lengths => {
-                        Some(other.vmsd)
-                    }
+                    Layout::Dumped(other) if other.states_lengths => Some(other.vmsd),
                     _ => None,
                 };
                 vmsd::items(interner, dumped, header_version, counterpart)

@@ -12,8 +12,7 @@ use crate::compare::layout::{Dumped, Layout};
 use crate::vmstate::dump::{Vmsd, VmsdField};
 
 /// Lays out what a build sends or reads behind a header of a version, which is the source's own.
-/// Lengths of arrays that its dump does not state are taken from the `counterpart` in the other
-/// build's.
+/// What its dump does not state of arrays is taken from the `counterpart` in the other build's.
 pub(crate) fn items<'d>(
     interner: &mut Interner<'d>,
     dumped: Dumped<'d>,
@@ -176,15 +175,20 @@ impl<'d> Walk<'_, 'd> {
             present,
             loose,
         };
-        let twin = twin.and_then(|twin| twin.description.as_deref());
-        if num.is_none() {
+        let other = twin.and_then(|twin| twin.description.as_deref());
+        // What is an array in the other build, and has no number in a dump that states numbers, has it from the state.
+        let is_elastic = self.states_lengths
+            && field.num.is_none()
+            && twin.and_then(|twin| twin.num).is_some_and(|num| num > 1)
+            && other.is_some_and(|other| other.name == inner.name);
+        if num.is_none() && !is_elastic {
             // A nested version is not on the wire: each side decides with its own.
-            self.description(inner, inner.version_id, twin, inside, items);
+            self.description(inner, inner.version_id, other, inside, items);
         } else {
             inside.conditional = false;
             inside.path = ROOT;
             let mut element = Vec::new();
-            self.description(inner, inner.version_id, twin, inside, &mut element);
+            self.description(inner, inner.version_id, other, inside, &mut element);
             item.kind = Kind::Array(element);
             items.push(item);
         }

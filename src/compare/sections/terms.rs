@@ -102,6 +102,7 @@ pub(crate) fn widths(items: &[&Item]) -> String {
 fn width(item: &Item) -> String {
     match (&item.kind, item.num) {
         (Kind::Array(_), Some(num)) => format!("[{num}]"),
+        (Kind::Array(_), None) => "[?]".to_owned(),
         (Kind::Field, None) if item.size == 0 => "?".to_owned(),
         (_, Some(num)) => format!("{}×{num}", item.size),
         (_, None) if item.loose => format!("{}×?", item.size),
