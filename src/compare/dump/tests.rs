@@ -298,3 +298,177 @@ fn a_number_of_elements_that_one_build_leaves_to_the_state_is_a_doubt() {
         ),
     ]);
 }
+
+#[test]
+fn what_stands_in_the_place_of_a_field_of_unknown_width_is_a_doubt() {
+    hold(&[
+        (
+            "a number",
+            "c:4 q:0 b:4",
+            "c:4 a:4 b:4",
+            &["warning opaque-field-changed q"],
+        ),
+        (
+            "a structure of its name",
+            "c:4 q:0 b:4",
+            "c:4 q{ x:4 y:2 } b:4",
+            &["warning opaque-field-changed q"],
+        ),
+        (
+            "an array",
+            "c:4 q:0 b:4",
+            "c:4 a*4{ x:4 } b:4",
+            &["warning opaque-field-changed q"],
+        ),
+        (
+            "with a neighbour that goes, too",
+            "c:4 q:0 x:2 b:4",
+            "c:4 a:8 b:4",
+            &["warning opaque-field-changed q"],
+        ),
+        (
+            "what is wider than a field beside it",
+            "c:4 q:0 b:4",
+            "c:4 q:4*4 a:4 b:4",
+            &["warning field-added a", "warning size-undecided q"],
+        ),
+        (
+            "less than what stood beside it",
+            "c:4 q:0 x:4 b:4",
+            "c:4 a:2 b:4",
+            &[
+                "error field-added a",
+                "error field-removed x",
+                "warning opaque-field-changed q",
+            ],
+        ),
+        (
+            "a place that it left",
+            "q:0 c:4 b:4",
+            "a:4 c:4 b:4 q:0",
+            &["error field-added a", "warning opaque-field-changed q"],
+        ),
+    ]);
+}
+
+#[test]
+fn sizes_are_called_the_same_only_where_they_are_known() {
+    for (old, new, said) in [
+        (
+            "~flag:1 b:4",
+            "unused:4 b:4",
+            [
+                "`flag` (1 byte an element) became padding (4 bytes); old does not say how many elements `flag` has",
+                "new sends padding where old reads `flag` (1 byte an element): it arrives as zeros; old does not say how \
+                 many elements `flag` has",
+            ],
+        ),
+        (
+            "unused:4 b:4",
+            "~flag:1 b:4",
+            [
+                "old sends padding where new reads `flag` (1 byte an element): it arrives as zeros; new does not say how \
+                 many elements `flag` has",
+                "`flag` (1 byte an element) took the place of padding; new does not say how many elements `flag` has",
+            ],
+        ),
+        (
+            "~flag:1 b:4",
+            "flag:16 b:4",
+            ["`flag` is grouped differently in new; old does not say how many elements `flag` has";
+                2],
+        ),
+        (
+            "~flag:2 b:4",
+            "regs:4*4 b:4",
+            ["old does not say how many elements `flag` has; `regs` agrees only if the lengths do (2×? against 4×4)";
+                2],
+        ),
+        (
+            "regs:4*4 b:4",
+            "~flag:2 b:4",
+            ["new does not say how many elements `flag` has; `regs` agrees only if the lengths do (4×4 against 2×?)";
+                2],
+        ),
+        (
+            "flag:4 b:4",
+            "unused:4 b:4",
+            [
+                "`flag` (4 bytes) became padding of the same size",
+                "new sends padding where old reads `flag` (4 bytes): it arrives as zeros",
+            ],
+        ),
+    ] {
+        let found = between(old, new, &NoRenames);
+        let messages: Vec<&str> = found.iter().map(|finding| &*finding.message).collect();
+        assert_eq!(messages, said, "{old} {new}");
+    }
+}
+
+#[test]
+fn a_number_has_the_bytes_in_front_of_it_as_its_upper_ones() {
+    hold(&[
+        (
+            "wider",
+            "unused:2 a:2 b:4",
+            "a:4 b:4",
+            &["warning fields-recut unused"],
+        ),
+        (
+            "narrower",
+            "a:8 b:4",
+            "unused:3 unused:1 a:4 b:4",
+            &["warning fields-recut a"],
+        ),
+        (
+            "with a new name",
+            "unused:3 a:1 b:4",
+            "aa:4 b:4",
+            &["warning fields-recut unused"],
+        ),
+        (
+            "beside others that changed",
+            "x:4 unused:2 a:2 z:2 b:4",
+            "y:4 a:4 zz:2 b:4",
+            &[
+                "note field-renamed x",
+                "note field-renamed z",
+                "warning fields-recut unused",
+            ],
+        ),
+        (
+            "padding behind",
+            "a:2 unused:2 b:4",
+            "a:4 b:4",
+            &["error fields-recut a"],
+        ),
+        (
+            "padding on either side",
+            "unused:1 a:2 unused:1 b:4",
+            "a:4 b:4",
+            &["error fields-recut unused"],
+        ),
+        (
+            "less padding than it takes",
+            "unused:1 a:2 b:4",
+            "a:4 b:4",
+            &["error field-removed unused", "error field-resized a"],
+        ),
+        (
+            "elements",
+            "unused:4 a:2*2 b:4",
+            "a:4*2 b:4",
+            &["warning fields-recut unused"],
+        ),
+    ]);
+    let said = between("unused:2 a:2 b:4", "a:4 b:4", &NoRenames);
+    let said: Vec<&str> = said.iter().map(|finding| &*finding.message).collect();
+    assert_eq!(
+        said,
+        [
+            "old sends 2 bytes of padding and `a` (2 bytes) where new reads `a` (4 bytes): it arrives as it is, unless it is \
+             negative",
+            "new sends `a` (4 bytes) where old skips 2 bytes and reads `a` (2 bytes): it arrives as it is, if it fits",
+        ]
+    );
+}

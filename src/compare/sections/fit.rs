@@ -1,8 +1,14 @@
 //! Comparison of two runs of items: whether their bytes agree, and which rule a pair of items falls
 //! under.
 
+use std::ops::Range;
+
 use crate::compare::layout::{Item, Kind};
-use crate::model::Rule;
+use crate::model::{Rule, Side};
+
+pub(crate) fn items<'i, 'd>(all: &'i [Item<'d>], indices: &[usize]) -> Vec<&'i Item<'d>> {
+    indices.iter().map(|&i| &all[i]).collect()
+}
 
 pub(crate) fn total(items: &[&Item]) -> u64 {
     items
@@ -154,6 +160,58 @@ pub(crate) fn same_cuts(old: &[&Item], new: &[&Item]) -> bool {
     match (cuts(old), cuts(new)) {
         (Some(old), Some(new)) => old == new,
         _ => true,
+    }
+}
+
+/// Returns the stretches of two runs that are as wide on both sides and cannot be divided, from the front on for as long as
+/// it is known where they end.
+pub(crate) fn in_step(old: &[&Item], new: &[&Item]) -> Vec<(Range<usize>, Range<usize>)> {
+    let (mut found, mut o, mut n) = (Vec::new(), 0..0, 0..0);
+    let (mut of_old, mut of_new) = (0u64, 0u64);
+    loop {
+        let (items, stretch, bytes) = match of_old <= of_new {
+            true => (old, &mut o, &mut of_old),
+            false => (new, &mut n, &mut of_new),
+        };
+        let Some(item) = items.get(stretch.end).filter(|item| !item.loose) else {
+            return found;
+        };
+        stretch.end += 1;
+        *bytes = bytes.saturating_add(item.bytes());
+        if of_old == of_new && !n.is_empty() {
+            found.push((o.clone(), n.clone()));
+            (o, n) = (o.end..o.end, n.end..n.end);
+        }
+    }
+}
+
+/// A number of one build in the place of padding and a narrower number of the other, which is the lower part of it: numbers
+/// are sent with the highest byte first.
+pub(crate) struct Widened<'s, 'd> {
+    pub padding: &'s [&'s Item<'d>],
+    pub narrow: &'s Item<'d>,
+    pub wide: &'s Item<'d>,
+    /// The build that has the wide one.
+    pub in_build: Side,
+}
+
+impl<'s, 'd> Widened<'s, 'd> {
+    /// Returns what two stretches of as many bytes are, if they are that.
+    pub(crate) fn of(old: &'s [&'s Item<'d>], new: &'s [&'s Item<'d>]) -> Option<Self> {
+        let (several, wide, in_build) = match (old, new) {
+            (several, &[wide]) => (several, wide, Side::New),
+            (&[wide], several) => (several, wide, Side::Old),
+            _ => return None,
+        };
+        let (&narrow, padding) = several.split_last()?;
+        let is_number = |item: &Item| item.is_integer() && item.num.is_none() && !item.loose;
+        let is_one = !padding.is_empty() && padding.iter().all(|item| item.is_padding());
+        (is_one && is_number(narrow) && is_number(wide)).then_some(Widened {
+            padding,
+            narrow,
+            wide,
+            in_build,
+        })
     }
 }
 

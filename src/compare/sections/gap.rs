@@ -10,7 +10,8 @@ use crate::compare::layout::{Id, Item};
 use crate::compare::renames::Renames;
 use crate::compare::sections::change::{Change, add};
 use crate::compare::sections::fit::{
-    Fit, condition_rule, fit, renamed_pair, same_cuts, sums_to, total, width_conflict, width_rule,
+    Fit, Widened, condition_rule, fit, in_step, items, renamed_pair, same_cuts, sums_to, total,
+    width_conflict, width_rule,
 };
 use crate::compare::sections::run::{LeftOver, Run};
 use crate::model::Rule;
@@ -43,6 +44,7 @@ pub(super) fn explain<'g>(
     let added = take(&mut n, |j| gap.new[j].is_subsection());
     gap.known_pairs(&mut o, &mut n);
     gap.changed_conditions(&mut o, &mut n);
+    gap.widened(&mut o, &mut n);
     if !gap.reshaped(&mut o, &mut n) {
         gap.changed_widths(&mut o, &mut n);
         gap.renamed(&mut o, &mut n);
@@ -133,13 +135,23 @@ impl Gap<'_, '_, '_> {
         });
     }
 
+    /// Numbers that take up the padding in front of them, or leave some there.
+    fn widened(&mut self, o: &mut Vec<usize>, n: &mut Vec<usize>) {
+        let (old, new) = (certain(self.old, o), certain(self.new, n));
+        let (olds, news) = (items(self.old, &old), items(self.new, &new));
+        for (a, b) in in_step(&olds, &news) {
+            if Widened::of(&olds[a.clone()], &news[b.clone()]).is_some() {
+                let (a, b) = (old[a].to_vec(), new[b].to_vec());
+                o.retain(|i| !a.contains(i));
+                n.retain(|j| !b.contains(j));
+                self.change(Rule::FieldsRecut, false, a, b);
+            }
+        }
+    }
+
     /// The certain bytes on both sides agree: names, groups or padding changed, not the stream.
     fn reshaped(&mut self, o: &mut Vec<usize>, n: &mut Vec<usize>) -> bool {
-        let certain = |list: &[usize], all: &[Item]| -> Vec<usize> {
-            let list = list.iter().copied();
-            list.filter(|&i| all[i].is_certain()).collect()
-        };
-        let (old, new) = (certain(o, self.old), certain(n, self.new));
+        let (old, new) = (certain(self.old, o), certain(self.new, n));
         if old.is_empty() || new.is_empty() {
             return false;
         }
@@ -243,14 +255,18 @@ impl Gap<'_, '_, '_> {
         let [old, new] = [items(self.old, &removed[1]), items(self.new, &added[1])];
         let (of_old, of_new) = (total(&old), total(&new));
         let certain = of_old.abs_diff(of_new);
-        // Only conditional items of the side that is short can make up for it.
+        // Conditional items of the side that is short can make up for it.
         let short = if of_old < of_new { old } else { new };
         let conditional: Vec<u64> = short
             .iter()
             .filter(|item| item.conditional && !item.is_subsection())
             .map(|item| item.bytes())
             .collect();
-        let balanced = certain > 0 && sums_to(&conditional, certain);
+        // So can a field of which nobody knows by how much its width changed.
+        let mut here = self.run.changes[self.first..].iter();
+        let unknown =
+            here.any(|c| matches!(c.rule, Rule::OpaqueFieldChanged | Rule::SizeUndecided));
+        let balanced = certain > 0 && (unknown || sums_to(&conditional, certain));
         let step = self.step;
         let left_over = |item| LeftOver {
             item,
@@ -311,8 +327,9 @@ fn take(list: &mut Vec<usize>, wanted: impl Fn(usize) -> bool) -> Vec<usize> {
     taken
 }
 
-fn items<'i, 'd>(all: &'i [Item<'d>], indices: &[usize]) -> Vec<&'i Item<'d>> {
-    indices.iter().map(|&i| &all[i]).collect()
+fn certain(all: &[Item], indices: &[usize]) -> Vec<usize> {
+    let indices = indices.iter().copied();
+    indices.filter(|&i| all[i].is_certain()).collect()
 }
 
 fn all_padding(all: &[Item], indices: &[usize]) -> bool {

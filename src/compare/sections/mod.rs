@@ -23,6 +23,7 @@ use crate::vmstate::dump::takes_subsection;
 
 use align::{Step, align, matches};
 use change::Change;
+use fit::items;
 use run::Run;
 use spot::Spot;
 pub(crate) use terms::Wording;
@@ -197,6 +198,7 @@ impl<'d> Comparison<'d, '_> {
             }
         }
         run.settle_moves();
+        run.settle_replaced();
         run.settle_left_over(self.wording.direction);
         run.changes.sort_by_key(|c| {
             let old = c.old.first().copied();
@@ -338,8 +340,7 @@ impl<'d> Comparison<'d, '_> {
         altered: &FxHashSet<usize>,
         scope: &Scope,
     ) {
-        let old: Vec<&Item> = change.old.iter().map(|&i| &run.old[i]).collect();
-        let new: Vec<&Item> = change.new.iter().map(|&j| &run.new[j]).collect();
+        let (old, new) = (items(run.old, &change.old), items(run.new, &change.new));
         let spot = Spot {
             interner: self.interner,
             wording: self.wording,

@@ -1,12 +1,13 @@
 //! Two aligned sequences and the fate of their items, until nothing is left unexplained.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::compare::layout::{Interner, Item};
 use crate::compare::sections::align::Step;
 use crate::compare::sections::change::{Change, add};
+use crate::compare::sections::fit::{items, total};
 use crate::compare::sections::terms::layout_line;
 use crate::model::Direction;
 use crate::model::Rule;
@@ -74,6 +75,28 @@ impl<'d> Run<'_, 'd> {
             self.changes.push(change);
         }
         self.added.retain(|left| !settled.contains(&left.item));
+    }
+
+    /// Joins a field of which nobody knows how wide it was with all that stands in its place.
+    pub(super) fn settle_replaced(&mut self) {
+        let steps: BTreeSet<usize> = self.removed.iter().map(|left| left.step).collect();
+        for step in steps {
+            let of = |all: &[Item], left_over: &[LeftOver]| -> Vec<usize> {
+                let here = left_over.iter().filter(|left| left.step == step);
+                let here = here.map(|left| left.item);
+                here.filter(|&i| !all[i].conditional).collect()
+            };
+            let (o, n) = (of(self.old, &self.removed), of(self.new, &self.added));
+            let (old, new) = (items(self.old, &o), items(self.new, &n));
+            let (of_old, of_new) = (total(&old), total(&new));
+            let short = if of_old < of_new { old } else { new };
+            if of_old != of_new && short.iter().any(|item| item.is_opaque()) {
+                self.removed.retain(|left| !o.contains(&left.item));
+                self.added.retain(|left| !n.contains(&left.item));
+                let change = Change::new(Rule::OpaqueFieldChanged, false, o, n);
+                self.changes.push(change);
+            }
+        }
     }
 
     /// Reports what has no counterpart anywhere. A subsection that only the destination knows is

@@ -6,6 +6,7 @@
 use rustc_hash::FxHashSet;
 
 use crate::compare::layout::{Item, Layout};
+use crate::compare::sections::fit::{Widened, total};
 use crate::compare::sections::spot::Spot;
 use crate::compare::sections::terms::{NAMES, Wording, bytes, elements, list, plural, widths};
 use crate::model::Rule;
@@ -139,9 +140,12 @@ impl<'d> Spot<'_, 'd> {
             ..
         } = self.wording;
         let (old, new) = (list(self.old), list(self.new));
-        let same = match self.altered {
-            true => "",
-            false => "; the bytes are the same",
+        // Else the dumps do not say by how much.
+        let is_as_wide = total(self.old) == total(self.new);
+        let same = match (self.altered, is_as_wide) {
+            (true, _) => String::new(),
+            (false, true) => "; the bytes are the same".to_owned(),
+            (false, false) => format!("; {}", self.says_no_length()),
         };
         let size = |items: &[&Item]| items.first().map_or(0, |item| item.size);
         let text = match rule {
@@ -179,12 +183,15 @@ impl<'d> Spot<'_, 'd> {
             Rule::FieldsSwapped => {
                 format!("{old} stands at another place in {in_new}, so other fields get its bytes")
             }
-            Rule::FieldsRecut => format!(
-                "{in_old} cuts the same {} into {}, {in_new} into {}",
-                bytes(self.old),
-                widths(self.old),
-                widths(self.new)
-            ),
+            Rule::FieldsRecut => match Widened::of(self.old, self.new) {
+                Some(widened) => self.widened(&widened),
+                None => format!(
+                    "{in_old} cuts the same {} into {}, {in_new} into {}",
+                    bytes(self.old),
+                    widths(self.old),
+                    widths(self.new)
+                ),
+            },
             Rule::GateExcludesField => self.gate_message(),
             Rule::FieldRenamed => match known {
                 Some(_) => format!("{old} is called {new} in {in_new}"),
@@ -193,21 +200,25 @@ impl<'d> Spot<'_, 'd> {
             Rule::FieldRegrouped => format!("{old} is grouped differently in {in_new}{same}"),
             Rule::FieldPadded => {
                 let read = self.read_from_padding();
-                if !read.is_empty() {
-                    let is = plural(&read, "it arrives", "they arrive");
+                let (was, is) = (bytes(self.old), bytes(self.new));
+                let mut text = if !read.is_empty() {
+                    let arrive = plural(&read, "it arrives", "they arrive");
                     format!(
-                        "{source} sends padding where {destination} reads {} ({}): {is} as zeros",
+                        "{source} sends padding where {destination} reads {} ({}): {arrive} as zeros",
                         list(&read),
                         bytes(&read)
                     )
-                } else if self.new.iter().all(|item| item.is_padding()) {
-                    format!(
-                        "{old} ({}) became padding of the same size",
-                        bytes(self.old)
-                    )
+                } else if !self.new.iter().all(|item| item.is_padding()) {
+                    format!("{new} ({is}) took the place of padding")
+                } else if is_as_wide {
+                    format!("{old} ({was}) became padding of the same size")
                 } else {
-                    format!("{new} ({}) took the place of padding", bytes(self.new))
+                    format!("{old} ({was}) became padding ({is})")
+                };
+                if !is_as_wide {
+                    text = format!("{text}; {}", self.says_no_length());
                 }
+                text
             }
             Rule::VersionGateChanged => {
                 let (a, b) = (self.old.first(), self.new.first());
@@ -229,25 +240,32 @@ impl<'d> Spot<'_, 'd> {
                 size(self.new)
             ),
             Rule::ArrayLengthUnstated => {
-                let unstated = if self.old.iter().any(|i| i.num.is_none() && i.size > 0)
-                    && !self.new.iter().all(|i| i.num.is_none())
-                    || self.old.iter().any(|i| i.loose)
-                {
-                    in_old
-                } else {
-                    in_new
+                let (unstated, other) = match self.unstated() {
+                    Build::Old => (old, new),
+                    _ => (new, old),
                 };
-                let now = if old == new { "it".to_owned() } else { new };
+                let now = if unstated == other {
+                    "it".to_owned()
+                } else {
+                    other
+                };
                 format!(
-                    "{unstated} does not say how many elements {old} has; {now} agrees only if the \
-                     lengths do ({} against {})",
+                    "{}; {now} agrees only if the lengths do ({} against {})",
+                    self.says_no_length(),
                     widths(self.old),
                     widths(self.new)
                 )
             }
             Rule::OpaqueFieldChanged => match (self.old.is_empty(), self.new.is_empty()) {
                 (false, false) => {
-                    format!("{old} is {new} in {in_new}; a dump does not say how wide they are")
+                    let sides = self.old.iter().chain(self.new);
+                    let unknown: Vec<&Item> = sides.copied().filter(|i| i.is_opaque()).collect();
+                    let is = plural(self.old, "is", "are");
+                    let wide = plural(&unknown, "is", "are");
+                    let unknown = list(&unknown);
+                    format!(
+                        "{old} {is} {new} in {in_new}; a dump does not say how wide {unknown} {wide}"
+                    )
                 }
                 (true, _) => format!("{new} is new; a dump does not say how wide it is"),
                 (_, true) => format!("{old} is gone; a dump does not say how wide it was"),
@@ -301,6 +319,53 @@ impl<'d> Spot<'_, 'd> {
         } else {
             (Build::Old, self.old)
         }
+    }
+
+    /// Says what becomes of a number that took up padding, or left some.
+    fn widened(&self, widened: &Widened) -> String {
+        let Wording {
+            source,
+            destination,
+            ..
+        } = self.wording;
+        let (padding, narrow, wide) = (
+            bytes(widened.padding),
+            list(&[widened.narrow]),
+            list(&[widened.wide]),
+        );
+        match self.wording.is_source(widened.in_build) {
+            false => format!(
+                "{source} sends {padding} of padding and {narrow} ({}) where {destination} reads {wide} ({}): it arrives \
+                 as it is, unless it is negative",
+                bytes(&[widened.narrow]),
+                bytes(&[widened.wide])
+            ),
+            true => format!(
+                "{source} sends {wide} ({}) where {destination} skips {padding} and reads {narrow} ({}): it arrives as \
+                 it is, if it fits",
+                bytes(&[widened.wide]),
+                bytes(&[widened.narrow])
+            ),
+        }
+    }
+
+    /// Returns the build of which the dump does not say how many elements there are.
+    fn unstated(&self) -> Build {
+        let of_old = self.old.iter().any(|i| i.num.is_none() && i.size > 0)
+            && !self.new.iter().all(|i| i.num.is_none());
+        match of_old || self.old.iter().any(|item| item.loose) {
+            true => Build::Old,
+            false => Build::New,
+        }
+    }
+
+    fn says_no_length(&self) -> String {
+        let (build, items) = match self.unstated() {
+            Build::Old => (self.wording.old, self.old),
+            _ => (self.wording.new, self.new),
+        };
+        let (names, have) = (list(items), plural(items, "has", "have"));
+        format!("{build} does not say how many elements {names} {have}")
     }
 
     fn gate_message(&self) -> String {
