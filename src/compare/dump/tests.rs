@@ -159,6 +159,18 @@ fn elements_are_compared_whatever_their_array_is_called() {
             "more elements, of which each is less",
             "e*4{ a:4 b:4 } c:4",
             "ee*8{ a:4 } c:4",
+            &["warning fields-recut e"],
+        ),
+        (
+            "an array of each number",
+            "e*4{ a:4 b:4 } c:4",
+            "a:4*4 b:4*4 c:4",
+            &["warning fields-recut e"],
+        ),
+        (
+            "one number in each",
+            "e*4{ a:4 } c:4",
+            "a:4*4 c:4",
             &["note field-renamed e"],
         ),
         (

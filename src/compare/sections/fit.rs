@@ -112,7 +112,7 @@ pub(crate) fn same_number(old: &Item, new: &Item) -> bool {
 enum Cut {
     /// Numbers of one width.
     Numbers { width: u64, count: u64 },
-    /// Structures of numbers of several widths.
+    /// Structures of several numbers.
     Elements { inside: Vec<Cut>, count: u64 },
 }
 
@@ -126,10 +126,12 @@ pub(crate) fn same_cuts(old: &[&Item], new: &[&Item]) -> bool {
             let cut = match &item.kind {
                 Kind::Array(inside) => {
                     let sent = |item: &&Item| item.present && !item.conditional;
-                    let inside = cuts(&inside.iter().filter(sent).collect::<Vec<_>>())?;
-                    match inside.as_slice() {
-                        [] => continue,
-                        [Cut::Numbers { width, count }] => Cut::Numbers {
+                    let sent: Vec<&Item> = inside.iter().filter(sent).collect();
+                    let inside = cuts(&sent)?;
+                    match (sent.as_slice(), inside.as_slice()) {
+                        ([], _) => continue,
+                        // One number after the other is an array of numbers; several alternate.
+                        ([_], [Cut::Numbers { width, count }]) => Cut::Numbers {
                             width: *width,
                             count: count.saturating_mul(num),
                         },
