@@ -349,6 +349,8 @@ pub struct Changed {
     pub new: Option<String>,
     /// A known issue says that both names are one, and the finding's message gives its reason.
     pub known: bool,
+    /// It stands at another place in the new build.
+    pub moved: bool,
 }
 
 /// The key that sorts findings in a report.

@@ -111,6 +111,7 @@ fn stanza(
                     description,
                     old: Some(old),
                     new: Some(new),
+                    moved: false,
                     ..
                 },
             ],

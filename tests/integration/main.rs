@@ -72,6 +72,7 @@ mod signals;
 mod soak;
 mod state;
 mod stream;
+mod suggestions;
 mod survivors;
 mod sweep;
 mod verdicts;

@@ -14,6 +14,8 @@ pub(crate) struct Change {
     pub new: Vec<usize>,
     /// The list entry that says both are the same thing.
     pub known: Option<String>,
+    /// They stand at different places.
+    pub moved: bool,
 }
 
 impl Change {
@@ -24,6 +26,7 @@ impl Change {
             old,
             new,
             known: None,
+            moved: false,
         }
     }
 

@@ -108,7 +108,10 @@ impl Gap<'_, '_, '_> {
             }
             let found = n.iter().enumerate().find_map(|(at, &j)| {
                 let new = &self.new[j];
-                let reason = renames.field(section, old.description, old.name, new.name)?;
+                // A description may have got another name, too.
+                let mut names = [old.description, new.description].into_iter();
+                let reason =
+                    names.find_map(|name| renames.field(section, name, old.name, new.name))?;
                 (old.conditional == new.conditional).then_some((at, reason))
             });
             let Some((at, reason)) = found else {

@@ -105,6 +105,7 @@ impl<'d> Comparison<'d, '_> {
                     old: Some(old_type.to_owned()),
                     new: Some(new_type.to_owned()),
                     known: known.is_some(),
+                    moved: false,
                 }];
             }
         }
@@ -347,6 +348,7 @@ impl<'d> Comparison<'d, '_> {
             old: &old,
             new: &new,
             altered: change.old.iter().any(|i| altered.contains(i)),
+            moved: change.moved,
         };
         let mut path = scope.path.to_vec();
         path.extend(spot.path());

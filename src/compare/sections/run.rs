@@ -71,8 +71,10 @@ impl<'d> Run<'_, 'd> {
             } else {
                 (Rule::FieldsSwapped, true)
             };
-            let change = Change::new(rule, certain, vec![i], vec![j]);
-            self.changes.push(change);
+            self.changes.push(Change {
+                moved: true,
+                ..Change::new(rule, certain, vec![i], vec![j])
+            });
         }
         self.added.retain(|left| !settled.contains(&left.item));
     }

@@ -15,6 +15,8 @@ pub(crate) struct Spot<'s, 'd> {
     pub new: &'s [&'s Item<'d>],
     /// More than names changed.
     pub altered: bool,
+    /// The old and the new ones stand at different places.
+    pub moved: bool,
 }
 
 impl<'d> Spot<'_, 'd> {
@@ -77,6 +79,7 @@ impl<'d> Spot<'_, 'd> {
                 old: of(self.old, at).filter(|_| paired || self.new.is_empty()),
                 new: of(self.new, at).filter(|_| paired || self.old.is_empty()),
                 known,
+                moved: self.moved,
             })
             .collect();
         items.dedup();

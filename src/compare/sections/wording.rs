@@ -256,6 +256,9 @@ impl<'d> Spot<'_, 'd> {
                     widths(self.new)
                 )
             }
+            Rule::OpaqueFieldChanged if self.moved => format!(
+                "{old} stands at another place in {in_new}; a dump does not say how wide it is"
+            ),
             Rule::OpaqueFieldChanged => match (self.old.is_empty(), self.new.is_empty()) {
                 (false, false) => {
                     let sides = self.old.iter().chain(self.new);
@@ -285,7 +288,7 @@ impl<'d> Spot<'_, 'd> {
                 renamed_to(&old, &new)
             ),
             Rule::ConditionalFieldChanged => {
-                if old == new && widths(self.old) == widths(self.new) {
+                if self.moved {
                     format!("{old}, sent when a test says so, stands at another place in {in_new}")
                 } else {
                     format!(
