@@ -248,6 +248,11 @@ fn a_known_name_says_nothing_of_the_elements() {
             "ee*4?{ a:8 }",
             &["note field-renamed e", "warning field-resized e/a"],
         ),
+        (
+            "e*4{ a:4 }",
+            "ee*5{ a:4 }",
+            &["error array-resized e", "note field-renamed e"],
+        ),
     ] {
         assert_eq!(found(&between(old, new, &Listed)), expected, "{old} {new}");
     }
@@ -294,6 +299,18 @@ fn a_number_of_elements_that_one_build_leaves_to_the_state_is_a_doubt() {
             "e:4*4 c:4",
             "e:4 c:4",
             &["warning array-length-unstated e"],
+        ),
+        (
+            "structures with a test",
+            "e*4{ a:4 b:2 } c:4",
+            "e?{ a:4 b:2 } c:4",
+            &["warning condition-added e"],
+        ),
+        (
+            "numbers with a test",
+            "e:4 c:4",
+            "e:4*4? c:4",
+            &["warning condition-added e"],
         ),
         ("one", "e*1{ a:4 } c:4", "e{ a:4 } c:4", &[]),
         (

@@ -94,6 +94,10 @@ impl<'d> Walk<'_, 'd> {
         items: &mut Vec<Item<'d>>,
     ) {
         let fields = description.fields();
+        // Where lengths are stated, only structures are in doubt.
+        let in_doubt =
+            |_: &&Vmsd| !self.states_lengths || fields.iter().any(|f| f.description.is_some());
+        let counterpart = counterpart.filter(in_doubt);
         let mut twins = counterpart.map(|other| Twins::new(fields, other.fields()));
         for (at, field) in fields.iter().enumerate() {
             let twin = twins.as_mut().and_then(|twins| twins.of(at, field));

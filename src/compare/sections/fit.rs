@@ -107,6 +107,23 @@ pub(crate) fn same_number(old: &Item, new: &Item) -> bool {
     matches!((&old.kind, &new.kind), (Kind::Array(_), Kind::Array(_))) && old.num == new.num
 }
 
+/// Tells whether both are arrays of structures, and of how many differs.
+pub(crate) fn more_structures(old: &Item, new: &Item) -> bool {
+    let both = matches!((&old.kind, &new.kind), (Kind::Array(_), Kind::Array(_)));
+    both && old.num.is_some() && new.num.is_some() && old.num != new.num
+}
+
+/// Tells whether two items of one name have the same bytes, or would have with as many elements, which a dump does not say of
+/// one of them.
+pub(crate) fn may_be_as_wide(old: &Item, new: &Item) -> bool {
+    let alike = match (&old.kind, &new.kind) {
+        (Kind::Array(_), Kind::Array(_)) => true,
+        (Kind::Field, Kind::Field) => old.size == new.size,
+        _ => false,
+    };
+    old.bytes() == new.bytes() || alike && (old.num.is_none() || new.num.is_none())
+}
+
 /// A stretch of the wire by where its numbers begin and end.
 #[derive(Debug, PartialEq, Eq)]
 enum Cut {

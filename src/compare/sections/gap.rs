@@ -10,8 +10,8 @@ use crate::compare::layout::{Id, Item};
 use crate::compare::renames::Renames;
 use crate::compare::sections::change::{Change, add};
 use crate::compare::sections::fit::{
-    Fit, Widened, condition_rule, fit, in_step, items, renamed_pair, same_cuts, sums_to, total,
-    width_conflict, width_rule,
+    Fit, Widened, condition_rule, fit, in_step, items, may_be_as_wide, more_structures,
+    renamed_pair, same_cuts, sums_to, total, width_conflict, width_rule,
 };
 use crate::compare::sections::run::{LeftOver, Run};
 use crate::model::Rule;
@@ -122,6 +122,11 @@ impl Gap<'_, '_, '_> {
                 known: Some(reason),
                 ..Change::new(Rule::FieldRenamed, true, vec![i], vec![j])
             });
+            // The entry is about what a dump does not say; how many structures there are, it does.
+            if more_structures(old, &self.new[j]) {
+                let certain = !old.conditional;
+                self.change(Rule::ArrayResized, certain, vec![i], vec![j]);
+            }
             false
         });
     }
@@ -131,7 +136,7 @@ impl Gap<'_, '_, '_> {
         let flipped = |gap: &Self, i: usize, j: usize| {
             gap.same_leaf(i, j)
                 && gap.old[i].conditional != gap.new[j].conditional
-                && gap.old[i].bytes() == gap.new[j].bytes()
+                && may_be_as_wide(&gap.old[i], &gap.new[j])
         };
         self.pair_off(o, n, flipped, |gap, i, j| {
             gap.change(condition_rule(&gap.old[i]), false, vec![i], vec![j]);
