@@ -29,7 +29,7 @@ use crate::report::{
 };
 use crate::rules::catalogue;
 use crate::rules::known_issues::{KnownIssues, Scope};
-use crate::stream::Place;
+use crate::stream::{Place, Stream};
 use crate::vmstate::dump::Dump;
 use crate::vmstate::read::parse_dump;
 
@@ -66,7 +66,9 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
         Some(GuestDescription::new(label.clone(), content))
     };
     let guest = config.guest.clone().or_else(domain);
-    let guest = guest.as_ref().map(read_guest).transpose()?;
+    let flash = [0, 1].map(|unit| flash_size(&state.stream, unit));
+    let guest = guest.as_ref().map(|guest| read_guest(guest, flash));
+    let guest = guest.transpose()?;
     let logs = LogFolder::new(config.logs.as_deref())?;
     let lists = KnownIssues::load(&config.lists)?;
     let wanted = config.machine.as_deref().or(state.stream.machine());
@@ -247,6 +249,13 @@ impl Question<'_> {
             not_in_state: Vec::new(),
         }
     }
+}
+
+/// Returns the bytes of a flash device of a guest that was saved: boards name its memory after its number.
+fn flash_size(state: &Stream, unit: usize) -> Option<u64> {
+    let name = format!("flash{unit}");
+    let mut blocks = state.ram.blocks.iter();
+    Some(blocks.find(|block| block.name.ends_with(&name))?.length)
 }
 
 fn not_set_up(message: String) -> Cause {

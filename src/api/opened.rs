@@ -11,7 +11,7 @@ use crate::api::error::{Error, Problem};
 use crate::api::progress::{Event, Progress};
 use crate::api::{jobs, names, one_case};
 use crate::devices::DeviceSet;
-use crate::guest::{GuestSpec, Idle, confine};
+use crate::guest::{FlashSizes, GuestSpec, Idle, confine};
 use crate::migration::checks::state::Names;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part, Repeat};
 use crate::migration::endpoint::vm::RoleArgs;
@@ -52,7 +52,9 @@ impl Opened {
     ) -> Result<Opened, Error> {
         // Builds that cannot be opened for it would be called unfit.
         jobs(guests.jobs)?;
-        let guest = guests.own.as_ref().map(read_guest).transpose()?;
+        let guest = guests.own.as_ref();
+        let guest = guest.map(|own| read_guest(own, FlashSizes::default()));
+        let guest = guest.transpose()?;
         let machine = machine_of(machine, guests, guest.as_ref())?;
         let of_guest = guest.as_ref().and_then(|guest| guest.arch.as_deref());
         let asked = builds.architecture.as_deref().or(of_guest);
@@ -200,8 +202,11 @@ pub(crate) enum Alone {
     Device(String),
 }
 
-pub(crate) fn read_guest(description: &GuestDescription) -> Result<GuestSpec, Problem> {
-    GuestSpec::read(&description.content).map_err(|error| Problem::Guest {
+pub(crate) fn read_guest(
+    description: &GuestDescription,
+    flash: FlashSizes,
+) -> Result<GuestSpec, Problem> {
+    GuestSpec::with_flash(&description.content, flash).map_err(|error| Problem::Guest {
         label: description.label.clone(),
         error,
     })

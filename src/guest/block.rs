@@ -12,43 +12,70 @@ const DISK: u64 = 1 << 30;
 /// Bytes of the usual floppy disk.
 const FLOPPY: u64 = 1_474_560;
 
-/// Returns the name of the image below a node.
-fn image<'n>(composer: &'n Composer, name: &'n str) -> &'n str {
+/// A flash device that is given.
+struct Flash<'n> {
+    /// The image, for its name alone.
+    image: &'n str,
+    unit: usize,
+    /// Its bytes, where they are said.
+    given: Option<u64>,
+}
+
+/// Returns the name of the image below a node, and the bytes of the first layer above it that says them.
+fn image<'n>(composer: &'n Composer, name: &'n str) -> (&'n str, Option<u64>) {
     let nodes = &composer.defined.nodes;
-    let mut name = name;
+    let (mut name, mut size) = (name, None);
     // No chain of layers is longer, and one that leads into itself ends.
     for _ in 0..32 {
-        match nodes.get(name) {
+        let node = nodes.get(name);
+        size = size.or(node.and_then(|node| node.size));
+        match node {
             Some(Node {
                 child: Some(child), ..
             }) if nodes.contains_key(child) => name = child,
             Some(Node {
                 file: Some(file), ..
-            }) => return file,
-            _ => return name,
+            }) => return (file, size),
+            _ => return (name, size),
         }
     }
-    name
+    (name, size)
 }
 
-/// Returns the bytes of a flash device: UEFI firmware comes in two sizes on x86, and in one on ARM.
-fn flash_size(image: &str, unit: usize) -> u64 {
-    let name = image.rsplit('/').next().unwrap_or(image);
-    if [
-        "AAVMF",
-        "QEMU_EFI",
-        "QEMU_VARS",
-        "aarch64",
-        "-arm-",
-        "vars-template-pflash",
-    ]
-    .iter()
-    .any(|part| name.contains(part))
+/// Returns the name of the image with the code of a guest's firmware.
+fn code(composer: &Composer) -> Option<&str> {
+    let defined = &composer.defined;
+    let mut disks = defined.disks.iter();
+    let node = disks.find(|(_, driver)| *driver == FLASH[0]);
+    let named = node.map(|(node, _)| image(composer, node).0);
+    named.or(defined.code.as_deref())
+}
+
+/// Returns the bytes of a flash device: those that it is known to have or is given, those of the board's banks, or those of
+/// UEFI firmware for x86. That comes in two kinds, and the name of the code tells which: its variables may have any name.
+fn flash_size(composer: &Composer, flash: Flash<'_>) -> u64 {
+    let Flash { image, unit, given } = flash;
+    let known = composer.flash.get(unit).copied().flatten();
+    if let Some(size) = known
+        .or(given)
+        .or_else(|| composer.defined.bank(composer.arch.as_deref()))
     {
-        return 64 << 20;
+        return size;
     }
-    let large = name.contains("4M") || name.starts_with("edk2-");
-    let variables = unit > 0 || name.to_ascii_uppercase().contains("VARS");
+    let name = |image: &str| {
+        image
+            .rsplit('/')
+            .next()
+            .unwrap_or(image)
+            .to_ascii_lowercase()
+    };
+    let is_large = |image: &str| {
+        let name = name(image);
+        name.contains("4m") || name.starts_with("edk2-")
+    };
+    let code = code(composer);
+    let large = is_large(image) || code.is_some_and(is_large);
+    let variables = unit > 0 || name(image).contains("vars");
     match (large, variables) {
         (true, false) => 0x37_c000,
         (true, true) => 0x8_4000,
@@ -60,8 +87,12 @@ fn flash_size(image: &str, unit: usize) -> u64 {
 /// Returns the size of what stands for a disk that a driver uses.
 fn size_for(composer: &Composer, name: &str, driver: &str) -> u64 {
     match driver {
-        "pflash0" => flash_size(image(composer, name), 0),
-        "pflash1" => flash_size(image(composer, name), 1),
+        flash if FLASH.contains(&flash) => {
+            let unit = FLASH.iter().position(|of| *of == flash);
+            let (image, given) = image(composer, name);
+            let unit = unit.unwrap_or_default();
+            flash_size(composer, Flash { image, unit, given })
+        }
         "floppy" | "isa-fdc" => FLOPPY,
         _ => {
             let known = composer.defined.nodes.get(name).and_then(|node| node.size);
@@ -153,7 +184,11 @@ pub(super) fn drive(composer: &mut Composer, value: &str) -> Result<Treated, Gue
     let is_flash = interface == "pflash";
     if has_medium {
         let size = match (is_flash, interface.as_str()) {
-            (true, _) => flash_size(node.file.as_deref().unwrap_or_default(), unit),
+            (true, _) => {
+                let image = node.file.as_deref().unwrap_or_default();
+                let given = node.size;
+                flash_size(composer, Flash { image, unit, given })
+            }
             (false, "floppy") => FLOPPY,
             (false, _) => {
                 let driver = composer.defined.disks.get(&id).cloned();

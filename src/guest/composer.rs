@@ -16,11 +16,16 @@ pub(super) struct Composer {
     pub lacking: Vec<String>,
     /// The hubs so far, one for each network backend.
     pub hubs: usize,
+    /// The bytes of each flash device, where they are known from elsewhere than the description.
+    pub flash: FlashSizes,
 }
+
+/// The bytes of each of a guest's flash devices, where they are known.
+pub(crate) type FlashSizes = [Option<u64>; 2];
 
 impl Composer {
     /// Begins a guest without any option.
-    pub(super) fn new(arch: Option<String>, defined: Defined) -> Composer {
+    pub(super) fn new(arch: Option<String>, defined: Defined, flash: FlashSizes) -> Composer {
         Composer {
             arch,
             machine: None,
@@ -33,6 +38,7 @@ impl Composer {
             defined,
             lacking: Vec::new(),
             hubs: 0,
+            flash,
         }
     }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::devices::DeviceSet;
 use crate::guest::block;
-use crate::guest::composer::Composer;
+use crate::guest::composer::{Composer, FlashSizes};
 use crate::guest::defined::Defined;
 use crate::guest::device::{is_harmless, property};
 use crate::guest::given::Given;
@@ -91,7 +91,11 @@ pub(crate) fn confine_words<'d>(
             }
         }
     }
-    let mut composer = Composer::new(Some(arch.to_owned()), Defined::of(&options));
+    let mut composer = Composer::new(
+        Some(arch.to_owned()),
+        Defined::of(&options),
+        FlashSizes::default(),
+    );
     for (id, given) in owners.into_iter().zip(&options) {
         check(&mut composer, given).map_err(|what| Leak {
             device: id.to_owned(),

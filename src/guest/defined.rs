@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::guest::given::Given;
 use crate::guest::object;
 use crate::guest::opts::{Opts, Setting, bytes};
+use crate::qemu::machine;
 
 /// The options of a machine that name its firmware.
 pub(super) const FLASH: &[&str] = &["pflash0", "pflash1"];
@@ -23,6 +24,10 @@ pub(super) struct Defined {
     pub fsdevs: BTreeSet<String>,
     /// Objects that the guest keeps, in some form.
     pub objects: BTreeSet<String>,
+    /// The image of the first flash drive.
+    pub code: Option<String>,
+    /// The machine type.
+    pub machine: Option<String>,
 }
 
 /// A node of the block layer, as far as it matters.
@@ -62,6 +67,13 @@ impl Node {
 }
 
 impl Defined {
+    /// Returns the bytes of each of the banks of flash that the machine has, where it has banks of one size.
+    pub(super) fn bank(&self, arch: Option<&str>) -> Option<u64> {
+        let machine = self.machine.as_deref()?.split('+').next()?;
+        let arch = machine::architecture(arch, Some(machine));
+        machine::profile(machine, Some(arch))?.flash_bank
+    }
+
     pub(super) fn of(options: &[Given]) -> Defined {
         let mut defined = Defined::default();
         for given in options {
@@ -93,6 +105,13 @@ impl Defined {
                         _ => ("driver", "node-name"),
                     };
                     let opts = read(implied);
+                    let is_first = |opts: &Opts| {
+                        let unit = opts.get("unit").or(opts.get("index"));
+                        opts.get("if") == Some("pflash") && matches!(unit, None | Some("0"))
+                    };
+                    if defined.code.is_none() && is_first(&opts) {
+                        defined.code = Node::of(&opts).file;
+                    }
                     if let Ok(name) = opts.id(name) {
                         defined.nodes.insert(name.to_owned(), Node::of(&opts));
                     }
@@ -106,6 +125,8 @@ impl Defined {
                 }
                 "machine" | "M" => {
                     let opts = read("type");
+                    let machine = opts.get("type").map(str::to_owned);
+                    defined.machine = machine.or(defined.machine.take());
                     for flash in FLASH {
                         if let Some(node) = opts.get(flash) {
                             defined.disks.insert(node.to_owned(), (*flash).to_owned());

@@ -30,6 +30,7 @@ mod tests;
 use crate::devices::DeviceSet;
 use crate::report::GuestFile;
 
+pub(crate) use composer::FlashSizes;
 pub(crate) use confine::{Leak, confine, confine_words};
 pub(crate) use error::ReadError;
 
@@ -94,7 +95,15 @@ impl GuestSpec {
     /// # Errors
     /// It is too long, is no text, or is no command line of QEMU.
     pub(crate) fn read(bytes: &[u8]) -> Result<GuestSpec, ReadError> {
+        GuestSpec::with_flash(bytes, FlashSizes::default())
+    }
+
+    /// Reads a description of a guest whose flash devices are known to have so many bytes.
+    ///
+    /// # Errors
+    /// As for [`GuestSpec::read`].
+    pub(crate) fn with_flash(bytes: &[u8], flash: FlashSizes) -> Result<GuestSpec, ReadError> {
         let read = read::read(bytes)?;
-        Ok(options::compose(read))
+        Ok(options::compose(read, flash))
     }
 }

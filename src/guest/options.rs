@@ -1,7 +1,7 @@
 //! Each option of QEMU, and what becomes of it. An option that is not here is left out.
 
 use crate::devices::DeviceSet;
-use crate::guest::composer::Composer;
+use crate::guest::composer::{Composer, FlashSizes};
 use crate::guest::defined::Defined;
 use crate::guest::given::{Description, Given};
 use crate::guest::lines::{Treated, printable, shown};
@@ -13,9 +13,9 @@ use crate::report::{GuestFile, GuestLine, GuestReason};
 const SET: &str = "guest";
 
 /// Makes a guest of a description.
-pub(super) fn compose(description: Description) -> GuestSpec {
+pub(super) fn compose(description: Description, flash: FlashSizes) -> GuestSpec {
     let arch = description.program.as_deref().and_then(arch);
-    let mut composer = Composer::new(arch, Defined::of(&description.options));
+    let mut composer = Composer::new(arch, Defined::of(&description.options), flash);
     let mut lines: Vec<GuestLine> = Vec::new();
     let around = description
         .around

@@ -245,7 +245,7 @@ fn firmware_of_the_same_size_stands_for_the_guests() {
         &guest,
         &[
             "-blockdev driver=null-co,node-name=libvirt-pflash0-format,size=3653632,read-zeroes=on,read-only=on",
-            "-blockdev driver=null-co,node-name=libvirt-pflash1-format,size=131072,read-zeroes=on",
+            "-blockdev driver=null-co,node-name=libvirt-pflash1-format,size=540672,read-zeroes=on",
         ],
     );
     assert!(guest.board.machine_options.contains(&"smm=on".to_owned()));
@@ -256,6 +256,127 @@ fn firmware_of_the_same_size_stands_for_the_guests() {
     let other = of("qemu-system-x86_64 -M pc -bios /usr/share/ovmf/OVMF.fd");
     assert_eq!(line(&other, "-bios").reason, Some(Reason::OwnFirmware));
     assert_eq!(other.board.idle, None);
+}
+
+/// Returns the sizes of the flash devices of a guest.
+fn flash(guest: &GuestSpec) -> Vec<u64> {
+    let words = words(guest).into_iter();
+    let of_flash = words.filter(|word| word.contains("if=pflash") || word.contains("node-name=f"));
+    let size = |word: String| word.split("size=").nth(1)?.split(',').next()?.parse().ok();
+    of_flash.filter_map(size).collect()
+}
+
+#[test]
+fn a_flash_device_has_the_size_that_its_board_or_its_firmware_has() {
+    const MIB: u64 = 1 << 20;
+    for (program, machine, code, vars, sizes) in [
+        (
+            "qemu-system-x86_64",
+            "q35",
+            "OVMF_CODE_4M.fd",
+            "x_VARS.fd",
+            [0x37_c000, 0x8_4000],
+        ),
+        (
+            "qemu-system-x86_64",
+            "q35",
+            "OVMF_CODE.4m.fd",
+            "x_VARS.fd",
+            [0x37_c000, 0x8_4000],
+        ),
+        (
+            "qemu-system-x86_64",
+            "pc",
+            "ovmf-x86_64-4m-code.bin",
+            "n",
+            [0x37_c000, 0x8_4000],
+        ),
+        (
+            "qemu-system-x86_64",
+            "pc",
+            "edk2-x86_64-code.fd",
+            "edk2-i386-vars.fd",
+            [0x37_c000, 0x8_4000],
+        ),
+        (
+            "qemu-system-x86_64",
+            "pc",
+            "OVMF_CODE.secboot.fd",
+            "x_VARS.fd",
+            [0x1e_0000, 0x2_0000],
+        ),
+        (
+            "kvm",
+            "type=q35+pve0",
+            "OVMF_CODE_4M.fd",
+            "d,size=1M",
+            [0x37_c000, MIB],
+        ),
+        ("kvm", "virt", "AAVMF_CODE.fd", "x_VARS.fd", [64 * MIB; 2]),
+        (
+            "qemu-system-arm",
+            "virt-9.0",
+            "AAVMF32_CODE.fd",
+            "v",
+            [64 * MIB; 2],
+        ),
+        (
+            "qemu-system-aarch64",
+            "virt+pve0",
+            "c,size=64M",
+            "v,size=64M",
+            [64 * MIB; 2],
+        ),
+        (
+            "qemu-system-riscv64",
+            "virt",
+            "RISCV_VIRT_CODE.fd",
+            "v",
+            [32 * MIB; 2],
+        ),
+        (
+            "qemu-system-loongarch64",
+            "virt",
+            "QEMU_EFI.fd",
+            "v",
+            [16 * MIB; 2],
+        ),
+        (
+            "qemu-system-aarch64",
+            "sbsa-ref",
+            "SBSA_FLASH0.fd",
+            "v",
+            [256 * MIB; 2],
+        ),
+    ] {
+        let drives = format!(
+            "{program} -drive if=pflash,unit=0,file=/f/{code} -drive if=pflash,unit=1,file=/f/{vars} -machine {machine}"
+        );
+        let nodes = format!(
+            "{program} -blockdev file,node-name=f0,filename=/f/{code} -blockdev file,node-name=f1,filename=/f/{vars} \
+             -machine {machine},pflash0=f0,pflash1=f1"
+        );
+        for text in [drives, nodes] {
+            assert_eq!(flash(&of(&text)), sizes, "{text}");
+        }
+    }
+    for (arch, machine, sizes) in [
+        ("x86_64", "q35", [0x37_c000, 0x8_4000]),
+        ("aarch64", "virt", [64 * MIB; 2]),
+    ] {
+        let guest = of(&format!(
+            "<domain><os firmware='efi'><type arch='{arch}' machine='{machine}'>hvm</type>\
+             <nvram>/var/lib/libvirt/qemu/nvram/x_VARS.fd</nvram></os></domain>"
+        ));
+        let words = words(&guest).join(" ");
+        for size in sizes {
+            assert!(words.contains(&format!("size={size},")), "{arch}: {words}");
+        }
+    }
+    // What a state says is so.
+    let text = b"qemu-system-x86_64 -M q35 -drive if=pflash,file=/f/a,size=1M -drive if=pflash,unit=1,file=/f/b";
+    let known = GuestSpec::with_flash(text, [Some(4096), Some(8192)]).unwrap();
+    assert_eq!(flash(&known), [4096, 8192]);
 }
 
 #[test]

@@ -59,6 +59,8 @@ pub struct Profile {
     pub memory_mib: u32,
     /// Bytes of zeroes it needs as firmware.
     pub blank_rom: Option<u64>,
+    /// Bytes of each of its two banks of flash, where an image has to have just as many.
+    pub flash_bank: Option<u64>,
     /// Its map, where a driver from outside can reach its devices.
     pub(crate) map: Option<Map>,
     #[serde(default)]

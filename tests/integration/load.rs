@@ -304,3 +304,33 @@ fn what_is_no_state_is_refused_before_a_build_starts() {
     assert_eq!(output.status.code(), Some(125));
     assert!(stderr(&output).contains("no machine type pc-q35-10.0"));
 }
+
+/// Loads a state of this guest and says what became of it, the status and the cause's words.
+fn loaded(args: &[&str]) -> (Value, Option<i32>, String) {
+    let output = load(args);
+    let case = only_case(&output);
+    let said = case["cause"]["message"].as_str().unwrap_or_default();
+    (case.clone(), output.status.code(), said.to_owned())
+}
+
+/// No firmware is opened: the state says how large it was.
+#[apply(test)]
+#[needs(Builds)]
+fn a_flash_device_is_loaded_with_the_size_that_it_had() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = "pc-q35-10.0";
+    let flash = |unit: u32, kib: u32| {
+        let file = folder.path().join(format!("{kib}.fd"));
+        fs::write(&file, vec![0; (kib << 10) as usize]).unwrap();
+        format!(
+            "-drive if=pflash,format=raw,unit={unit},file={}",
+            file.display()
+        )
+    };
+    let options = format!("{} {}", flash(0, 1024), flash(1, 256));
+    let state = saved(folder.path(), "trixie", machine, &options);
+    let guest = described(folder.path(), &format!("-M {machine} {options}"));
+    let (case, status, _) = loaded(&[&state, "debian:trixie", "--guest", &guest]);
+    assert_eq!(case["outcome"], "pass", "{case:#}");
+    assert_eq!(status, Some(0));
+}

@@ -203,6 +203,33 @@ fn guests_with_defaults_and_with_firmware_of_their_own_move() {
     }
 }
 
+/// A board takes an image of the size of its banks alone, whatever the image is called.
+#[apply(test)]
+#[needs(Builds)]
+fn guests_with_flash_move_on_every_board() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("guest");
+    for (arch, machine) in [
+        ("aarch64", "virt-10.0"),
+        ("arm", "virt-10.0"),
+        ("riscv64", "virt"),
+        ("x86_64", "pc-q35-10.0"),
+    ] {
+        let domain = format!(
+            "<domain type='kvm'><memory unit='MiB'>64</memory><vcpu>1</vcpu><os firmware='efi'>\
+             <type arch='{arch}' machine='{machine}'>hvm</type><nvram>/var/lib/libvirt/qemu/nvram/g_VARS.fd</nvram>\
+             </os><features><acpi/></features></domain>"
+        );
+        fs::write(&file, domain).unwrap();
+        let file = file.display().to_string();
+        let build = "debian:trixie";
+        let args = words!("live {build} {build} --guest {file} --paused --direction forward");
+        let output = with_builds(&[&args[..], &["--format", "json"]].concat()).output();
+        let report = report(&output.unwrap());
+        assert_eq!(outcomes(&report), ["pass"], "{arch}: {report:#}");
+    }
+}
+
 #[apply(test)]
 #[needs(Builds)]
 fn the_line_to_blame_is_named() {

@@ -133,8 +133,8 @@ fn machine(reader: &mut Reader, domain: Node) {
         None if !is_efi => {}
         _ => {
             for (flash, node, usual, read_only) in [
-                ("pflash0", loader, "OVMF_CODE_4M.fd", "on"),
-                ("pflash1", child(os, "nvram"), "OVMF_VARS_4M.fd", "off"),
+                ("pflash0", loader, "CODE_4M.fd", "on"),
+                ("pflash1", child(os, "nvram"), "VARS_4M.fd", "off"),
             ] {
                 let image = node.map(text).filter(|path| !path.is_empty());
                 let name = format!("libvirt-{flash}-format");
