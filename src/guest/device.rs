@@ -10,8 +10,12 @@ use crate::guest::opts::{Opts, Setting, is_name, is_word, join};
 use crate::qemu::machine;
 use crate::report::{GuestReason, Treatment};
 
-/// Types that stand for others whose state is the same, but which need something of the host.
-const STANDS_FOR: &[(&str, &str)] = &[("scsi-block", "scsi-hd"), ("scsi-generic", "scsi-hd")];
+/// Types that others stand for whose state is the same, since they need something of the host; the others lack some
+/// of their properties.
+const STANDS_FOR: &[(&str, &str, &[&str])] = &[
+    ("scsi-block", "scsi-hd", &["io_timeout"]),
+    ("scsi-generic", "scsi-hd", &["io_timeout"]),
+];
 
 /// Other names that `-device` takes for a type.
 const ALIASES: &[(&str, &str)] = &[
@@ -150,8 +154,9 @@ fn treat(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
     }
     let arch = composer.arch.clone();
     let arch = arch.as_deref().unwrap_or(machine::USUAL_ARCHITECTURE);
-    let stands = STANDS_FOR.iter().find(|(of, _)| *of == given);
-    let driver = stands.map_or(given, |(_, by)| *by).to_owned();
+    let stands = STANDS_FOR.iter().find(|(of, ..)| *of == given);
+    let driver = stands.map_or(given, |(_, by, _)| *by).to_owned();
+    let is_of_host = |name: &str| stands.is_some_and(|(.., own)| own.contains(&name));
     if !is_plugged_in(&driver, arch) {
         let why = DeviceSet::left_out(&driver).ok_or(GuestReason::UnknownDevice)?;
         return Ok(Treated::left_out(GuestReason::NotPluggedIn).because(why));
@@ -181,6 +186,7 @@ fn treat(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
             return not_there(name, value);
         }
         match property(name, value) {
+            Ok(()) if is_of_host(name) => without.push(omission(name, GuestReason::HostDevice)),
             Ok(()) => kept.push((name, setting)),
             Err(reason) => without.push(omission(name, reason)),
         }

@@ -380,6 +380,20 @@ fn a_flash_device_has_the_size_that_its_board_or_its_firmware_has() {
 }
 
 #[test]
+fn what_stands_for_a_disk_of_the_host_lacks_its_own_properties() {
+    for driver in ["scsi-block", "scsi-generic"] {
+        let guest = of(&format!(
+            "kvm -M pc -device virtio-scsi-pci -drive if=none,id=d,file=/dev/sda \
+             -device {driver},drive=d,io_timeout=30,lun=1"
+        ));
+        has_all(&guest, &["-device scsi-hd,drive=d,lun=1"]);
+        let disk = line(&guest, &format!("-device {driver}"));
+        let without: Vec<&str> = disk.without.iter().map(|gone| &*gone.name).collect();
+        assert_eq!(without, ["io_timeout"]);
+    }
+}
+
+#[test]
 fn a_large_guest_is_moved_as_it_is_after_reset() {
     assert_eq!(of("kvm -M pc -m 4G").board.idle, Some(Idle::Memory));
     assert_eq!(of("kvm -M pc -m 1024").board.idle, None);
