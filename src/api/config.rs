@@ -466,8 +466,8 @@ pub struct LoadConfig {
     pub guest: Option<GuestDescription>,
     /// Options of QEMU that are added, word by word.
     pub args: Vec<String>,
-    /// The accelerators, the preferred one first; by default TCG alone.
-    pub accelerators: AcceleratorPreference,
+    /// The accelerators, the preferred one first; by default TCG alone, or after KVM where the state is of that.
+    pub accelerators: Option<AcceleratorPreference>,
     /// The number of times that a failed load is tried again.
     pub retries: u16,
     /// The time limit of one load.
@@ -492,7 +492,7 @@ impl LoadConfig {
             machine: None,
             guest: None,
             args: Vec::new(),
-            accelerators: AcceleratorPreference::default(),
+            accelerators: None,
             retries: 2,
             timeout: Duration::from_secs(60),
             logs: None,

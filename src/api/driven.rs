@@ -22,7 +22,7 @@ pub(crate) fn equip(
         return Ok(Vec::new());
     }
     let driving = Driving::of(&config.machine, &config.arch);
-    let mut driving = driving.ok_or_else(|| Problem::NotDrivable {
+    let driving = driving.ok_or_else(|| Problem::NotDrivable {
         machine: config.machine.clone(),
         arch: config.arch.clone(),
     })?;
@@ -31,7 +31,7 @@ pub(crate) fn equip(
         .flat_map(|set| config.compose(set).args)
         .collect();
     let (network, notice) = network::connect(config, &args, guests.transport, &[Network::Tap]);
-    driving.network = network;
+    config.network = network;
     config.driving = Some(driving);
     Ok(notice.into_iter().collect())
 }

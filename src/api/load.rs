@@ -7,20 +7,23 @@ use crate::api::config::{GuestDescription, LoadConfig};
 use crate::api::error::{Error, Problem};
 use crate::api::host_cpu::HostCpu;
 use crate::api::logs::LogFolder;
+use crate::api::network::connect;
 use crate::api::opened::read_guest;
 use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, boot_code, confinement, firmware, jobs, outside_runtime};
 use crate::devices::{Composition, Target};
 use crate::guest::GuestSpec;
 use crate::migration::accelerator::choose;
+use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::{Endpoint, RoleArgs};
 use crate::migration::load::{
-    DEVICE_SET, Loaded, StateFile, Unfit, bare, load as load_state, untried_load,
+    DEVICE_SET, Loaded, Saved, StateFile, Tried, Unfit, bare, blamed, load as load_state,
+    other_accelerator, try_load, untried_load,
 };
 use crate::migration::timeouts::Timeouts;
-use crate::model::{BuildKind, BuildRef};
+use crate::model::{AcceleratorPreference, BuildKind, BuildRef};
 use crate::qemu::machine::{self, ProfileCpu};
 use crate::qemu::{self, Means, Opened, QemuError, block_on};
 use crate::report::{
@@ -32,6 +35,7 @@ use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::stream::{Place, Stream};
 use crate::vmstate::dump::Dump;
 use crate::vmstate::read::parse_dump;
+use crate::workload::linux::Network;
 
 /// Loads a saved guest into a build, without running it, and compares what the build has then with what was saved.
 ///
@@ -106,13 +110,27 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
     });
     progress.event(Event::CasesPlanned(1));
     let mut migration = asked.migration();
+    migration.new.dump = asked.dump().map(Arc::new);
     let has_boot_code = boot_code::is_in_state(&state.stream);
     migration.board = guest
         .as_ref()
         .map(|guest| boot_code::with_boot_code(&guest.board, has_boot_code));
-    let used = choose(&mut migration, &config.accelerators)?;
-    let host_cpu = HostCpu::give(&mut migration, &used)?;
-    let Loaded { case, not_in_state } = asked.answer(migration, guest.as_ref());
+    let saved = guest.as_ref().map(Saved::of).unwrap_or_default();
+    let preference = config.accelerators.clone().unwrap_or_default();
+    let mut used = choose(&mut migration, &preference)?;
+    let mut host_cpu = HostCpu::give(&mut migration, &used)?;
+    let mut begun = asked.begin(&mut migration, guest.as_ref());
+    if config.accelerators.is_none() && wants_another_accelerator(&migration, &begun) {
+        let before = used.accelerator;
+        used = choose(&mut migration, &AcceleratorPreference::auto())?;
+        if used.accelerator != before {
+            host_cpu = HostCpu::give(&mut migration, &used)?;
+            begun = asked.begin(&mut migration, guest.as_ref());
+        }
+    }
+    let begun_well = begun.as_mut().ok();
+    let no_network = begun_well.and_then(|begun| asked.connect(&mut migration, &saved, begun));
+    let Loaded { case, not_in_state } = asked.conclude(&migration, &saved, begun);
     let guest = guest.map(|guest| {
         let mut report = guest.report;
         report.answer(std::slice::from_ref(&case), &[], DEVICE_SET);
@@ -126,6 +144,7 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
     notices.extend(confinement::notice(file, &[opened.confinement()]));
     notices.extend(used.notices());
     notices.extend(host_cpu.notice);
+    notices.extend(no_network);
     notices.extend(not_in_state.iter().map(|section| {
         let why = "what it is of is as after reset; where the guest had it, the description is of another guest";
         NoticeKind::NotInState.about(section.to_string(), why)
@@ -155,9 +174,12 @@ struct Question<'q> {
 }
 
 impl Question<'_> {
-    /// Loads the state, of this guest or of a bare machine.
-    fn answer(&self, mut migration: MigrationConfig, guest: Option<&GuestSpec>) -> Loaded {
-        migration.new.dump = self.dump().map(Arc::new);
+    /// Loads the state once, of this guest or of a bare machine.
+    fn begin(
+        &self,
+        migration: &mut MigrationConfig,
+        guest: Option<&GuestSpec>,
+    ) -> Result<Begun, Unfit> {
         let composition = match guest {
             Some(guest) => guest.devices.compose(&Target {
                 arch: &migration.arch,
@@ -166,18 +188,51 @@ impl Question<'_> {
                 new: migration.new.known(),
             }),
             None => {
-                let board = bare(&migration, &self.state.stream);
-                match block_on(board)
-                    .unwrap_or_else(|error| Err(Unfit::NotKnown(error.to_string())))
-                {
-                    Ok(board) => migration.board = Some(Arc::new(board)),
-                    Err(unfit) => return self.unfit(&migration, unfit),
-                }
+                let board = wait(bare(migration, &self.state.stream))??;
+                migration.board = Some(Arc::new(board));
                 Composition::default()
             }
         };
-        let loaded = block_on(load_state(&migration, self.state, &composition));
-        loaded.unwrap_or_else(|error| self.unfit(&migration, Unfit::NotKnown(error.to_string())))
+        let tried = wait(try_load(migration, self.state, &composition))?;
+        Ok(Begun { composition, tried })
+    }
+
+    /// Gives a guest networks like those that its cards had, and loads the state once more, if it was refused for that
+    /// of a card. A notice says why it can have none.
+    fn connect(
+        &self,
+        migration: &mut MigrationConfig,
+        saved: &Saved,
+        begun: &mut Begun,
+    ) -> Option<Notice> {
+        if !saved.is_of_card(migration, &begun.tried.run) {
+            return None;
+        }
+        let args = migration.launch(begun.composition.args.clone());
+        let args = args.plugged_in();
+        let described = [Network::AsDescribed];
+        let (network, notice) = connect(migration, &args, Transport::default(), &described);
+        migration.network = network;
+        if notice.is_none()
+            && let Ok(tried) = wait(try_load(migration, self.state, &begun.composition))
+        {
+            begun.tried = tried;
+        }
+        notice
+    }
+
+    /// Says what became of the load.
+    fn conclude(
+        &self,
+        migration: &MigrationConfig,
+        saved: &Saved,
+        begun: Result<Begun, Unfit>,
+    ) -> Loaded {
+        let loaded = begun.and_then(|Begun { composition, tried }| {
+            let state = (self.state, saved);
+            wait(load_state(migration, state, &composition, tried))
+        });
+        loaded.unwrap_or_else(|unfit| self.unfit(migration, unfit))
     }
 
     fn migration(&self) -> MigrationConfig {
@@ -239,6 +294,13 @@ impl Question<'_> {
                 },
             ),
             Unfit::Devices(sections) => (CaseOutcome::Skip, not_set_up(devices(&sections))),
+            Unfit::Accelerator(wanted) => {
+                let why = format!(
+                    "the state has sections that a guest has under {wanted} alone: load it with --accel {wanted}, on a \
+                     host that can"
+                );
+                (CaseOutcome::Skip, not_set_up(why))
+            }
             Unfit::NotKnown(why) => (CaseOutcome::Skip, not_set_up(why)),
         };
         let mut case = untried_load(migration, &Composition::default());
@@ -256,6 +318,28 @@ fn flash_size(state: &Stream, unit: usize) -> Option<u64> {
     let name = format!("flash{unit}");
     let mut blocks = state.ram.blocks.iter();
     Some(blocks.find(|block| block.name.ends_with(&name))?.length)
+}
+
+/// A state that was loaded once.
+struct Begun {
+    composition: Composition,
+    tried: Tried,
+}
+
+/// Waits for an answer; it is not known where the system gives no runtime.
+fn wait<T>(answer: impl Future<Output = T>) -> Result<T, Unfit> {
+    block_on(answer).map_err(|error| Unfit::NotKnown(error.to_string()))
+}
+
+/// Tells whether a state was refused for a section that a guest has under another accelerator.
+fn wants_another_accelerator(migration: &MigrationConfig, begun: &Result<Begun, Unfit>) -> bool {
+    match begun {
+        Err(unfit) => matches!(unfit, Unfit::Accelerator(_)),
+        Ok(begun) => {
+            let name = begun.tried.run.cause.as_ref().and_then(blamed);
+            begun.tried.run.failed() && other_accelerator(migration, &name).is_some()
+        }
+    }
 }
 
 fn not_set_up(message: String) -> Cause {

@@ -75,7 +75,7 @@ pub(crate) fn load(args: &LoadArgs) -> Result<LoadConfig, Failure> {
         machine: args.of.machine.clone(),
         guest: args.guest.as_deref().map(guest_file).transpose()?,
         args: words("--arg", &args.arg)?,
-        accelerators: args.accel.accel.clone(),
+        accelerators: args.accel.clone(),
         retries: args.retries,
         timeout: Duration::from_secs(args.timeout),
         logs: args.keep_logs.clone(),

@@ -35,6 +35,9 @@ const MACHINE: &[&str] = &[
     "iommu",
     "isa-serial",
     "its",
+    // Emulation takes no notice of it.
+    "kernel-irqchip",
+    "kernel_irqchip",
     "loadparm",
     "max-cpu-compat",
     "max-ram-below-4g",
@@ -65,9 +68,7 @@ const MACHINE: &[&str] = &[
 /// Returns why a machine option is not kept.
 fn machine_reason(name: &str) -> GuestReason {
     match name {
-        "accel" | "kernel-irqchip" | "kernel_irqchip" | "kvm-type" | "kvm_shadow_mem" => {
-            GuestReason::Accelerator
-        }
+        "accel" | "kvm-type" | "kvm_shadow_mem" => GuestReason::Accelerator,
         "dump-guest-core" | "mem-merge" | "aux-ram-share" | "suppress-vmdesc" => {
             GuestReason::HostMemorySetting
         }
@@ -99,6 +100,10 @@ pub(super) fn machine(composer: &mut Composer, value: &str) -> Result<Treated, G
                 _ if is_name(value) => composer.machine = Some(value.to_owned()),
                 _ => without.push(omission("type", GuestReason::Malformed)),
             },
+            "accel" => {
+                composer.run_under(value);
+                without.push(omission(name, GuestReason::Accelerator));
+            }
             flash if FLASH.contains(&flash) => match composer.defined.nodes.contains_key(value) {
                 true => add_option(composer, &format!("{name}={value}")),
                 false => without.push(omission(name, GuestReason::NotInTheGuest)),
@@ -130,6 +135,18 @@ fn fits(patterns: &[&str], name: &str) -> bool {
 
 fn add_option(composer: &mut Composer, option: &str) {
     composer.board.machine_options.push(option.to_owned());
+}
+
+/// Keeps what an accelerator has of the machine, the interrupt controllers that KVM has or leaves to QEMU.
+pub(super) fn accel(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
+    let opts = Opts::parse(value, "accel").unwrap_or_default();
+    composer.run_under(opts.get("accel").unwrap_or_default());
+    for name in ["kernel-irqchip", "kernel_irqchip"] {
+        if let Some(value) = opts.get(name).filter(|value| is_name(value)) {
+            add_option(composer, &format!("{name}={value}"));
+        }
+    }
+    Err(GuestReason::Accelerator)
 }
 
 /// Keeps an option that older releases have a name of its own for.
@@ -351,13 +368,32 @@ pub(super) fn netdev(composer: &mut Composer, value: &str) -> Result<Treated, Gu
         "-netdev",
         join([("type", "hubport"), ("id", id), ("hubid", &hub)]),
     );
-    let several = |name: &str| opts.get(name).is_some_and(|fds| fds.contains(':'));
-    let queues = opts.get("queues").is_some_and(|queues| queues != "1");
-    let reason = match queues || several("fds") || several("vhostfds") {
-        true => GuestReason::HostNetworkQueues,
-        false => GuestReason::HostNetwork,
+    let queues = queues(&opts);
+    let takes_work_off = !opts.has("vnet_hdr") || opts.is_on("vnet_hdr");
+    if takes_work_off
+        && opts
+            .get("type")
+            .is_some_and(|kind| INTERFACES.contains(&kind))
+    {
+        (composer.board.interfaces).insert(id.to_owned(), queues);
+    }
+    let reason = match queues {
+        1 => GuestReason::HostNetwork,
+        _ => GuestReason::HostNetworkQueues,
     };
     Ok(Treated::replaced([arg], reason))
+}
+
+/// Network backends that take work off a card (net_client_types with has_vnet_hdr, net/).
+const INTERFACES: &[&str] = &["tap", "bridge", "vhost-user", "vhost-vdpa"];
+
+/// Returns the pairs of queues of a network backend: the number that is given, or that of its descriptors.
+fn queues(opts: &Opts) -> u16 {
+    let given = opts.get("queues").and_then(|queues| queues.parse().ok());
+    let descriptors = ["fds", "vhostfds"].into_iter();
+    let descriptors = descriptors.filter_map(|name| opts.get(name));
+    let counted = descriptors.filter_map(|fds| u16::try_from(fds.split(':').count()).ok());
+    counted.chain(given).max().unwrap_or(1).max(1)
 }
 
 /// Keeps the network card of an old option on a hub, and leaves its backend out.

@@ -42,6 +42,13 @@ impl Composer {
         }
     }
 
+    /// Takes note of the accelerator that the guest has run under: the first of a list, unless one is known already.
+    pub(super) fn run_under(&mut self, accelerators: &str) {
+        let first = accelerators.split(':').next().unwrap_or_default();
+        let known = self.board.accelerator.take();
+        self.board.accelerator = known.or_else(|| first.parse().ok());
+    }
+
     /// Returns the definition of one more hub with nothing else on it, and its id.
     pub(super) fn hub(&mut self) -> (String, String) {
         self.hubs += 1;

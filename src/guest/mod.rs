@@ -16,6 +16,7 @@ mod device;
 mod domain;
 mod error;
 mod given;
+mod lacking;
 mod lines;
 mod memory;
 mod object;
@@ -27,12 +28,16 @@ mod shell;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use crate::devices::DeviceSet;
+use crate::model::Accelerator;
 use crate::report::GuestFile;
 
 pub(crate) use composer::FlashSizes;
 pub(crate) use confine::{Leak, confine, confine_words};
 pub(crate) use error::ReadError;
+pub(crate) use lacking::{Lacking, What};
 
 /// The most bytes that a description may have: a command line is some kilobytes.
 pub(crate) const MOST_BYTES: usize = 1 << 20;
@@ -48,6 +53,8 @@ pub(crate) struct GuestSpec {
     pub board: Board,
     /// The devices, which can be left out one by one.
     pub devices: DeviceSet,
+    /// The parts of the description that the guest has not as they were given.
+    pub lacks: Vec<Lacking>,
     /// Each option of the file, and what became of it.
     pub report: GuestFile,
 }
@@ -59,6 +66,8 @@ pub struct Board {
     pub machine_options: Vec<String>,
     /// The CPU model with its flags.
     pub cpu: Option<String>,
+    /// The accelerator that the guest has run under, where the file names it.
+    pub accelerator: Option<Accelerator>,
     /// The CPU of the host with its flags, where that is asked for: KVM alone has it.
     pub host_cpu: Option<String>,
     /// The machine has the devices that QEMU adds unless `-nodefaults` is given.
@@ -69,6 +78,8 @@ pub struct Board {
     pub args: Vec<String>,
     /// Memory in bytes; 0 where the file does not say it.
     pub memory: u64,
+    /// Network backends that stand for interfaces of the host, by their ids, with the pairs of queues of each.
+    pub interfaces: BTreeMap<String, u16>,
     /// The chardev of its first serial port, where it has one. The arguments do not define it.
     pub console: Option<String>,
     /// The reason why the workload guest cannot run in it, if it cannot.

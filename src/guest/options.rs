@@ -4,10 +4,12 @@ use crate::devices::DeviceSet;
 use crate::guest::composer::{Composer, FlashSizes};
 use crate::guest::defined::Defined;
 use crate::guest::given::{Description, Given};
+use crate::guest::lacking::{Lacking, What};
 use crate::guest::lines::{Treated, printable, shown};
 use crate::guest::{GuestSpec, block, board, cpu, device, memory, object};
+use crate::model::Accelerator;
 use crate::qemu::is_id;
-use crate::report::{GuestFile, GuestLine, GuestReason};
+use crate::report::{GuestFile, GuestLine, GuestReason, Treatment};
 
 /// The name of the device set in reports.
 const SET: &str = "guest";
@@ -16,6 +18,9 @@ const SET: &str = "guest";
 pub(super) fn compose(description: Description, flash: FlashSizes) -> GuestSpec {
     let arch = description.program.as_deref().and_then(arch);
     let mut composer = Composer::new(arch, Defined::of(&description.options), flash);
+    // So QEMU takes its own name (configure_accelerators(), system/vl.c).
+    let is_kvm = (description.program.as_deref()).is_some_and(|name| name.ends_with("kvm"));
+    composer.board.accelerator = is_kvm.then_some(Accelerator::Kvm);
     let mut lines: Vec<GuestLine> = Vec::new();
     let around = description
         .around
@@ -23,11 +28,19 @@ pub(super) fn compose(description: Description, flash: FlashSizes) -> GuestSpec 
         .map(|word| (word.line, around(&word.text), GuestReason::NoOption));
     let elements = description.left_out.iter();
     let elements = elements.map(|(word, reason)| (word.line, printable(&word.text), *reason));
+    let mut lacks = Vec::new();
     for (line, given, reason) in around.chain(elements) {
+        lacks.extend(What::left_out_for(reason).map(|what| Lacking {
+            line,
+            given: given.clone(),
+            treatment: Treatment::LeftOut,
+            what,
+        }));
         lines.push(Treated::left_out(reason).line(line, given));
     }
     for given in &description.options {
         let treated = composer.treat(given);
+        lacks.extend(Lacking::of(given, &treated));
         if treated.device.is_none() {
             let words = treated.args.iter().flat_map(|arg| arg.words());
             composer.board.args.extend(words);
@@ -35,12 +48,15 @@ pub(super) fn compose(description: Description, flash: FlashSizes) -> GuestSpec 
         lines.push(treated.line(given.line, shown(given)));
     }
     composer.add_defaults(&description.options);
+    let interfaces = &composer.board.interfaces;
+    lacks.extend(Lacking::cards(&description.options, interfaces));
     lines.sort_by_key(|line| line.line);
     GuestSpec {
         arch: composer.arch,
         machine: composer.machine,
         board: composer.board,
         devices: DeviceSet::of_guest(SET, composer.devices),
+        lacks,
         report: GuestFile {
             format: description.format,
             lines,
@@ -116,9 +132,12 @@ impl Composer {
             "audiodev" => board::audiodev(value),
             "fsdev" => board::fsdev(value),
 
-            "accel"
-            | "enable-kvm"
-            | "icount"
+            "accel" => board::accel(self, value),
+            "enable-kvm" => {
+                self.board.accelerator = Some(Accelerator::Kvm);
+                Err(GuestReason::Accelerator)
+            }
+            "icount"
             | "no-kvm"
             | "no-kvm-irqchip"
             | "no-kvm-pit"
@@ -160,9 +179,11 @@ impl Composer {
                 let why = "the devices can be given with -device";
                 Ok(Treated::left_out(GuestReason::NotPluggedIn).because(why))
             }
-            "acpitable" | "option-rom" | "readconfig" | "writeconfig" | "dumpdtb" => {
-                Err(GuestReason::HostFile)
+            "readconfig" => {
+                let why = "the devices in it can be given with -device";
+                Ok(Treated::left_out(GuestReason::HostFile).because(why))
             }
+            "acpitable" | "option-rom" | "writeconfig" | "dumpdtb" => Err(GuestReason::HostFile),
             "set" | "prom-env" | "semihosting" | "semihosting-config" | "old-param" => {
                 Err(GuestReason::UnknownSetting)
             }

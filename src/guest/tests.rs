@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{GuestSpec, Idle, MOST_BYTES, ReadError};
+use super::{GuestSpec, Idle, MOST_BYTES, ReadError, What};
 use crate::devices::{Known, Target};
+use crate::model::Accelerator;
 use crate::report::Treatment::{LeftOut, Replaced};
 use crate::report::{GuestFormat, GuestLine, GuestReason as Reason, Treatment};
 
@@ -377,6 +378,107 @@ fn a_flash_device_has_the_size_that_its_board_or_its_firmware_has() {
     let text = b"qemu-system-x86_64 -M q35 -drive if=pflash,file=/f/a,size=1M -drive if=pflash,unit=1,file=/f/b";
     let known = GuestSpec::with_flash(text, [Some(4096), Some(8192)]).unwrap();
     assert_eq!(flash(&known), [4096, 8192]);
+}
+
+#[test]
+fn the_networks_that_take_work_off_a_card_are_known_with_their_queues() {
+    for (netdev, queues) in [
+        ("tap,id=n,ifname=vnet0,script=no", Some(1)),
+        ("tap,id=n,queues=4", Some(4)),
+        ("tap,id=n,fds=30:31:32,vhost=on,vhostfds=33:34:35", Some(3)),
+        (r#"{"type":"tap","fd":"30","vhost":true,"id":"n"}"#, Some(1)),
+        ("bridge,id=n,br=br0", Some(1)),
+        ("vhost-user,id=n,chardev=c,queues=2", Some(2)),
+        ("tap,id=n,vnet_hdr=off", None),
+        ("user,id=n", None),
+        ("socket,id=n,listen=:1", None),
+    ] {
+        let guest = of(&format!("qemu-system-x86_64 -M pc -netdev '{netdev}'"));
+        let found = guest.board.interfaces.get("n").copied();
+        assert_eq!(found, queues, "{netdev}");
+    }
+    let domain = |kind: &str| {
+        of(&format!(
+            "<domain type='kvm'><os><type arch='x86_64' machine='q35'>hvm</type></os><devices>\
+             <interface type='{kind}'><model type='virtio'/><driver queues='4'/></interface></devices></domain>"
+        ))
+    };
+    for (kind, queues) in [("bridge", Some(4)), ("vhostuser", Some(4)), ("user", None)] {
+        let interfaces = domain(kind).board.interfaces;
+        assert_eq!(interfaces.values().next().copied(), queues, "{kind}");
+    }
+}
+
+#[test]
+fn what_a_guest_lacks_is_known_by_what_it_may_be() {
+    let of_type = |name: &str| Some(What::Type(name.to_owned()));
+    let card = Some(What::Card("virtio-net-pci".to_owned()));
+    for (option, what) in [
+        ("-device vfio-pci,host=01:00.0", of_type("vfio-pci")),
+        ("-device e1000,romfile=/x/y.rom", of_type("e1000")),
+        ("-device e1000", None),
+        (
+            "-device scsi-block,drive=d -drive if=none,id=d,file=/x",
+            None,
+        ),
+        (
+            "-object dbus-vmstate,id=v,addr=unix:path=/x",
+            of_type("dbus-vmstate"),
+        ),
+        ("-netdev user,id=n", Some(What::Network)),
+        ("-readconfig /etc/q35.cfg", Some(What::Anything)),
+        ("-machine no-such-option=on", Some(What::Anything)),
+        ("-soundhw hda", Some(What::Anything)),
+        ("-drive if=virtio,file=/x", None),
+        ("-vnc :0 -pidfile /x -monitor stdio -enable-kvm", None),
+    ] {
+        let guest = of(&format!("qemu-system-x86_64 -M pc {option}"));
+        let lacks = guest.lacks.into_iter().map(|part| part.what);
+        assert_eq!(lacks.collect::<Vec<_>>(), Vec::from_iter(what), "{option}");
+    }
+    let guest = of("kvm -M pc -netdev tap,id=n -device virtio-net-pci,netdev=n");
+    let mut lacks = guest.lacks.into_iter().map(|part| part.what);
+    assert_eq!(lacks.next_back(), card);
+}
+
+#[test]
+fn the_accelerator_that_a_guest_ran_under_is_known_and_what_it_has_of_the_machine() {
+    for (text, accelerator) in [
+        ("/usr/bin/kvm -id 100 -M pc", Some(Accelerator::Kvm)),
+        ("qemu-kvm -M pc", Some(Accelerator::Kvm)),
+        (
+            "qemu-system-x86_64 -M pc -enable-kvm",
+            Some(Accelerator::Kvm),
+        ),
+        (
+            "qemu-system-x86_64 -M pc,accel=kvm:tcg",
+            Some(Accelerator::Kvm),
+        ),
+        (
+            "qemu-system-x86_64 -M pc -accel tcg,thread=multi",
+            Some(Accelerator::Tcg),
+        ),
+        ("qemu-system-x86_64 -M pc", None),
+        (
+            "<domain type='kvm'><os><type machine='pc'>hvm</type></os></domain>",
+            Some(Accelerator::Kvm),
+        ),
+        (
+            "<domain type='qemu'><os><type machine='pc'>hvm</type></os></domain>",
+            None,
+        ),
+    ] {
+        assert_eq!(of(text).board.accelerator, accelerator, "{text}");
+    }
+    for text in [
+        "kvm -M q35,kernel-irqchip=split",
+        "kvm -M q35 -accel kvm,kernel-irqchip=split",
+        "<domain><os><type machine='q35'>hvm</type></os><features><ioapic driver='qemu'/></features></domain>",
+    ] {
+        let options = of(text).board.machine_options;
+        let is_split = |option: &String| option.replace('_', "-") == "kernel-irqchip=split";
+        assert_eq!(options.iter().filter(|o| is_split(o)).count(), 1, "{text}");
+    }
 }
 
 #[test]

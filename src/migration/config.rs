@@ -19,7 +19,7 @@ use crate::qemu::machine::ProfileCpu;
 use crate::report::LeftOut;
 use crate::workload;
 use crate::workload::Workload;
-use crate::workload::linux::LinuxGuest;
+use crate::workload::linux::{LinuxGuest, Network};
 
 /// The driver of which `-serial` makes one, where a second one is refused.
 const SOLE_CONSOLE: &str = "sclpconsole";
@@ -112,6 +112,8 @@ pub struct MigrationConfig {
     pub linux: Option<Arc<LinuxGuest>>,
     /// The way in which the devices of a machine without a guest are driven, if they are.
     pub driving: Option<Driving>,
+    /// The network that the cards of a machine without a guest are connected to.
+    pub(crate) network: Network,
     /// Linux guests that have booted.
     pub saved: SavedGuests,
     /// Round trips of one guest; without them each direction is a case of one leg.
@@ -188,6 +190,7 @@ impl MigrationConfig {
             running: false,
             linux: None,
             driving: None,
+            network: Network::Hub,
             saved: SavedGuests::default(),
             loops: None,
             retries: 0,
@@ -256,6 +259,7 @@ impl MigrationConfig {
             role_args: self.role_args.clone(),
             workload: workload.filter(|_| self.running),
             driving: self.driving.filter(|_| !self.running),
+            network: self.network,
             section_override: None,
             tolerated: Arc::default(),
             tls: self.capabilities.contains(&Capability::Tls),

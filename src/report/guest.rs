@@ -273,6 +273,26 @@ impl GuestReason {
                 | Self::NoOption
         )
     }
+
+    /// Tells whether the guest itself may have a device of what is left out for it.
+    pub fn may_be_a_device(self) -> bool {
+        matches!(
+            self,
+            Self::ConfidentialGuest
+                | Self::HostDevice
+                | Self::HostFile
+                | Self::HostFolder
+                | Self::Malformed
+                | Self::NeedsProcess
+                | Self::NotInTheGuest
+                | Self::NotPluggedIn
+                | Self::UnknownDevice
+                | Self::UnknownElement
+                | Self::UnknownObject
+                | Self::UnknownOption
+                | Self::UnknownSetting
+        )
+    }
 }
 
 impl GuestFile {

@@ -109,6 +109,12 @@ impl Content {
         }
     }
 
+    /// Tells whether a description is of it: what is saved by handlers alone has none.
+    pub(crate) fn is_described(&self) -> bool {
+        let structure = self.structure();
+        structure.is_some_and(|structure| !structure.vmsd_name.is_empty())
+    }
+
     pub fn error(&self) -> Option<&DecodeError> {
         match self {
             Content::Broken(_, error) => Some(error),

@@ -12,6 +12,7 @@ use crate::qemu::{Build, QemuError, machine};
 use crate::sweep::case_id::{CaseFamily, State, Subject};
 use crate::sweep::catalogue::{Only, Properties, worth_asking};
 use crate::sweep::findings::Forecast;
+use crate::vmstate::senders::Senders;
 use crate::workload::linux::{LinuxGuest, Network};
 
 /// A machine to sweep, on builds that both have it.
@@ -36,31 +37,11 @@ pub(crate) enum SecondPass {
     Linux(BTreeMap<String, Arc<LinuxGuest>>),
 }
 
-/// The senders of a section, or owners of a block of memory, by its name.
-#[derive(Debug)]
-pub(crate) struct Senders<'a> {
-    name: &'a str,
-    /// The types that send it by the dumps.
-    types: BTreeSet<&'a str>,
-}
-
-impl Senders<'_> {
-    /// Tells whether a driver may be among them. Where its dump does not say it, a guess: good for what is tried
-    /// first, never for what is concluded.
-    pub(crate) fn may_include(&self, driver: &str) -> bool {
-        let mut types = self.types.iter();
-        types.any(|type_name| is_part_of(type_name, driver)) || is_named_after(self.name, driver)
-    }
-}
-
 impl SweepTarget {
     /// Returns who may send a section, or own a block of memory, of this name.
     pub(crate) fn senders<'a>(&'a self, name: &'a str) -> Senders<'a> {
         let dumps = [&self.config.old.dump, &self.config.new.dump];
-        let sections = dumps.into_iter().flatten().flat_map(|dump| &dump.sections);
-        let sent = sections.filter(|section| section.description.name == name);
-        let types = sent.map(|section| section.type_name.as_str()).collect();
-        Senders { name, types }
+        Senders::of(name, dumps.into_iter().flatten().map(|dump| &**dump))
     }
 
     /// Returns the same machine with drivers at work, if it can have them: it is known where its devices are, or
@@ -70,10 +51,8 @@ impl SweepTarget {
         let MigrationConfig { machine, arch, .. } = &self.config;
         let network = match pass {
             &SecondPass::Driven(network) => {
-                target.config.driving = Some(Driving {
-                    network,
-                    ..Driving::of(machine, arch)?
-                });
+                target.config.driving = Some(Driving::of(machine, arch)?);
+                target.config.network = network;
                 network
             }
             SecondPass::Linux(guests) => {
@@ -238,28 +217,6 @@ pub(crate) fn facts(
     })
 }
 
-/// Tells whether a type that sends a section is a driver, or a device that the driver plugs into its own bus:
-/// `virtio-keyboard-device` is in `virtio-keyboard-pci`.
-pub(crate) fn is_part_of(type_name: &str, driver: &str) -> bool {
-    let plugged = type_name.strip_suffix("-device");
-    type_name == driver || plugged.is_some_and(|name| is_named_after(name, driver))
-}
-
-/// Tells whether a description in a stream, or a block of memory, may be a driver's: `vga-isa` is that of
-/// `isa-vga`, `vmclock_page` is of `vmclock`. A guess: it says what is tried first, never what is
-/// concluded.
-fn is_named_after(description: &str, driver: &str) -> bool {
-    fn words(name: &str) -> impl Iterator<Item = &str> {
-        let parts = name.split(['-', '_', '.']);
-        parts.filter(|word| !word.is_empty())
-    }
-    let are_words_of = |some: &str, other: &str| {
-        let is_in_other = |word: &str| words(other).any(|other| other.eq_ignore_ascii_case(word));
-        words(some).next().is_some() && words(some).all(is_in_other)
-    };
-    are_words_of(description, driver) || are_words_of(driver, description)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,35 +228,5 @@ mod tests {
         assert_eq!(labels, ["q35", "pc-i440fx-7.2", "pc-i440fx-6.0"]);
         let virt = ["virt-7.2".to_owned()];
         assert_eq!(label("aarch64", "virt-7.2", &virt), "aarch64/virt");
-    }
-
-    #[test]
-    fn a_device_on_a_bus_of_its_own_is_part_of_its_driver() {
-        for (type_name, driver, fits) in [
-            ("virtio-keyboard-device", "virtio-keyboard-pci", true),
-            ("virtio-net-device", "virtio-net-pci-non-transitional", true),
-            ("virtio-serial-device", "virtio-serial-ccw", true),
-            ("virtio-mouse-device", "virtio-keyboard-pci", false),
-            ("e1000", "e1000", true),
-            ("e1000", "e1000-82545em", false),
-        ] {
-            assert_eq!(is_part_of(type_name, driver), fits, "{type_name}");
-        }
-    }
-
-    #[test]
-    fn a_description_points_at_a_driver() {
-        for (description, driver, fits) in [
-            ("ipmi-bmc-sim", "ipmi-bmc-sim", true),
-            ("vga-isa", "isa-vga", true),
-            ("uefi-vars", "uefi-vars-x64", true),
-            ("vmclock_page", "vmclock", true),
-            ("uefi-vars-sysbus", "uefi-vars-x64", false),
-            ("ES1370", "es1370", true),
-            ("vga", "e1000", false),
-            ("", "e1000", false),
-        ] {
-            assert_eq!(is_named_after(description, driver), fits, "{description}");
-        }
     }
 }

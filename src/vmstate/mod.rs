@@ -3,3 +3,4 @@
 pub(crate) mod dump;
 mod plain;
 pub(crate) mod read;
+pub(crate) mod senders;

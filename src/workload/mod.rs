@@ -48,7 +48,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use linux::LinuxGuest;
+use linux::{Interfaces, LinuxGuest};
 
 /// The guest that works in a machine while it is moved.
 #[derive(Debug, Clone)]
@@ -85,10 +85,15 @@ impl Workload {
     }
 
     /// Returns the arguments that plug in the devices, with the backends that the guest needs.
-    pub fn device_args(&self, args: &[String], folder: &Path) -> Vec<String> {
+    pub(crate) fn device_args(
+        &self,
+        args: &[String],
+        interfaces: &Interfaces,
+        folder: &Path,
+    ) -> Vec<String> {
         match self {
             Workload::Tiny(_) => args.to_vec(),
-            Workload::Linux(guest) => guest.device_args(args, folder),
+            Workload::Linux(guest) => guest.device_args(args, interfaces, folder),
         }
     }
 

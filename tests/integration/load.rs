@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
+use migcompat::internals::confinement::in_own_network;
 use migcompat::internals::qemu::Build;
 
 use crate::common::{
@@ -24,13 +25,18 @@ fn saved(folder: &Path, suite: &str, machine: &str, options: &str) -> String {
     saved_by(&build(&format!("debian:{suite}")), &file, machine, options)
 }
 
-fn saved_by(build: &Build, file: &Path, machine: &str, options: &str) -> String {
-    let line = format!(
+/// The line that has a build save a machine to a file.
+fn saving(build: &Build, file: &Path, machine: &str, options: &str) -> String {
+    format!(
         "printf 'migrate \"exec:cat > {}\"\\nquit\\n' | {} -M {machine} -nodefaults -m 64M {options} -S -display none \
          -monitor stdio",
         file.display(),
         build.shell_prefix()
-    );
+    )
+}
+
+fn saved_by(build: &Build, file: &Path, machine: &str, options: &str) -> String {
+    let line = saving(build, file, machine, options);
     let run = Command::new("sh").args(["-c", &line]).output().unwrap();
     assert!(file.exists(), "{}", stderr(&run));
     file.display().to_string()
@@ -311,6 +317,176 @@ fn loaded(args: &[&str]) -> (Value, Option<i32>, String) {
     let case = only_case(&output);
     let said = case["cause"]["message"].as_str().unwrap_or_default();
     (case.clone(), output.status.code(), said.to_owned())
+}
+
+/// What a build refuses for want of a part that no guest of ours has says nothing of the build.
+#[apply(test)]
+#[needs(Builds)]
+fn a_state_with_more_than_is_kept_of_the_guest_is_not_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = "pc-q35-7.2";
+    let written = |name: &str, content: &[u8]| {
+        let file = folder.path().join(name);
+        fs::write(&file, content).unwrap();
+        file.display().to_string()
+    };
+    let devices = written("devices.cfg", b"[device \"s\"]\n  driver = \"am53c974\"\n");
+    let screen = written("screen.cfg", b"[device \"s\"]\n  driver = \"VGA\"\n");
+    let rom = written("card.rom", &[0; 128 << 10]);
+    let user = "-netdev user,id=n -device e1000,netdev=n".to_owned();
+    for (options, section, part, added) in [
+        (user, "slirp", "-netdev user", Some("-netdev user,id=other")),
+        (
+            format!("-readconfig {devices}"),
+            "0000:00:01.0/pciespscsi",
+            "-readconfig",
+            None,
+        ),
+        (format!("-readconfig {screen}"), "ram", "-readconfig", None),
+        (
+            format!("-device e1000,romfile={rom}"),
+            "ram",
+            "-device e1000",
+            None,
+        ),
+    ] {
+        let state = saved(folder.path(), "bookworm", machine, &options);
+        let guest = described(folder.path(), &format!("-M {machine} {options}"));
+        let args = [
+            &*state,
+            "debian:bookworm",
+            "--guest",
+            &guest,
+            "--retries",
+            "0",
+        ];
+        let (case, status, said) = loaded(&args);
+        assert_eq!(case["outcome"], "skip", "{options}: {case:#}");
+        assert_eq!(status, Some(125), "{options}");
+        assert_eq!(case["cause"]["section"], section, "{case:#}");
+        assert!(said.contains(part), "wanted {part:?} in {said}");
+        if let Some(added) = added {
+            let arg = format!("--arg={added}");
+            let (case, status, _) = loaded(&[&args[..], &[&arg]].concat());
+            assert_eq!(status, Some(0), "{case:#}");
+        }
+        fs::remove_file(&state).unwrap();
+    }
+    // A break is one, whatever is left out beside it.
+    let state = saved(folder.path(), "bookworm", machine, AM53C974);
+    let guest = described(
+        folder.path(),
+        &format!("-M {machine} -readconfig {screen} {AM53C974}"),
+    );
+    let (case, status, _) = loaded(&[&state, "debian:trixie", "--guest", &guest]);
+    assert_eq!((case["outcome"].as_str(), status), (Some("fail"), Some(1)));
+}
+
+/// Returns a state in which a section has another name, also where the state describes itself.
+fn renamed(state: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let head = |name: &str| [&[name.len() as u8], name.as_bytes()].concat();
+    let at = memchr::memmem::find(state, b"{\"page_size\"").unwrap();
+    let (stream, description) = state.split_at(at);
+    let stream = &stream[..at - 4];
+    let section = memchr::memmem::find(stream, &head(from)).unwrap();
+    let rest = &stream[section + 1 + from.len()..];
+    let text = String::from_utf8(description.to_vec()).unwrap();
+    let text = text.replace(&format!("\"{from}\""), &format!("\"{to}\""));
+    let length = (text.len() as u32).to_be_bytes();
+    let parts: [&[u8]; 5] = [
+        &stream[..section],
+        &head(to),
+        rest,
+        &length,
+        text.as_bytes(),
+    ];
+    parts.concat()
+}
+
+/// A section that KVM alone has is refused under emulation, by each build.
+#[apply(test)]
+#[needs(Builds)]
+fn a_state_of_another_accelerator_is_not_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = "pc-q35-7.2";
+    let state = saved(folder.path(), "bookworm", machine, "-device vmcoreinfo");
+    let of_kvm = renamed(&fs::read(&state).unwrap(), "vmcoreinfo", "kvmclock");
+    fs::write(&state, of_kvm).unwrap();
+    let guest = described(folder.path(), &format!("-M {machine},accel=kvm"));
+    for described in [&["--guest", &*guest][..], &[]] {
+        let args = [
+            &*state,
+            "debian:bookworm",
+            "--accel",
+            "tcg",
+            "--retries",
+            "0",
+        ];
+        let (case, status, said) = loaded(&[&args[..], described].concat());
+        assert_eq!(case["outcome"], "skip", "{case:#}");
+        assert_eq!(status, Some(125), "{case:#}");
+        assert!(said.contains("load it with --accel kvm"), "{said}");
+    }
+}
+
+#[apply(test)]
+#[needs(Builds, Kvm)]
+fn a_state_of_kvm_is_loaded_under_kvm() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = "pc-q35-7.2";
+    let state = saved(folder.path(), "bookworm", machine, "-accel kvm");
+    let guest = described(folder.path(), &format!("-M {machine},accel=kvm"));
+    let output = load(&[&state, "debian:bookworm", "--guest", &guest]);
+    let case = only_case(&output);
+    let used = report(&output)["accelerators"][0].clone();
+    // Whether this host's KVM can is its own affair.
+    match used["accelerator"].as_str() {
+        Some("kvm") => assert_eq!(case["outcome"], "pass", "{case:#}"),
+        _ => {
+            assert_eq!(case["outcome"], "skip", "{case:#}");
+            assert_eq!(used["passed_over"][0]["accelerator"], "kvm", "{used:#}");
+        }
+    }
+}
+
+/// What KVM does of a processor is not what emulation does, and a state of one is changed by the other.
+#[apply(test)]
+#[needs(Builds, Kvm)]
+fn what_another_accelerator_changes_is_not_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = "pc-q35-7.2";
+    let state = saved(folder.path(), "bookworm", machine, "-accel tcg");
+    let guest = described(folder.path(), &format!("-M {machine} -accel tcg"));
+    let args = words!("{state} debian:bookworm --guest {guest} --accel kvm,tcg");
+    let case = only_case(&load(&args));
+    // Whether this host's KVM can, and what it changes, is its own affair.
+    let outcome = case["outcome"].as_str().unwrap();
+    assert!(matches!(outcome, "pass" | "skip"), "{case:#}");
+}
+
+/// A card that was on an interface of the host has features and queues that no hub offers.
+#[apply(test)]
+#[needs(Builds, NetworkNamespace)]
+fn a_card_on_an_interface_of_the_host_is_loaded_on_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = "pc-q35-7.2";
+    for (queues, card) in [("", ""), (",queues=2", ",mq=on,vectors=6")] {
+        let netdev = "tap,id=n,ifname=own0,script=no,downscript=no,vnet_hdr=on";
+        let options =
+            format!("-netdev {netdev}{queues} -device virtio-net-pci,netdev=n,romfile={card}");
+        let file = folder.path().join("state");
+        let line = saving(&build("debian:bookworm"), &file, machine, &options);
+        let mut command = Command::new("sh");
+        in_own_network(&mut command);
+        let run = command.args(["-c", &line]).output().unwrap();
+        assert!(file.exists(), "{}", stderr(&run));
+        let state = file.display().to_string();
+        let guest = described(folder.path(), &format!("-M {machine} {options}"));
+        let (case, status, _) = loaded(&[&state, "debian:trixie", "--guest", &guest]);
+        assert_eq!(case["outcome"], "pass", "{case:#}");
+        assert_eq!(status, Some(0));
+        fs::remove_file(&file).unwrap();
+    }
 }
 
 /// No firmware is opened: the state says how large it was.

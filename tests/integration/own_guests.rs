@@ -230,6 +230,24 @@ fn guests_with_flash_move_on_every_board() {
     }
 }
 
+/// Devices in a file that is not opened are missed by others, and the answer names the file.
+#[apply(test)]
+#[needs(Builds)]
+fn a_guest_that_lacks_a_file_of_devices_is_not_moved_and_the_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("guest");
+    let line = "kvm -M q35 -m 64 -nodefaults -readconfig /usr/share/qemu-server/pve-q35-4.0.cfg \
+                -device usb-tablet,bus=ehci.0,port=1";
+    fs::write(&file, line).unwrap();
+    let file = file.display().to_string();
+    let args = words!("live {NEW} {NEW} --guest {file} --paused --direction forward -q");
+    let output = with_builds(&args).output().unwrap();
+    let told = stdout(&output);
+    assert_eq!(output.status.code(), Some(125), "{told}");
+    let named = "without line 1: -readconfig /usr/share/qemu-server/pve-q35-4.0.cfg";
+    assert!(told.contains(named), "{told}");
+}
+
 #[apply(test)]
 #[needs(Builds)]
 fn the_line_to_blame_is_named() {

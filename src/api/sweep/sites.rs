@@ -28,8 +28,9 @@ use crate::rules::known_issues::KnownIssues;
 use crate::sweep::assessment::Assessment;
 use crate::sweep::catalogue::in_guests;
 use crate::sweep::findings::{self, Forecast};
-use crate::sweep::target::{self, BuildTypes, SecondPass, SweepTarget, is_part_of};
+use crate::sweep::target::{self, BuildTypes, SecondPass, SweepTarget};
 use crate::sweep::{MachineResult, Options, SweepEvent, merge};
+use crate::vmstate::senders::is_part_of;
 
 /// The machines of all builds, each with what is known of it.
 pub(crate) struct Sites<'t> {

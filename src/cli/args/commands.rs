@@ -10,7 +10,7 @@ use crate::cli::args::builds::{
 use crate::cli::args::judging::{CaseArgs, CoverageArgs, ExcludeArgs, JudgeArgs, MemoryArgs};
 use crate::cli::args::migration::{LoopArgs, MigrationArgs};
 use crate::cli::args::output::{DataFormat, OutputArgs};
-use crate::model::CaseName;
+use crate::model::{AcceleratorPreference, CaseName};
 use crate::sweep::shard::Shard;
 
 #[derive(Debug, Args)]
@@ -65,8 +65,10 @@ pub(crate) struct LoadArgs {
     /// Options of QEMU for the build, in one word: --arg='-global virtio-net-pci.mrg_rxbuf=off' (repeatable)
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     pub arg: Vec<String>,
-    #[command(flatten)]
-    pub accel: AccelArgs,
+    /// Accelerator of the guest: tcg, kvm, or a list in the order of preference, of which the first is taken that the
+    /// build and this host can use; auto means kvm,tcg [default: auto for a state with sections of KVM, else tcg]
+    #[arg(long, value_name = "LIST")]
+    pub accel: Option<AcceleratorPreference>,
     /// Bytes of STATE before the stream, as in `file:FILE,offset=BYTES`
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub offset: u64,

@@ -89,6 +89,9 @@ fn machine(reader: &mut Reader, domain: Node) {
         name: "nodefaults".to_owned(),
         value: None,
     });
+    if domain.attribute("type") == Some("kvm") {
+        reader.add(domain, "accel", "kvm");
+    }
     let Some(os) = child(domain, "os") else {
         return;
     };
@@ -116,6 +119,10 @@ fn machine(reader: &mut Reader, domain: Node) {
             node.attribute("present").filter(|_| is_hpet)
         });
         items.set_some("hpet", hpet.map(|present| on_off(present == "yes")));
+    }
+    if let Some(driver) = attribute(domain, "features/ioapic", "driver") {
+        let is_split = driver == "qemu";
+        items.set("kernel_irqchip", if is_split { "split" } else { "on" });
     }
     items.set_some(
         "gic-version",

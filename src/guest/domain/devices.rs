@@ -71,7 +71,13 @@ fn interface(reader: &mut Reader, node: Node) {
     }
     let netdev = reader.backend("hostnet");
     let queues = attribute(node, "driver", "queues");
-    let mut backend = Items::from([("type", "user"), ("id", &netdev)]);
+    let kind = match node.attribute("type") {
+        Some("network" | "bridge" | "direct" | "ethernet") => "tap",
+        Some("vhostuser") => "vhost-user",
+        Some("vdpa") => "vhost-vdpa",
+        _ => "user",
+    };
+    let mut backend = Items::from([("type", kind), ("id", &netdev)]);
     backend.set_some("queues", queues);
     reader.add_list(node, "netdev", backend);
     let mut items = Items::from([("netdev", &*netdev)]);

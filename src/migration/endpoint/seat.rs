@@ -7,7 +7,6 @@ use std::path::Path;
 use crate::driver::Waiting;
 use crate::qemu::machine;
 use crate::qemu::machine::Map;
-use crate::workload::linux::Network;
 
 /// The driver from outside of the devices of a machine that never runs.
 #[derive(Debug, Clone, Copy)]
@@ -15,8 +14,6 @@ pub struct Driving {
     /// The family of the machine's type.
     pub(crate) family: &'static str,
     pub(crate) map: &'static Map,
-    /// The network that the machine's cards are connected to.
-    pub(crate) network: Network,
 }
 
 impl Driving {
@@ -26,7 +23,6 @@ impl Driving {
         Some(Driving {
             family: &profile.family,
             map: profile.map.as_ref()?,
-            network: Network::Hub,
         })
     }
 }

@@ -30,7 +30,7 @@ use crate::qemu::{
 };
 use crate::stream::section_override::SectionOverride;
 use crate::vmstate::dump::Dump;
-use crate::workload::linux::Network;
+use crate::workload::linux::{Interfaces, Network};
 use crate::workload::{SerialEvent, SerialLog, Workload};
 
 /// Time for a side to give its reason, or to end, once it or the other one has failed.
@@ -157,6 +157,8 @@ pub struct LaunchSpec {
     pub workload: Option<Workload>,
     /// The way in which the devices of a machine without a guest are driven, if they are.
     pub driving: Option<Driving>,
+    /// The network that the cards of a machine without a guest are connected to.
+    pub(crate) network: Network,
     /// Sections that a destination gets in the place of those that it refuses.
     pub section_override: Option<Arc<SectionOverride>>,
     /// Changes that a load is known to make; they are not counted as losses.
@@ -200,12 +202,11 @@ impl LaunchSpec {
         };
         let memory = memory.map(|mib| mib.max(profile.map_or(0, |profile| profile.memory_mib)));
         let board = self.board.as_deref();
+        let none = Interfaces::new();
+        let interfaces = board.map_or(&none, |board| &board.interfaces);
         let plugged_in = match &self.workload {
-            Some(workload) => workload.device_args(&self.plugged_in(), folder),
-            None => {
-                let network = self.driving.map_or(Network::Hub, |driving| driving.network);
-                network.connect(&self.plugged_in(), folder)
-            }
+            Some(workload) => workload.device_args(&self.plugged_in(), interfaces, folder),
+            None => (self.network).connect(&self.plugged_in(), interfaces, folder),
         };
         // One argument stands for another.
         let of_board = board.map_or(0, |board| board.args.len());

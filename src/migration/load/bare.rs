@@ -6,7 +6,8 @@ use crate::guest::Board;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::LaunchSpec;
 use crate::migration::leg::save::save_new_machine;
-use crate::model::{Rule, SectionName};
+use crate::migration::load::lack::other_accelerator;
+use crate::model::{Accelerator, Rule, SectionName};
 use crate::stream::{Section, Stream};
 use crate::vmstate::dump::Dump;
 
@@ -22,6 +23,8 @@ pub(crate) enum Unfit {
     },
     /// It has sections of devices that a bare machine lacks.
     Devices(BTreeSet<String>),
+    /// It has sections that a machine has under another accelerator alone.
+    Accelerator(Accelerator),
     /// The machine did not start, or did not save itself; in words.
     NotKnown(String),
 }
@@ -83,7 +86,10 @@ pub(crate) async fn bare(config: &MigrationConfig, state: &Stream) -> Result<Boa
         let mut sections = state.devices().filter(lacking);
         sections.find_map(|section| refused(section, dump, &loaded))
     });
-    Err(refused.unwrap_or(Unfit::Devices(missing)))
+    let names: Vec<SectionName> = missing.iter().map(|name| SectionName::new(name)).collect();
+    let of_another = other_accelerator(config, &names).map(Unfit::Accelerator);
+    let unfit = refused.or(of_another);
+    Err(unfit.unwrap_or(Unfit::Devices(missing)))
 }
 
 /// Memory of the machine that shows which block is the guest's, in MiB. A board that does not take it has one size alone, or
@@ -118,13 +124,7 @@ fn refused(section: &Section, dump: &Dump, loaded: &BTreeSet<String>) -> Option<
     let (rule, why) = match known.as_slice() {
         // What is registered by hand is in no dump, be it described or not.
         [] if loaded.contains(name) => return None,
-        [] if section
-            .content
-            .structure()
-            .is_none_or(|of| of.vmsd_name.is_empty()) =>
-        {
-            return None;
-        }
+        [] if !section.content.is_described() => return None,
         [] => (
             Rule::SectionRemoved,
             format!("the build has no device that loads the section {name}"),

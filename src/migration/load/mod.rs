@@ -6,6 +6,7 @@
 
 mod attempt;
 mod bare;
+mod lack;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -26,12 +27,13 @@ use crate::migration::result::RunResult;
 use crate::migration::run::RunSpec;
 use crate::model::{Direction, SectionName, short_name};
 use crate::qemu::{machine, private_dir};
-use crate::report::{Case, Control, Outcome, Repeated, Split};
+use crate::report::{Case, Cause, Control, FailureKind, Outcome, Repeated, Split};
 use crate::stream::{Place, Stream};
 
 pub(crate) use attempt::BadState;
 use attempt::attempt;
 pub(crate) use bare::{Unfit, bare};
+pub(crate) use lack::{Saved, blamed, other_accelerator};
 
 /// The name of the device set in reports: the devices are those that the state is of.
 pub(crate) const DEVICE_SET: &str = "state";
@@ -57,18 +59,37 @@ pub(crate) struct Loaded {
     pub not_in_state: Vec<SectionName>,
 }
 
-/// Loads a state into a build and says what became of it. The build is the new one of the configuration, and in the
-/// place of the old one.
-pub(crate) async fn load(
+/// A load that was tried once.
+pub(crate) struct Tried {
+    begun: Instant,
+    pub run: RunResult,
+}
+
+/// Loads a state into a build, once.
+pub(crate) async fn try_load(
     config: &MigrationConfig,
     state: &StateFile,
     composition: &Composition,
-) -> Loaded {
+) -> Tried {
     let begun = Instant::now();
+    let launch = config.launch(composition.args.clone());
+    let run = attempt(config, &launch, state, None).await;
+    Tried { begun, run }
+}
+
+/// Says what became of a state that was loaded into a build, which is tried further where it failed. The build is the
+/// new one of the configuration, and in the place of the old one.
+pub(crate) async fn load(
+    config: &MigrationConfig,
+    (state, saved): (&StateFile, &Saved),
+    composition: &Composition,
+    Tried { begun, mut run }: Tried,
+) -> Loaded {
     let mut case = untried_load(config, composition);
     let mut launch = config.launch(composition.args.clone());
-    let mut run = attempt(config, &launch, state, None).await;
-    if let Some(between) = run.only_changes() {
+    let changes = run.only_changes();
+    let is_refused = run.failed() && changes.is_none();
+    if let Some(between) = changes {
         let own = changes_within(config, &launch, state).await;
         match own {
             Ok(own) => {
@@ -87,10 +108,9 @@ pub(crate) async fn load(
                 run.cause = control.cause;
             }
         }
-    } else if run.failed() {
+    } else if is_refused {
         let control = load_new_machine(config, &launch).await;
         case.control = Some(within(&control));
-        case.repeated = Some(repeat(config, &launch, state, &run).await);
         let guest = RunSpec {
             config,
             launch: &launch,
@@ -101,6 +121,25 @@ pub(crate) async fn load(
         if control.accounts_for(&run) {
             run.outcome = Outcome::Broken;
         }
+    }
+    if matches!(run.outcome, Outcome::Fail | Outcome::Lost) {
+        let lack = saved.lack(config, &launch, &state.stream, &run).await;
+        if let (Some(lack), Some(cause)) = (lack, &mut run.cause) {
+            let words = run.printed.as_ref().map(|printed| printed.words.as_str());
+            let words = words.unwrap_or(&cause.message);
+            *cause = Cause {
+                kind: Some(FailureKind::CannotBeSetUp),
+                section: cause.section.take(),
+                instance: cause.instance,
+                message: format!("{lack} ({words})"),
+                ..Cause::default()
+            };
+            run.outcome = Outcome::Skip;
+            run.suspect = None;
+        }
+    }
+    if is_refused && run.failed() {
+        case.repeated = Some(repeat(config, &launch, state, &run).await);
     }
     case.outcome = run.outcome;
     let composed = |id: &String| composition.included.contains(id);

@@ -4,7 +4,9 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::report::{Advice, GuestAnswer, GuestFile, GuestLine, LegSide, Outcome, Treatment};
+use crate::report::{
+    Advice, GuestAnswer, GuestFile, GuestLine, GuestReason, LegSide, Outcome, Treatment,
+};
 
 /// Characters of an option that one line shows.
 const SHOWN: usize = 100;
@@ -111,6 +113,16 @@ fn write_answer(guest: &GuestFile, answer: &GuestAnswer, out: &mut dyn Write) ->
     };
     let style = colour.on_default().bold();
     writeln!(out, "  {}: {style}{word}{style:#}", answer.direction)?;
+    if answer.outcome == Outcome::Skip {
+        for line in guest.lines.iter().filter(|line| may_be_wanted(line)) {
+            writeln!(
+                out,
+                "            without line {}: {}",
+                line.line,
+                short(&line.given)
+            )?;
+        }
+    }
     if answer.board {
         writeln!(
             out,
@@ -143,6 +155,12 @@ fn write_answer(guest: &GuestFile, answer: &GuestAnswer, out: &mut dyn Write) ->
         )?;
     }
     Ok(())
+}
+
+/// Tells whether a guest may lack a device for a line that is left out.
+fn may_be_wanted(line: &GuestLine) -> bool {
+    let is_left_out = line.treatment == Treatment::LeftOut;
+    is_left_out && line.reason.is_some_and(GuestReason::may_be_a_device)
 }
 
 /// Returns the beginning of a long text.

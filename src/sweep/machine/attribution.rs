@@ -15,7 +15,8 @@ use crate::sweep::machine::devices::Devices;
 use crate::sweep::machine::kind::{sections_alike, sections_of_width};
 use crate::sweep::machine::rom;
 use crate::sweep::machine::run::Run;
-use crate::sweep::target::{Senders, SweepTarget};
+use crate::sweep::target::SweepTarget;
+use crate::vmstate::senders::Senders;
 
 /// A guest that came through except for one of its devices.
 #[derive(Debug)]

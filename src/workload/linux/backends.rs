@@ -1,6 +1,7 @@
 //! Backends of a guest's devices on the host. Device sets use nothing of the host; a guest that works needs a
 //! disk that keeps what is written, and a network that offers what networks of hosts do.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -33,7 +34,12 @@ pub(crate) enum Network {
     Tap,
     /// The same, with an address, so that the host answers.
     AnsweringTap,
+    /// An interface of the host where a user's guest had one, and a hub elsewhere.
+    AsDescribed,
 }
+
+/// Interfaces of the host that a user's guest had, by the ids of their backends, with the pairs of queues of each.
+pub(crate) type Interfaces = BTreeMap<String, u16>;
 
 impl Network {
     /// Returns the arguments of one card's end on the host, and writes the files that they name.
@@ -43,13 +49,19 @@ impl Network {
     pub(crate) fn sample(self, folder: &Path) -> io::Result<Vec<String>> {
         let args = ["-netdev", "hubport,id=sample,hubid=0"].map(str::to_owned);
         prepare(&args, self, folder)?;
-        Ok(of_host(&args, self, folder))
+        let own = Interfaces::from([("sample".to_owned(), 1)]);
+        Ok(of_host(&args, self, &own, folder))
     }
 
-    /// Returns arguments with this network in the place of the hubs that device sets have.
-    pub(crate) fn connect(self, args: &[String], folder: &Path) -> Vec<String> {
+    /// Returns arguments with this network in the place of the hubs that device sets and users' guests have.
+    pub(crate) fn connect(
+        self,
+        args: &[String],
+        interfaces: &Interfaces,
+        folder: &Path,
+    ) -> Vec<String> {
         replace(args, |option, arg, taps| match option {
-            "-netdev" => tap(arg, self, taps, folder),
+            "-netdev" => tap(arg, self, interfaces, taps, folder),
             _ => None,
         })
     }
@@ -66,13 +78,18 @@ impl Network {
 }
 
 /// Returns arguments with backends of the host in the place of those that device sets and users' guests have.
-pub(crate) fn of_host(args: &[String], network: Network, folder: &Path) -> Vec<String> {
+pub(crate) fn of_host(
+    args: &[String],
+    network: Network,
+    interfaces: &Interfaces,
+    folder: &Path,
+) -> Vec<String> {
     let mut at = 0;
     replace(args, |option, arg, taps| {
         at += 1;
         match option {
             "-blockdev" | "-drive" => Some(NullDisk::read(option, arg, at)?.in_file(folder)),
-            "-netdev" => tap(arg, network, taps, folder),
+            "-netdev" => tap(arg, network, interfaces, taps, folder),
             "-chardev" => listener(arg),
             _ => None,
         }
@@ -175,18 +192,30 @@ impl NullDisk {
     }
 }
 
-fn tap(arg: &str, network: Network, index: usize, folder: &Path) -> Option<String> {
+fn tap(
+    arg: &str,
+    network: Network,
+    interfaces: &Interfaces,
+    index: usize,
+    folder: &Path,
+) -> Option<String> {
+    let (_, id) = settings(arg, "type", "hubport")?.find(|(key, _)| *key == "id")?;
+    let queues = interfaces.get(id);
     let script = match network {
         Network::Hub => return None,
-        Network::Tap => "no".to_owned(),
+        Network::AsDescribed if queues.is_none() => return None,
+        Network::Tap | Network::AsDescribed => "no".to_owned(),
         Network::AnsweringTap => {
             let path = folder.join(UP);
             option_value(&path.to_string_lossy())
         }
     };
-    let (_, id) = settings(arg, "type", "hubport")?.find(|(key, _)| *key == "id")?;
+    let queues = match queues {
+        Some(several @ 2..) => format!(",queues={several}"),
+        _ => String::new(),
+    };
     Some(format!(
-        "tap,id={id},ifname=migcompat{index},script={script},downscript=no,vnet_hdr=on"
+        "tap,id={id},ifname=migcompat{index},script={script},downscript=no,vnet_hdr=on{queues}"
     ))
 }
 
@@ -275,7 +304,7 @@ mod tests {
 
     #[test]
     fn disks_become_files_and_ports_of_a_hub_interfaces() {
-        let of = |network| of_host(&args(), network, Path::new("/a,b"));
+        let of = |network| of_host(&args(), network, &Interfaces::new(), Path::new("/a,b"));
         let hub = of(Network::Hub);
         assert_eq!(hub[1], "hubport,id=net0-hub,hubid=0");
         assert_eq!(
@@ -312,7 +341,8 @@ mod tests {
         ]
         .map(str::to_owned);
         let folder = tempfile::tempdir().unwrap();
-        let of = of_host(&args, Network::Tap, folder.path());
+        let none = Interfaces::new();
+        let of = of_host(&args, Network::Tap, &none, folder.path());
         let file = |name: &str| {
             format!(
                 "filename={}/{name},locking=off,cache.no-flush=on",
@@ -328,6 +358,23 @@ mod tests {
         prepare(&args, Network::Tap, folder.path()).unwrap();
         let size = |name: &str| fs::metadata(folder.path().join(name)).unwrap().len();
         assert_eq!((size("root.disk"), size("drive8.disk")), (65536, 131_072));
+    }
+
+    #[test]
+    fn a_guest_has_interfaces_where_it_had_them_with_their_queues() {
+        let interfaces = [("net0-hub", 1), ("net1-hub", 4)].map(|(id, n)| (id.to_owned(), n));
+        let folder = Path::new("/f");
+        for (given, first, second) in [
+            (&interfaces[..0], "hubport,", "hubport,"),
+            (&interfaces[..1], "vnet_hdr=on", "hubport,"),
+            (&interfaces[1..], "hubport,", "vnet_hdr=on,queues=4"),
+        ] {
+            let given = given.iter().cloned().collect();
+            let of = Network::AsDescribed.connect(&args(), &given, folder);
+            for (at, part) in [(1, first), (9, second)] {
+                assert!(of[at].contains(part), "{given:?}: {}", of[at]);
+            }
+        }
     }
 
     /// What sets up an interface ends well on a host without IPv6, and not where there is no address at all.

@@ -24,7 +24,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use aliases::PciFunction;
-pub(crate) use backends::Network;
+pub(crate) use backends::{Interfaces, Network};
 pub(crate) use inventory::Inventory;
 pub(crate) use lines::{Beat, Bus, Line};
 pub(crate) use packages::{Driven, Packages, fetch_all, memory_mib, packages, targets};
@@ -213,8 +213,13 @@ impl LinuxGuest {
     }
 
     /// Returns the arguments that plug in the devices, with backends that a guest at work needs.
-    pub(crate) fn device_args(&self, args: &[String], folder: &Path) -> Vec<String> {
-        backends::of_host(args, self.network, folder)
+    pub(crate) fn device_args(
+        &self,
+        args: &[String],
+        interfaces: &Interfaces,
+        folder: &Path,
+    ) -> Vec<String> {
+        backends::of_host(args, self.network, interfaces, folder)
     }
 
     /// Writes the files that the arguments name, for a guest that has booted: it has no use for its first file system.
