@@ -34,6 +34,11 @@ impl HostCpu {
         })
     }
 
+    /// Tells whether guests have it.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.is_taken
+    }
+
     /// Corrects what a report says of the guest's description.
     pub(crate) fn correct(&self, guest: &mut GuestFile) {
         if self.is_taken {

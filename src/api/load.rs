@@ -115,7 +115,7 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
     migration.board = guest
         .as_ref()
         .map(|guest| boot_code::with_boot_code(&guest.board, has_boot_code));
-    let saved = guest.as_ref().map(Saved::of).unwrap_or_default();
+    let mut saved = guest.as_ref().map(Saved::of).unwrap_or_default();
     let preference = config.accelerators.clone().unwrap_or_default();
     let mut used = choose(&mut migration, &preference)?;
     let mut host_cpu = HostCpu::give(&mut migration, &used)?;
@@ -127,6 +127,9 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
             host_cpu = HostCpu::give(&mut migration, &used)?;
             begun = asked.begin(&mut migration, guest.as_ref());
         }
+    }
+    if host_cpu.is_taken() {
+        saved.has_its_processor();
     }
     let begun_well = begun.as_mut().ok();
     let no_network = begun_well.and_then(|begun| asked.connect(&mut migration, &saved, begun));

@@ -368,16 +368,8 @@ pub(super) fn netdev(composer: &mut Composer, value: &str) -> Result<Treated, Gu
         "-netdev",
         join([("type", "hubport"), ("id", id), ("hubid", &hub)]),
     );
-    let queues = queues(&opts);
-    let takes_work_off = !opts.has("vnet_hdr") || opts.is_on("vnet_hdr");
-    if takes_work_off
-        && opts
-            .get("type")
-            .is_some_and(|kind| INTERFACES.contains(&kind))
-    {
-        (composer.board.interfaces).insert(id.to_owned(), queues);
-    }
-    let reason = match queues {
+    composer.interface(id, &opts);
+    let reason = match queues(&opts) {
         1 => GuestReason::HostNetwork,
         _ => GuestReason::HostNetworkQueues,
     };
@@ -386,6 +378,22 @@ pub(super) fn netdev(composer: &mut Composer, value: &str) -> Result<Treated, Gu
 
 /// Network backends that take work off a card (net_client_types with has_vnet_hdr, net/).
 const INTERFACES: &[&str] = &["tap", "bridge", "vhost-user", "vhost-vdpa"];
+
+/// Tells whether a network backend takes work off a card.
+pub(super) fn takes_work_off(opts: &Opts) -> bool {
+    let mut kind = opts.get("type").into_iter();
+    kind.any(|kind| INTERFACES.contains(&kind)) && !matches!(opts.get("vnet_hdr"), Some("off"))
+}
+
+impl Composer {
+    /// Takes note of a network backend that takes work off its card.
+    fn interface(&mut self, id: &str, opts: &Opts) {
+        if takes_work_off(opts) {
+            let interfaces = &mut self.board.interfaces;
+            interfaces.insert(id.to_owned(), queues(opts));
+        }
+    }
+}
 
 /// Returns the pairs of queues of a network backend: the number that is given, or that of its descriptors.
 fn queues(opts: &Opts) -> u16 {
@@ -430,6 +438,7 @@ fn card(composer: &mut Composer, opts: &Opts, netdev: Option<&str>) -> Treated {
             id
         }
     };
+    composer.interface(&id, opts);
     let mut items = vec![("type", "nic"), ("netdev", &id)];
     for (from, to) in [
         ("model", "model"),

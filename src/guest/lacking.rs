@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::guest::board::takes_work_off;
 use crate::guest::given::Given;
 use crate::guest::lines::{Treated, shown};
 use crate::guest::opts::Opts;
@@ -26,6 +27,8 @@ pub(crate) enum What {
     Type(String),
     /// That of a card with this driver, on a network that takes work off it.
     Card(String),
+    /// That of a processor.
+    Processor,
     /// That of a network backend, which no device type has.
     Network,
     /// Any: a file of devices, an option that is not known.
@@ -77,19 +80,30 @@ impl Lacking {
             let value = given.value.as_deref().unwrap_or_default();
             Opts::parse(value, implied).unwrap_or_default()
         };
-        let named = |name| options.iter().filter(move |given| given.name == name);
-        let cards = named("device").filter_map(|card| {
-            let opts = read(card, "driver");
-            let netdev = opts
-                .get("netdev")
-                .filter(|id| interfaces.contains_key(*id))?;
-            let is_it = |given: &&Given| read(given, "type").get("id") == Some(netdev);
-            let backend = named("netdev").find(is_it)?;
+        let cards = options.iter().filter_map(|card| {
+            let (implied, model) = match card.name.as_str() {
+                "device" => ("driver", "driver"),
+                "nic" | "net" => ("type", "model"),
+                _ => return None,
+            };
+            let opts = read(card, implied);
+            let netdev = opts.get("netdev");
+            let is_its = |given: &&Given| {
+                let of = read(given, "type");
+                given.name == "netdev" && netdev.is_some() && of.get("id") == netdev
+            };
+            let backend = match card.name == "nic" && takes_work_off(&opts) {
+                true => card,
+                false => {
+                    netdev.filter(|id| interfaces.contains_key(*id))?;
+                    options.iter().find(is_its)?
+                }
+            };
             Some(Lacking {
                 line: backend.line,
                 given: shown(backend),
                 treatment: Treatment::Replaced,
-                what: What::Card(driver(card)?),
+                what: What::Card(opts.get(model)?.to_owned()),
             })
         });
         cards.collect()
@@ -102,6 +116,7 @@ impl What {
         match reason {
             _ if reason.may_be_a_device() => Some(What::Anything),
             GuestReason::HostNetwork | GuestReason::HostNetworkQueues => Some(What::Network),
+            GuestReason::HostCpu => Some(What::Processor),
             _ => None,
         }
     }

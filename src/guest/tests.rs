@@ -426,6 +426,7 @@ fn what_a_guest_lacks_is_known_by_what_it_may_be() {
             of_type("dbus-vmstate"),
         ),
         ("-netdev user,id=n", Some(What::Network)),
+        ("-cpu host", Some(What::Processor)),
         ("-readconfig /etc/q35.cfg", Some(What::Anything)),
         ("-machine no-such-option=on", Some(What::Anything)),
         ("-soundhw hda", Some(What::Anything)),
@@ -436,9 +437,17 @@ fn what_a_guest_lacks_is_known_by_what_it_may_be() {
         let lacks = guest.lacks.into_iter().map(|part| part.what);
         assert_eq!(lacks.collect::<Vec<_>>(), Vec::from_iter(what), "{option}");
     }
-    let guest = of("kvm -M pc -netdev tap,id=n -device virtio-net-pci,netdev=n");
-    let mut lacks = guest.lacks.into_iter().map(|part| part.what);
-    assert_eq!(lacks.next_back(), card);
+    for options in [
+        "-netdev tap,id=n -device virtio-net-pci,netdev=n",
+        "-device virtio-net-pci,netdev=n -netdev tap,id=n",
+        "-netdev tap,id=n -net nic,model=virtio-net-pci,netdev=n",
+        "-nic tap,model=virtio-net-pci",
+    ] {
+        let guest = of(&format!("kvm -M pc {options}"));
+        let mut lacks = guest.lacks.into_iter().map(|part| part.what);
+        assert_eq!(lacks.next_back(), card, "{options}");
+        assert_eq!(guest.board.interfaces.len(), 1, "{options}");
+    }
 }
 
 #[test]

@@ -403,17 +403,49 @@ fn renamed(state: &[u8], from: &str, to: &str) -> Vec<u8> {
     parts.concat()
 }
 
-/// A section that KVM alone has is refused under emulation, by each build.
+/// Whose a section is that the machine here lacks decides whether its refusal says something of the build.
 #[apply(test)]
 #[needs(Builds)]
-fn a_state_of_another_accelerator_is_not_judged() {
+fn a_section_that_the_guest_here_cannot_have_is_not_judged() {
     let folder = tempfile::tempdir().unwrap();
     let machine = "pc-q35-7.2";
-    let state = saved(folder.path(), "bookworm", machine, "-device vmcoreinfo");
-    let of_kvm = renamed(&fs::read(&state).unwrap(), "vmcoreinfo", "kvmclock");
-    fs::write(&state, of_kvm).unwrap();
-    let guest = described(folder.path(), &format!("-M {machine},accel=kvm"));
-    for described in [&["--guest", &*guest][..], &[]] {
+    let saved = saved(folder.path(), "bookworm", machine, "-device vmcoreinfo");
+    let saved = fs::read(saved).unwrap();
+    for (section, options, outcome, words) in [
+        (
+            "kvmclock",
+            Some("-enable-kvm"),
+            "skip",
+            "load it with --accel kvm",
+        ),
+        ("kvmclock", None, "skip", "load it with --accel kvm"),
+        (
+            "tpm-tis",
+            Some(
+                "-chardev socket,id=c,path=/x -tpmdev emulator,id=t,chardev=c -device tpm-tis,tpmdev=t",
+            ),
+            "skip",
+            "is left out: -device tpm-tis",
+        ),
+        (
+            "tpm-tis",
+            Some("-device vfio-pci,host=01:00.0"),
+            "fail",
+            "tpm-tis",
+        ),
+        (
+            "no-such-section",
+            Some("-device vfio-pci,host=01:00.0"),
+            "fail",
+            "no-such-section",
+        ),
+    ] {
+        let state = folder.path().join("state");
+        fs::write(&state, renamed(&saved, "vmcoreinfo", section)).unwrap();
+        let state = state.display().to_string();
+        let guest =
+            options.map(|options| described(folder.path(), &format!("-M {machine} {options}")));
+        let guest = guest.iter().flat_map(|guest| ["--guest", guest]);
         let args = [
             &*state,
             "debian:bookworm",
@@ -422,10 +454,45 @@ fn a_state_of_another_accelerator_is_not_judged() {
             "--retries",
             "0",
         ];
-        let (case, status, said) = loaded(&[&args[..], described].concat());
-        assert_eq!(case["outcome"], "skip", "{case:#}");
-        assert_eq!(status, Some(125), "{case:#}");
-        assert!(said.contains("load it with --accel kvm"), "{said}");
+        let args: Vec<&str> = args.into_iter().chain(guest).collect();
+        let (case, status, said) = loaded(&args);
+        assert_eq!(case["outcome"], outcome, "{section} {options:?}: {case:#}");
+        assert_eq!(status, Some(if outcome == "skip" { 125 } else { 1 }));
+        assert!(said.contains(words), "wanted {words:?} in {said}");
+    }
+}
+
+/// The registers of a processor depend on what runs it.
+#[apply(test)]
+#[needs(Builds)]
+fn a_processor_counts_only_under_its_own_accelerator() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state");
+    let machine = "virt-7.2";
+    let cpu = "-cpu cortex-a57";
+    let state = saved_by(
+        &build_for("debian:bookworm", "aarch64"),
+        &file,
+        machine,
+        cpu,
+    );
+    for (accel, outcome) in [("tcg", "fail"), ("kvm", "skip")] {
+        let guest = folder.path().join("guest");
+        let line =
+            format!("qemu-system-aarch64 -M {machine} -accel {accel} {cpu} -nodefaults -m 64M");
+        fs::write(&guest, line).unwrap();
+        let guest = guest.display().to_string();
+        let args = [
+            &*state,
+            "debian:trixie",
+            "--guest",
+            &guest,
+            "--retries",
+            "0",
+        ];
+        let (case, _, said) = loaded(&args);
+        assert_eq!(case["outcome"], outcome, "{accel}: {case:#}");
+        assert_eq!(case["cause"]["section"], "cpu", "{said}");
     }
 }
 

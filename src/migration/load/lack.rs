@@ -86,6 +86,11 @@ impl Saved {
         }
     }
 
+    /// Takes note that the guest here has the processor of the one that was saved after all.
+    pub(crate) fn has_its_processor(&mut self) {
+        self.lacks.retain(|part| part.what != What::Processor);
+    }
+
     /// Tells whether it is a card that a load has failed by on a hub, although it was on a network that takes work off it.
     pub(crate) fn is_of_card(&self, config: &MigrationConfig, run: &RunResult) -> bool {
         let name = run.failed().then(|| blamed(run.cause.as_ref()?)).flatten();
@@ -106,12 +111,10 @@ impl Saved {
         let cause = run.cause.as_ref()?;
         let name = blamed(cause)?;
         if run.outcome == Outcome::Lost {
-            let is = config.new.accelerator;
-            let was = self.accelerator.filter(|was| *was != is)?;
+            let why = self.run_otherwise(config, &name)?;
             let mut lost = run.state.diffs.iter().map(|diff| &diff.section);
-            let is_all_of_it = lost.all(|section| is_run_by(section, config, was));
-            let why = Why::Accelerators(was, is);
-            return is_all_of_it.then_some(Lack { name, why });
+            let is_alike = lost.all(|section| self.run_otherwise(config, section).is_some());
+            return is_alike.then_some(Lack { name, why });
         }
         let own = save_new_machine(&config.new, launch, config.timeouts.leg);
         let own = own.await.ok()?;
@@ -138,14 +141,10 @@ impl Saved {
         let senders = senders(name, config);
         let is_memory = is_of_memory(cause);
         let is = config.new.accelerator;
-        let was = self.accelerator.filter(|was| *was != is);
-        let parts = |fits: &dyn Fn(&Lacking) -> bool| {
-            let parts: Vec<&Lacking> = self.lacks.iter().filter(|part| fits(part)).collect();
-            (!parts.is_empty()).then_some(parts)
-        };
+        let parts = |fits: &dyn Fn(&Lacking) -> bool| self.parts(fits);
         let may_send = |part: &Lacking| match &part.what {
             What::Type(driver) => senders.may_include(driver),
-            What::Card(_) | What::Network | What::Anything => false,
+            What::Card(_) | What::Processor | What::Network | What::Anything => false,
         };
         if !is_here {
             if is_of_other(&senders, is) {
@@ -153,7 +152,7 @@ impl Saved {
             }
             let is_anything = |part: &Lacking| part.what == What::Anything;
             // No device type describes what a backend has, nor what some devices have that handlers alone save.
-            let by_hand = |part: &Lacking| !matches!(part.what, What::Card(_));
+            let by_hand = |part: &Lacking| !matches!(part.what, What::Card(_) | What::Processor);
             let is_by_hand = !is_memory && !is_described;
             let found = parts(&may_send);
             let found = found.or_else(|| parts(&by_hand).filter(|_| is_by_hand));
@@ -163,9 +162,9 @@ impl Saved {
         if matches!(cause.rule, Some(Rule::VersionTooNew | Rule::VersionTooOld)) {
             return None;
         }
-        let is_run_by = |was: &Accelerator| !is_memory && is_run_by(name, config, *was);
-        if let Some(was) = was.filter(is_run_by) {
-            return Some(Why::Accelerators(was, is));
+        let otherwise = self.run_otherwise(config, name).filter(|_| !is_memory);
+        if otherwise.is_some() {
+            return otherwise;
         }
         if cause.rule.is_some() && !is_memory {
             return None;
@@ -174,6 +173,29 @@ impl Saved {
         let on_hub = config.network == Network::Hub;
         let is_other = |part: &Lacking| in_part(part) || (on_hub && is_of_card(part, &senders));
         parts(&is_other).map(Why::Other)
+    }
+
+    /// Returns why a section is of what another accelerator or another processor runs: that itself or the machine, which no
+    /// device sends, or a device that an accelerator has one of its own for.
+    fn run_otherwise(&self, config: &MigrationConfig, name: &SectionName) -> Option<Why<'_>> {
+        config.new.dump.as_ref()?;
+        let senders = senders(name, config);
+        let is = config.new.accelerator;
+        let is_of = |was: &Accelerator| senders.is_none() || senders.include_one_of(*was);
+        match self.accelerator.filter(|was| *was != is) {
+            Some(was) => is_of(&was).then_some(Why::Accelerators(was, is)),
+            None if senders.is_none() => {
+                let processor = self.parts(&|part| part.what == What::Processor);
+                processor.map(Why::Other)
+            }
+            None => None,
+        }
+    }
+
+    /// Returns the parts of the description that fit, if any does.
+    fn parts(&self, fits: &dyn Fn(&Lacking) -> bool) -> Option<Vec<&Lacking>> {
+        let parts: Vec<&Lacking> = self.lacks.iter().filter(|part| fits(part)).collect();
+        (!parts.is_empty()).then_some(parts)
     }
 }
 
@@ -196,13 +218,6 @@ pub(crate) fn other_accelerator<'s>(
 
 fn is_of_card(part: &Lacking, senders: &Senders<'_>) -> bool {
     matches!(&part.what, What::Card(driver) if senders.may_include(driver))
-}
-
-/// Tells whether an accelerator runs what a section is of: a processor or the machine itself, which no device sends, or a
-/// device that it has one of its own for.
-fn is_run_by(name: &SectionName, config: &MigrationConfig, accelerator: Accelerator) -> bool {
-    let senders = senders(name, config);
-    config.new.dump.is_some() && (senders.is_none() || senders.include_one_of(accelerator))
 }
 
 fn is_of_memory(cause: &Cause) -> bool {
