@@ -466,7 +466,7 @@ pub struct LoadConfig {
     pub guest: Option<GuestDescription>,
     /// Options of QEMU that are added, word by word.
     pub args: Vec<String>,
-    /// The accelerators, the preferred one first; by default TCG alone, or after KVM where the state is of that.
+    /// The accelerators, the preferred one first; by default TCG alone, or after KVM where the state shows that it is of that.
     pub accelerators: Option<AcceleratorPreference>,
     /// The number of times that a failed load is tried again.
     pub retries: u16,

@@ -19,8 +19,8 @@ use crate::migration::checks::state::Names;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::{Endpoint, RoleArgs};
 use crate::migration::load::{
-    DEVICE_SET, Loaded, Saved, StateFile, Tried, Unfit, bare, blamed, load as load_state,
-    other_accelerator, try_load, untried_load,
+    DEVICE_SET, Loaded, Saved, StateFile, Tried, Unfit, bare, load as load_state, try_load,
+    untried_load,
 };
 use crate::migration::timeouts::Timeouts;
 use crate::model::{AcceleratorPreference, BuildKind, BuildRef};
@@ -120,7 +120,7 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
     let mut used = choose(&mut migration, &preference)?;
     let mut host_cpu = HostCpu::give(&mut migration, &used)?;
     let mut begun = asked.begin(&mut migration, guest.as_ref());
-    if config.accelerators.is_none() && wants_another_accelerator(&migration, &begun) {
+    if config.accelerators.is_none() && wants_another_accelerator(&migration, &saved, &begun) {
         let before = used.accelerator;
         used = choose(&mut migration, &AcceleratorPreference::auto())?;
         if used.accelerator != before {
@@ -334,14 +334,15 @@ fn wait<T>(answer: impl Future<Output = T>) -> Result<T, Unfit> {
     block_on(answer).map_err(|error| Unfit::NotKnown(error.to_string()))
 }
 
-/// Tells whether a state was refused for a section that a guest has under another accelerator.
-fn wants_another_accelerator(migration: &MigrationConfig, begun: &Result<Begun, Unfit>) -> bool {
+/// Tells whether a load failed by what is of another accelerator.
+fn wants_another_accelerator(
+    migration: &MigrationConfig,
+    saved: &Saved,
+    begun: &Result<Begun, Unfit>,
+) -> bool {
     match begun {
         Err(unfit) => matches!(unfit, Unfit::Accelerator(_)),
-        Ok(begun) => {
-            let name = begun.tried.run.cause.as_ref().and_then(blamed);
-            begun.tried.run.failed() && other_accelerator(migration, &name).is_some()
-        }
+        Ok(begun) => saved.is_of_accelerator(migration, &begun.tried.run),
     }
 }
 

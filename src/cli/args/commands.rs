@@ -66,7 +66,7 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     pub arg: Vec<String>,
     /// Accelerator of the guest: tcg, kvm, or a list in the order of preference, of which the first is taken that the
-    /// build and this host can use; auto means kvm,tcg [default: auto for a state with sections of KVM, else tcg]
+    /// build and this host can use; auto means kvm,tcg [default: tcg, and auto where the state shows that it is of KVM]
     #[arg(long, value_name = "LIST")]
     pub accel: Option<AcceleratorPreference>,
     /// Bytes of STATE before the stream, as in `file:FILE,offset=BYTES`

@@ -93,10 +93,20 @@ impl Saved {
 
     /// Tells whether it is a card that a load has failed by on a hub, although it was on a network that takes work off it.
     pub(crate) fn is_of_card(&self, config: &MigrationConfig, run: &RunResult) -> bool {
-        let name = run.failed().then(|| blamed(run.cause.as_ref()?)).flatten();
-        name.is_some_and(|name| {
+        failed_by(run).is_some_and(|name| {
             let senders = senders(&name, config);
             self.lacks.iter().any(|part| is_of_card(part, &senders))
+        })
+    }
+
+    /// Tells whether a load has failed by what another accelerator than the one here has or runs.
+    pub(crate) fn is_of_accelerator(&self, config: &MigrationConfig, run: &RunResult) -> bool {
+        let is_memory = run.cause.as_ref().is_some_and(is_of_memory);
+        let failed_by = failed_by(run).filter(|_| !is_memory);
+        failed_by.is_some_and(|name| {
+            let otherwise = self.run_otherwise(config, &name);
+            is_of_other(&senders(&name, config), config.new.accelerator)
+                || matches!(otherwise, Some(Why::Accelerators(..)))
         })
     }
 
@@ -208,7 +218,7 @@ fn is_of_other(senders: &Senders<'_>, own: Accelerator) -> bool {
 }
 
 /// Returns the accelerator of which one of some sections is that a machine lacks, if it is another than its own.
-pub(crate) fn other_accelerator<'s>(
+pub(super) fn other_accelerator<'s>(
     config: &MigrationConfig,
     lacked: impl IntoIterator<Item = &'s SectionName>,
 ) -> Option<Accelerator> {
@@ -227,8 +237,13 @@ fn is_of_memory(cause: &Cause) -> bool {
         .is_some_and(|section| *section == RAM)
 }
 
+/// Returns the section, or the block of memory, that a load has failed by.
+fn failed_by(run: &RunResult) -> Option<SectionName> {
+    run.failed().then(|| blamed(run.cause.as_ref()?)).flatten()
+}
+
 /// Returns the section that a build refused, or the block of memory.
-pub(crate) fn blamed(cause: &Cause) -> Option<SectionName> {
+fn blamed(cause: &Cause) -> Option<SectionName> {
     let section = cause.section.as_ref()?;
     match *section == RAM {
         true => cause.field.as_deref().map(SectionName::from),

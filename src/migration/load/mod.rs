@@ -33,7 +33,7 @@ use crate::stream::{Place, Stream};
 pub(crate) use attempt::BadState;
 use attempt::attempt;
 pub(crate) use bare::{Unfit, bare};
-pub(crate) use lack::{Saved, blamed, other_accelerator};
+pub(crate) use lack::Saved;
 
 /// The name of the device set in reports: the devices are those that the state is of.
 pub(crate) const DEVICE_SET: &str = "state";
