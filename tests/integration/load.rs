@@ -13,6 +13,7 @@ use migcompat::internals::qemu::Build;
 use crate::common::{
     build, build_for, changed, migcompat, report, root, stderr, stdout, with_builds, words,
 };
+use crate::needs::mounted;
 use crate::processes::{Fault, faulty};
 
 const LINE: &str = "qemu-system-x86_64 -nodefaults -m 64M";
@@ -531,29 +532,55 @@ fn what_another_accelerator_changes_is_not_judged() {
     assert!(matches!(outcome, "pass" | "skip"), "{case:#}");
 }
 
+/// Saves a guest with a card on an interface of the host. Returns the state and the guest's description.
+fn saved_on_an_interface(folder: &Path, queues: &str, card: &str) -> (String, String) {
+    let machine = "pc-q35-7.2";
+    let netdev = "tap,id=n,ifname=own0,script=no,downscript=no,vnet_hdr=on";
+    let options =
+        format!("-netdev {netdev}{queues} -device virtio-net-pci,netdev=n,romfile={card}");
+    let file = folder.join("state");
+    let line = saving(&build("debian:bookworm"), &file, machine, &options);
+    let mut command = Command::new("sh");
+    in_own_network(&mut command);
+    let run = command.args(["-c", &line]).output().unwrap();
+    assert!(file.exists(), "{}", stderr(&run));
+    let guest = described(folder, &format!("-M {machine} {options}"));
+    (file.display().to_string(), guest)
+}
+
 /// A card that was on an interface of the host has features and queues that no hub offers.
 #[apply(test)]
 #[needs(Builds, NetworkNamespace)]
 fn a_card_on_an_interface_of_the_host_is_loaded_on_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let machine = "pc-q35-7.2";
     for (queues, card) in [("", ""), (",queues=2", ",mq=on,vectors=6")] {
-        let netdev = "tap,id=n,ifname=own0,script=no,downscript=no,vnet_hdr=on";
-        let options =
-            format!("-netdev {netdev}{queues} -device virtio-net-pci,netdev=n,romfile={card}");
-        let file = folder.path().join("state");
-        let line = saving(&build("debian:bookworm"), &file, machine, &options);
-        let mut command = Command::new("sh");
-        in_own_network(&mut command);
-        let run = command.args(["-c", &line]).output().unwrap();
-        assert!(file.exists(), "{}", stderr(&run));
-        let state = file.display().to_string();
-        let guest = described(folder.path(), &format!("-M {machine} {options}"));
+        let folder = tempfile::tempdir().unwrap();
+        let (state, guest) = saved_on_an_interface(folder.path(), queues, card);
         let (case, status, _) = loaded(&[&state, "debian:trixie", "--guest", &guest]);
         assert_eq!(case["outcome"], "pass", "{case:#}");
         assert_eq!(status, Some(0));
-        fs::remove_file(&file).unwrap();
     }
+}
+
+#[apply(test)]
+#[needs(Builds, NetworkNamespace, Mount)]
+fn where_there_is_no_interface_a_card_that_was_on_one_is_not_judged() {
+    let (folder, mount) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (state, guest) = saved_on_an_interface(folder.path(), "", "");
+    let args = words!("load {state} debian:bookworm --guest {guest} --retries 0 --format json");
+    let load = with_builds(&args);
+    let hidden = "mount --bind /dev/null /dev/net/tun && exec \"$@\"";
+    let output = mounted(mount.path(), "size=1m", hidden)
+        .arg(load.get_program())
+        .args(load.get_args())
+        .output()
+        .unwrap();
+    let case = only_case(&output);
+    assert_eq!(case["outcome"], "skip", "{case:#}");
+    assert_eq!(output.status.code(), Some(125));
+    let said = case["cause"]["message"].as_str().unwrap();
+    assert!(said.contains("is replaced: -netdev tap"), "{said}");
+    let notice = report(&output)["notices"][0].clone();
+    assert_eq!(notice["kind"], "offload-not-negotiated", "{notice:#}");
 }
 
 /// No firmware is opened: the state says how large it was.
