@@ -237,7 +237,9 @@ fn treat(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
 /// Tells whether a type of device concerns the guest alone: the shipped sets know it, and no file.
 fn is_plugged_in(driver: &str, arch: &str) -> bool {
     let transport = if arch == "s390x" { "ccw" } else { "pci" };
-    let with_transport = format!("{driver}-{transport}");
+    // Virtio has devices without a transport, too, and a name for each that stands for the usual one.
+    let kind = driver.strip_suffix("-device").unwrap_or(driver);
+    let with_transport = format!("{kind}-{transport}");
     DeviceSet::knows(full_name(driver), arch) || DeviceSet::knows(&with_transport, arch)
 }
 
@@ -281,14 +283,21 @@ fn argument(driver: &str, kept: &[(&str, &Setting)]) -> String {
             false => format!("{driver},{items}"),
         };
     }
+    let driver = Setting::Text(driver.to_owned());
+    let items = kept.iter().map(|(name, setting)| (*name, *setting));
+    json_option([("driver", &driver)].into_iter().chain(items))
+}
+
+/// Returns the argument of an option in JSON.
+pub(super) fn json_option<'o>(items: impl Iterator<Item = (&'o str, &'o Setting)>) -> String {
     let mut object = Map::new();
-    object.insert("driver".to_owned(), Value::String(driver.to_owned()));
-    for (name, setting) in kept {
+    for (name, setting) in items {
         let value = match setting {
+            Setting::Text(text) if TEXTS.contains(&name) => Value::from(text.as_str()),
             Setting::Text(text) => json(text),
             Setting::Nested(value) => value.clone(),
         };
-        object.insert((*name).to_owned(), value);
+        object.insert(name.to_owned(), value);
     }
     Value::Object(object).to_string()
 }

@@ -630,7 +630,7 @@ fn a_domain_of_libvirt_is_read_as_the_options_that_it_means() {
     assert!(guest.board.console.is_some());
     assert_eq!(
         devices(&guest).join(" "),
-        "pci.1 pci.2 pci.3 pci.4 usb virtio-serial0 virtio-disk0 sata0-0-0 net0 channel0 input0 migcompat-hda6 hda-duplex video0 balloon0 rng0"
+        "pci.1 pci.2 pci.3 pci.4 usb virtio-serial0 virtio-disk0 sata0-0-0 net0 channel0 input0 sound0 hda-duplex video0 balloon0 rng0"
     );
     has_all(
         &guest,
@@ -798,4 +798,376 @@ fn the_cpu_of_the_host_is_told_from_a_model_however_it_is_written() {
     let model = domain("<cpu mode='custom'><model>EPYC</model></cpu>");
     assert_eq!(model.board.host_cpu, None);
     assert_eq!(model.board.cpu.as_deref(), Some("EPYC"));
+}
+
+/// A domain of an architecture and a machine type, with these elements.
+fn domain(of: &str, elements: &str) -> GuestSpec {
+    let (arch, machine) = of.split_once(' ').unwrap();
+    self::of(&format!(
+        "<domain type='kvm' xmlns:qemu='urn:q'><name>g</name><memory unit='MiB'>128</memory><vcpu>1</vcpu>\
+         <os><type arch='{arch}' machine='{machine}'>hvm</type></os>{elements}</domain>"
+    ))
+}
+
+/// A domain with these devices.
+fn with_devices(of: &str, devices: &str) -> GuestSpec {
+    domain(of, &format!("<devices>{devices}</devices>"))
+}
+
+/// What a domain has and no option stands for.
+fn unread(guest: &GuestSpec) -> Vec<&str> {
+    let lines = guest.report.lines.iter();
+    let is_unread =
+        |line: &&GuestLine| matches!(line.reason, Some(Reason::Unread | Reason::UnknownElement));
+    lines
+        .filter(is_unread)
+        .map(|line| line.given.as_str())
+        .collect()
+}
+
+#[test]
+fn a_device_is_at_the_address_that_the_domain_has_for_it() {
+    let ccw = |number: u32| {
+        format!("<address type='ccw' cssid='0xfe' ssid='0x0' devno='0x000{number}'/>")
+    };
+    let pci = "<address type='pci' bus='0x00' slot='0x03' function='0x0'>";
+    for (of, device, option) in [
+        (
+            "s390x s390-ccw-virtio-7.2",
+            format!("<disk><source file='/x'/><target dev='vda'/>{}</disk>", ccw(5)),
+            "virtio-blk-ccw,drive=libvirt-disk1,devno=fe.0.0005",
+        ),
+        (
+            "s390x s390-ccw-virtio-7.2",
+            format!("<video><model type='virtio' primary='yes'/>{}</video>", ccw(2)),
+            "virtio-gpu-ccw,devno=fe.0.0002",
+        ),
+        (
+            "s390x s390-ccw-virtio-7.2",
+            format!("<interface type='user'><model type='virtio'/><driver queues='4'/>{}</interface>", ccw(1)),
+            "virtio-net-ccw,netdev=hostnet1,mq=on,devno=fe.0.0001",
+        ),
+        (
+            "s390x s390-ccw-virtio-7.2",
+            format!("<memballoon model='virtio'><alias name='b'/>{pci}<zpci uid='0x0007' fid='0x00000002'/></address></memballoon>"),
+            "zpci,uid=0x0007,fid=0x00000002,target=b",
+        ),
+        (
+            "s390x s390-ccw-virtio-7.2",
+            "<console type='pty'><target type='sclp' port='0'/></console>".to_owned(),
+            "sclpconsole,chardev=char1",
+        ),
+        (
+            "s390x s390-ccw-virtio-7.2",
+            "<console type='pty'><target type='sclplm' port='1'/></console>".to_owned(),
+            "sclplmconsole,chardev=char1",
+        ),
+        (
+            "s390x s390-ccw-virtio-7.2",
+            "<console type='pty'/>".to_owned(),
+            "sclpconsole,chardev=char1",
+        ),
+        (
+            "ppc64 pseries-7.2",
+            "<serial type='pty'><target type='spapr-vio-serial'><model name='spapr-vty'/></target><address type='spapr-vio' reg='0x30000000'/></serial>".to_owned(),
+            "spapr-vty,chardev=char1,reg=0x30000000",
+        ),
+        (
+            "ppc64 pseries-7.2",
+            "<controller type='scsi' index='0'><address type='spapr-vio' reg='0x00002000'/></controller>".to_owned(),
+            "spapr-vscsi,id=scsi0,reg=0x00002000",
+        ),
+        (
+            "ppc64 pseries-7.2",
+            "<controller type='pci' index='0' model='pci-root'/><controller type='pci' index='1' model='pci-root'><target index='1'/></controller>\
+             <interface type='user'><model type='e1000'/><address type='pci' bus='0x01' slot='0x03' function='0x0'/></interface>".to_owned(),
+            "e1000,netdev=hostnet1,bus=pci.1.0,addr=0x3",
+        ),
+        (
+            "aarch64 virt-7.2",
+            "<memballoon model='virtio'><address type='virtio-mmio'/></memballoon>".to_owned(),
+            "virtio-balloon-device",
+        ),
+        (
+            "x86_64 pc-q35-7.2",
+            format!("<interface type='user'><model type='e1000e'/><acpi index='3'/>{pci}</address></interface>"),
+            "e1000e,netdev=hostnet1,bus=pcie.0,addr=0x3,acpi-index=3",
+        ),
+        (
+            "x86_64 pc-q35-7.2",
+            "<panic model='isa'><address type='isa' iobase='0x505'/></panic>".to_owned(),
+            "pvpanic,ioport=0x505",
+        ),
+    ] {
+        let guest = with_devices(of, &device);
+        has_all(&guest, &[&format!("-device {option}")]);
+        assert_eq!(unread(&guest), [""; 0]);
+    }
+}
+
+#[test]
+fn the_first_bus_is_called_as_the_machine_calls_it() {
+    let root = |model: &str| format!("<controller type='pci' index='0' model='{model}'/>");
+    for (of, controller, bus) in [
+        ("x86_64 pc-q35-7.2", "", "pcie.0"),
+        ("x86_64 pc-i440fx-7.2", "", "pci.0"),
+        ("x86_64 pc", &root("pci-root"), "pci.0"),
+        ("aarch64 virt-7.2", "", "pcie.0"),
+        ("armv7l virt-7.2", "", "pcie.0"),
+        ("riscv64 virt", &root("pcie-root"), "pcie.0"),
+        ("loongarch64 virt", &root("pcie-root"), "pcie.0"),
+        ("aarch64 versatilepb", "", "pci"),
+        ("ppc64 pseries-7.2", &root("pci-root"), "pci.0"),
+    ] {
+        let card = "<interface type='user'><model type='e1000'/><address type='pci' bus='0' slot='1'/></interface>";
+        let guest = with_devices(of, &format!("{controller}{card}"));
+        let device = format!("-device e1000,netdev=hostnet1,bus={bus},addr=0x1");
+        has_all(&guest, &[&device]);
+    }
+}
+
+#[test]
+fn what_a_domain_sets_of_a_device_is_set() {
+    let place = "<address type='pci' bus='0' slot='4'/>";
+    for (device, options) in [
+        (
+            "<disk><driver name='qemu' type='raw' cache='none' queues='2' packed='on' iommu='on' ats='on' page_per_vq='on' event_idx='off' iothread='1'/>\
+             <source file='/x'/><target dev='vda'/><blockio discard_granularity='4096'/>PLACE</disk>",
+            "virtio-blk-pci,drive=libvirt-disk1,num-queues=2,event_idx=off,write-cache=on,iothread=iothread1,\
+             discard_granularity=4096,iommu_platform=on,ats=on,packed=on,page-per-vq=on,bus=pci.0,addr=0x4",
+        ),
+        (
+            "<disk><source file='/x'/><target dev='sda' bus='sata' rotation_rate='1'/><wwn>5000c50015ea71aa</wwn>\
+             <geometry cyls='16383' heads='16' secs='63' trans='lba'/><address type='drive' unit='0'/></disk>",
+            "ide-hd,bus=sata0.0,drive=libvirt-disk1,wwn=0x5000c50015ea71aa,rotation_rate=1,\
+             cyls=16383,heads=16,secs=63,bios-chs-trans=lba",
+        ),
+        (
+            "<controller type='scsi' index='0' model='virtio-scsi'><driver queues='2' ioeventfd='on' packed='on'/>PLACE</controller>",
+            "virtio-scsi-pci,id=scsi0,num_queues=2,ioeventfd=on,packed=on,bus=pci.0,addr=0x4",
+        ),
+        (
+            "<controller type='virtio-serial' index='0' ports='16'><driver ats='on'/>PLACE</controller>",
+            "virtio-serial-pci,id=virtio-serial0,max_ports=16,ats=on,bus=pci.0,addr=0x4",
+        ),
+        (
+            "<controller type='pci' index='1' model='pcie-root-port'><target chassis='1' port='0x8' hotplug='off' memReserve='8'/>PLACE</controller>",
+            "pcie-root-port,id=pci.1,port=8,chassis=1,hotplug=off,mem-reserve=8192,bus=pci.0,addr=0x4",
+        ),
+        (
+            "<interface type='user'><model type='virtio'/><driver name='vhost' txmode='iothread' rss='on' rss_hash_report='on'><guest csum='off' tso4='off'/></driver>\
+             <teaming type='persistent'/><rom enabled='no'/>PLACE</interface>",
+            "virtio-net-pci,netdev=hostnet1,tx=bh,rss=on,hash=on,guest_csum=off,guest_tso4=off,failover=on,\
+             bus=pci.0,addr=0x4,romfile=",
+        ),
+        (
+            "<video><model type='bochs' vram='16384'><resolution x='1280' y='720'/></model>PLACE</video>",
+            "bochs-display,vgamem=16777216,xres=1280,yres=720,bus=pci.0,addr=0x4",
+        ),
+    ] {
+        let guest = with_devices("x86_64 pc", &device.replace("PLACE", place));
+        let iothreads = domain("x86_64 pc", "<iothreads>1</iothreads>");
+        assert!(has(&iothreads, "-object qom-type=iothread,id=iothread1"));
+        let made = &guest.report.lines;
+        let made: Vec<&str> = made.iter().map(|line| line.given.as_str()).collect();
+        let option = format!("-device driver={options}");
+        assert!(made.contains(&option.as_str()), "{option}: {made:#?}");
+        assert_eq!(unread(&guest), [""; 0]);
+    }
+}
+
+#[test]
+fn what_a_domain_sets_of_the_machine_is_set() {
+    for (of, elements, options) in [
+        (
+            "s390x s390-ccw-virtio-7.2",
+            "<keywrap><cipher name='aes' state='off'/><cipher name='dea' state='on'/></keywrap>\
+             <devices><disk><source file='/x'/><target dev='vda'/><boot order='1' loadparm='A'/></disk></devices>",
+            "usb=off aes-key-wrap=off dea-key-wrap=on loadparm=A",
+        ),
+        (
+            "ppc64 pseries-7.2",
+            "<features><cfpc value='broken'/><sbbc value='workaround'/><ibs value='fixed-na'/><htm state='off'/>\
+             <hpt resizing='disabled'><maxpagesize unit='KiB'>64</maxpagesize></hpt></features>",
+            "usb=off resize-hpt=disabled cap-htm=off cap-cfpc=broken cap-sbbc=workaround cap-ibs=fixed-na cap-hpt-max-page-size=65536",
+        ),
+        (
+            "ppc64 pseries-7.2",
+            "<cpu mode='host-model'><model>power9</model></cpu>",
+            "usb=off max-cpu-compat=power9",
+        ),
+        (
+            "aarch64 virt-7.2",
+            "<features><acpi/><gic version='3'/><ras state='on'/></features><devices><iommu model='smmuv3'/></devices>",
+            "usb=off acpi=on gic-version=3 ras=on iommu=smmuv3",
+        ),
+        (
+            "x86_64 pc-q35-7.2",
+            "<features><acpi/><smm state='on'/><ps2 state='off'/></features>\
+             <clock offset='utc'><timer name='hpet' present='no'/></clock>",
+            "usb=off acpi=on smm=on i8042=off hpet=off",
+        ),
+    ] {
+        let guest = domain(of, elements);
+        assert_eq!(guest.board.machine_options.join(" "), options);
+        assert_eq!(unread(&guest), [""; 0]);
+    }
+    let options = domain(
+        "x86_64 pc-q35-7.2",
+        "<genid>3b46d0a1-1b1e-4c35-9a55-3a5ecdd0ad4d</genid>\
+         <features><vmcoreinfo state='on'/><smm state='on'><tseg unit='MiB'>48</tseg></smm></features>\
+         <devices><controller type='pci' index='0' model='pcie-root'><pcihole64>1048576</pcihole64></controller>\
+         <watchdog model='itco' action='reset'/></devices>",
+    );
+    has_all(
+        &options,
+        &[
+            "-device vmgenid,guid=3b46d0a1-1b1e-4c35-9a55-3a5ecdd0ad4d,id=vmgenid0",
+            "-device vmcoreinfo",
+            "-global driver=mch,property=extended-tseg-mbytes,value=48",
+            "-global driver=q35-pcihost,property=pci-hole64-size,value=1073741824",
+            "-global driver=ICH9-LPC,property=noreboot,value=off",
+        ],
+    );
+}
+
+#[test]
+fn what_a_domain_sets_of_the_cpu_is_set() {
+    let guest = domain(
+        "x86_64 pc-q35-7.2",
+        "<features><apic eoi='on'/><pvspinlock state='off'/><pmu state='off'/>\
+         <kvm><hidden state='on'/><poll-control state='on'/><pv-ipi state='on'/></kvm>\
+         <hyperv mode='custom'><stimer state='on'><direct state='on'/></stimer><tlbflush state='on'><extended state='on'/></tlbflush>\
+         <xmm_input state='on'/><ipi state='off'/></hyperv></features>\
+         <cpu mode='custom'><model vendor_id='KVMKVMKVM'>Nehalem</model><cache mode='emulate' level='3'/><maxphysaddr mode='emulate' bits='42'/>\
+         <feature policy='optional' name='vmx'/></cpu>\
+         <clock offset='utc'><timer name='kvmclock' present='no'/><timer name='hypervclock' present='yes'/>\
+         <timer name='tsc' frequency='2000000000'/></clock><devices><panic model='hyperv'/></devices>",
+    );
+    let cpu = "Nehalem,vendor=KVMKVMKVM,kvmclock=off,hv-time=on,tsc-frequency=2000000000,kvm-pv-eoi=on,kvm=off,\
+        kvm-poll-control=on,kvm-pv-unhalt=off,pmu=off,hv-stimer=on,hv-stimer-direct=on,hv-tlbflush=on,hv-tlbflush-ext=on,\
+        hv-xmm-input=on,hv-crash,l3-cache=on,phys-bits=42";
+    assert_eq!(guest.board.cpu.as_deref(), Some(cpu));
+    assert_eq!(unread(&guest), [""; 0]);
+}
+
+/// A block of memory is found in a stream by its name.
+#[test]
+fn memory_is_called_as_libvirt_calls_it() {
+    let size = "<size unit='MiB'>64</size>";
+    let module = |model: &str, rest: &str| {
+        format!("<memory model='{model}'><target>{size}</target>{rest}</memory>")
+    };
+    let guest = with_devices(
+        "x86_64 pc-q35-7.2",
+        &[
+            module("dimm", "<alias name='dimm7'/>"),
+            module("dimm", ""),
+            module("nvdimm", "<address type='dimm' slot='3'/>"),
+            module("virtio-mem", ""),
+            module("virtio-pmem", ""),
+            module("virtio-mem", ""),
+            "<shmem name='s'><model type='ivshmem-plain'/></shmem>".to_owned(),
+            "<shmem name='t'><model type='ivshmem-plain'/><alias name='ua-t'/></shmem>".to_owned(),
+        ]
+        .concat(),
+    );
+    let blocks = guest.board.args.iter().filter_map(|arg| {
+        let (_, rest) = arg.split_once("memory-backend-ram,id=")?;
+        rest.split(',').next()
+    });
+    let blocks: Vec<&str> = blocks.collect();
+    assert_eq!(
+        blocks.join(" "),
+        "memdimm7 memdimm0 memnvdimm3 memvirtiomem0 memvirtiopmem0 memvirtiomem1 shmmem-shmem0 shmmem-ua-t"
+    );
+}
+
+/// Machines up to 5.0 take the sizes of cells alone, and have one block of memory then.
+#[test]
+fn memory_is_one_block_or_one_for_each_cell() {
+    let cell = |more: &str| {
+        format!("<cpu><numa><cell id='0' cpus='0' memory='131072'{more}/></numa></cpu>")
+    };
+    for (machine, elements, is_divided) in [
+        ("pc-q35-5.1", cell(""), false),
+        ("pc-q35-5.0", cell(""), true),
+        ("pc-i440fx-4.2", cell(""), true),
+        ("pc-i440fx-10.0", cell(""), false),
+        ("q35", cell(""), false),
+        ("pc-q35-5.0", cell(" memAccess='shared'"), false),
+        (
+            "pc-q35-5.0",
+            cell("") + "<memoryBacking><source type='memfd'/></memoryBacking>",
+            false,
+        ),
+        (
+            "pc-q35-5.0",
+            cell("") + "<memoryBacking><nosharepages/></memoryBacking>",
+            true,
+        ),
+        (
+            "pc-q35-5.0",
+            cell("") + "<numatune><memnode cellid='0' mode='strict' nodeset='0'/></numatune>",
+            false,
+        ),
+    ] {
+        let guest = domain(&format!("x86_64 {machine}"), &elements);
+        let memory = if is_divided {
+            "mem=128"
+        } else {
+            "memdev=ram-node0"
+        };
+        let option = format!("-numa type=node,nodeid=0,cpus=0,{memory}");
+        has_all(&guest, &[&option]);
+    }
+}
+
+#[test]
+fn what_nobody_reads_of_a_domain_is_named() {
+    let guest = domain(
+        "x86_64 pc-q35-7.2",
+        "<novelty kind='a'><part/></novelty><metadata><note/></metadata><vcpus><vcpu id='0' enabled='no'/></vcpus>\
+         <features><acpi/><novel state='on'/></features>\
+         <devices><disk type='file' device='disk' snapshot='no'><driver name='qemu' type='raw' cache='none' novel='on'/>\
+         <source file='/x'/><target dev='vda' bus='virtio'/><alias name='a'/><address type='pci' bus='0' slot='4'/></disk>\
+         <rng model='virtio'><backend model='random'>/dev/urandom</backend><rate bytes='4'>a text</rate><address type='pci' novel='1'/></rng></devices>\
+         <qemu:commandline><qemu:env name='SECRET' value='hunter2'/></qemu:commandline>",
+    );
+    let named = [
+        "<novelty kind='a'>",
+        "<vcpu id='0' enabled='no'>",
+        "<novel state='on'>",
+        "<driver novel='on'>",
+        "<address novel='1'>",
+        "<rate>",
+    ];
+    let mut found = unread(&guest);
+    found.sort_unstable();
+    let mut wanted = named;
+    wanted.sort_unstable();
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn properties_that_are_overridden_are_those_of_the_device() {
+    let property = |name: &str, kind: &str, value: &str| {
+        format!("<qemu:property name='{name}' type='{kind}' value='{value}'/>")
+    };
+    let properties = [
+        property("x-txburst", "unsigned", "64"),
+        property("mrg_rxbuf", "bool", "false"),
+        property("mac", "remove", ""),
+    ];
+    let guest = domain(
+        "x86_64 pc-q35-7.2",
+        &format!(
+            "<devices><interface type='user'><mac address='52:54:00:00:00:01'/><model type='virtio'/><alias name='ua-a'/></interface></devices>\
+             <qemu:override><qemu:device alias='ua-a'><qemu:frontend>{}</qemu:frontend></qemu:device></qemu:override>",
+            properties.concat()
+        ),
+    );
+    let device = "-device virtio-net-pci,netdev=hostnet1,id=ua-a,x-txburst=64,mrg_rxbuf=off";
+    has_all(&guest, &[device]);
+    assert_eq!(unread(&guest), [""; 0]);
 }

@@ -204,6 +204,8 @@ pub enum GuestReason {
     UnknownObject,
     /// An element of a domain that is not known.
     UnknownElement,
+    /// A part of a domain that no option is known for.
+    Unread,
     /// A setting that is not known to be harmless.
     UnknownSetting,
     /// A name or a value in no form that QEMU takes.
@@ -248,6 +250,7 @@ impl fmt::Display for GuestReason {
             Self::UnknownDevice => "such a device is not known",
             Self::UnknownObject => "such an object is not known",
             Self::UnknownElement => "such an element is not known",
+            Self::Unread => "no option is known that stands for it",
             Self::UnknownSetting => "it is not known to be harmless",
             Self::Malformed => "QEMU takes no such name or value",
             Self::VendorSuffix => "the type is looked up without what a vendor added",

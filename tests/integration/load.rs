@@ -150,6 +150,73 @@ fn an_image_of_libvirt_brings_its_guest_along() {
     }
 }
 
+/// Each domain describes the machine that libvirt starts for it: what that one saved is loaded, with all of its devices at their
+/// places and all blocks of memory under their names.
+#[apply(test)]
+#[needs(Builds)]
+fn a_domain_is_the_machine_that_libvirt_starts_for_it() {
+    const BUILD: &str = "debian:bookworm";
+    for (arch, machine, options, elements) in [
+        (
+            "x86_64",
+            "pc-q35-7.2",
+            "-cpu Nehalem -m 64M,slots=2,maxmem=1G -object memory-backend-ram,id=ram-node0,size=64M -numa node,memdev=ram-node0 \
+             -object memory-backend-ram,id=memdimm0,size=128M -device pc-dimm,id=dimm0,memdev=memdimm0 \
+             -object memory-backend-ram,id=shmmem-shmem0,size=4M,share=on -device ivshmem-plain,master=on,id=shmem0,memdev=shmmem-shmem0,bus=pcie.0,addr=0x3 \
+             -device vmgenid,guid=3b46d0a1-1b1e-4c35-9a55-3a5ecdd0ad4d -device vmcoreinfo \
+             -device pcie-root-port,id=pci.1,chassis=1,port=8,hotplug=off,bus=pcie.0,addr=0x1",
+            "<genid>3b46d0a1-1b1e-4c35-9a55-3a5ecdd0ad4d</genid><memory unit='MiB'>192</memory>\
+             <maxMemory slots='2' unit='GiB'>1</maxMemory><features><acpi/><vmcoreinfo state='on'/></features>\
+             <cpu><model>Nehalem</model><numa><cell id='0' cpus='0' memory='65536'/></numa></cpu><devices>\
+             <controller type='pci' index='1' model='pcie-root-port'><target chassis='1' port='0x8' hotplug='off'/>\
+             <address type='pci' bus='0' slot='1'/></controller>\
+             <memory model='dimm'><target><size unit='MiB'>128</size><node>0</node></target></memory>\
+             <shmem name='s' role='master'><model type='ivshmem-plain'/><size unit='M'>4</size><address type='pci' bus='0' slot='3'/></shmem></devices>",
+        ),
+        (
+            "s390x",
+            "s390-ccw-virtio-7.2",
+            "-device virtio-gpu-ccw,devno=fe.0.0002 -device virtio-balloon-ccw,devno=fe.0.0003 -chardev null,id=c \
+             -device sclpconsole,chardev=c",
+            "<memory unit='MiB'>64</memory><devices>\
+             <console type='pty'><target type='sclp' port='0'/></console>\
+             <video><model type='virtio'/><address type='ccw' cssid='0xfe' ssid='0x0' devno='0x0002'/></video>\
+             <memballoon model='virtio'><address type='ccw' cssid='0xfe' ssid='0x0' devno='0x0003'/></memballoon></devices>",
+        ),
+        (
+            "ppc64",
+            "pseries-7.2,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken",
+            "-m 256M -chardev null,id=c -device spapr-vty,chardev=c,reg=0x30001000",
+            "<memory unit='MiB'>256</memory>\
+             <features><cfpc value='broken'/><sbbc value='broken'/><ibs value='broken'/></features><devices>\
+             <serial type='pty'><target type='spapr-vio-serial' port='0'><model name='spapr-vty'/></target>\
+             <address type='spapr-vio' reg='0x30001000'/></serial></devices>",
+        ),
+        (
+            "aarch64",
+            "virt-7.2,iommu=smmuv3,gic-version=3",
+            "-cpu cortex-a57 -device virtio-balloon-pci,bus=pcie.0,addr=0x5",
+            "<memory unit='MiB'>64</memory><features><acpi/><gic version='3'/></features>\
+             <cpu><model>cortex-a57</model></cpu><devices><iommu model='smmuv3'/>\
+             <memballoon model='virtio'><address type='pci' bus='0' slot='5'/></memballoon></devices>",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let guest = folder.path().join("guest.xml");
+        let state = saved_by(&build_for(BUILD, arch), &state, machine, options);
+        let kind = machine.split(',').next().unwrap();
+        let domain = format!(
+            "<domain type='qemu'><vcpu>1</vcpu><os><type arch='{arch}' machine='{kind}'>hvm</type></os>{elements}</domain>"
+        );
+        fs::write(&guest, domain).unwrap();
+        let output = load(&[&state, BUILD, "--guest", &guest.display().to_string()]);
+        let case = only_case(&output);
+        assert_eq!(case["outcome"], "pass", "{arch}: {case:#}");
+        assert_eq!(case["state_unchecked"], Value::Null, "{arch}: {case:#}");
+    }
+}
+
 #[apply(test)]
 #[needs(Builds)]
 fn a_refusal_names_the_field_and_the_line_of_the_guest() {

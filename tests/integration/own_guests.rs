@@ -248,6 +248,21 @@ fn a_guest_that_lacks_a_file_of_devices_is_not_moved_and_the_file_is_named() {
     assert!(told.contains(named), "{told}");
 }
 
+/// QEMU takes what the settings of a domain are read as, old and new.
+#[apply(test)]
+#[needs(Builds)]
+fn a_domain_with_all_kinds_of_settings_moves() {
+    let file = guest("settings.xml");
+    let args = words!("live --guest {file} debian:bookworm debian:trixie --paused --format json");
+    let output = with_builds(&args).output().unwrap();
+    let report = report(&output);
+    assert_eq!(outcomes(&report), ["pass", "pass"], "{}", stderr(&output));
+    let devices = report["cases"][0]["devices"].as_array().unwrap();
+    assert_eq!(devices.len(), 24, "{devices:?}");
+    let lines = report["guest"]["lines"].to_string();
+    assert!(!lines.contains(r#""reason":"unread""#), "{lines}");
+}
+
 #[apply(test)]
 #[needs(Builds)]
 fn the_line_to_blame_is_named() {

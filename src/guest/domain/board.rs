@@ -1,10 +1,8 @@
 //! The board of a domain: machine, firmware, processors, memory, clock.
 
-use roxmltree::Node;
-
-use crate::guest::domain::{
-    Items, Reader, amount, attribute, bytes, child, elements, on_off, text,
-};
+use crate::guest::domain::node::Node;
+use crate::guest::domain::{Items, Reader, amount, attribute, bytes, child, on_off};
+use crate::model::c_number;
 use crate::report::GuestReason;
 
 /// Elements that concern the process, and not the guest.
@@ -27,38 +25,15 @@ const OF_THE_PROCESS: &[&str] = &[
     "numatune",
     "perf",
     "throttlegroups",
-    "genid",
-    "keywrap",
-    "override",
+    "idmap",
     "deprecation",
     "capabilities",
-];
-
-/// Elements that are read here or elsewhere.
-const READ: &[&str] = &[
-    "uuid",
-    "memory",
-    "currentMemory",
-    "maxMemory",
-    "vcpu",
-    "vcpus",
-    "os",
-    "features",
-    "cpu",
-    "clock",
-    "pm",
-    "devices",
-    "sysinfo",
-    "commandline",
-    "iothreads",
-    "memoryBacking",
-    "bootloader",
 ];
 
 pub(super) fn read(reader: &mut Reader, domain: Node) {
     machine(reader, domain);
     if let Some(uuid) = child(domain, "uuid") {
-        reader.add(uuid, "uuid", text(uuid));
+        reader.add(uuid, "uuid", uuid.text());
     }
     memory(reader, domain);
     processors(reader, domain);
@@ -68,16 +43,13 @@ pub(super) fn read(reader: &mut Reader, domain: Node) {
     power(reader, domain);
     sysinfo(reader, domain);
     iothreads(reader, domain);
-    for node in domain.children().filter(Node::is_element) {
-        let name = node.tag_name().name();
-        if OF_THE_PROCESS.contains(&name) {
-            reader.leave_out(node, GuestReason::HostProcess);
-        } else if name == "launchSecurity" {
-            reader.leave_out(node, GuestReason::ConfidentialGuest);
-        } else if name == "memoryBacking" {
-            reader.leave_out(node, GuestReason::HostMemorySetting);
-        } else if !READ.contains(&name) {
-            reader.leave_out(node, GuestReason::UnknownElement);
+    for (names, reason) in [
+        (OF_THE_PROCESS, GuestReason::HostProcess),
+        (&["launchSecurity"], GuestReason::ConfidentialGuest),
+        (&["memoryBacking"], GuestReason::HostMemorySetting),
+    ] {
+        for node in names.iter().flat_map(|name| domain.elements(name)) {
+            reader.leave_out(node, reason);
         }
     }
 }
@@ -102,32 +74,8 @@ fn machine(reader: &mut Reader, domain: Node) {
     // The one that QEMU itself takes, and so does libvirt.
     let usual = reader.is_x86().then_some("pc");
     items.set_some("type", kind.attribute("machine").or(usual));
-    let features = child(domain, "features");
-    let feature = |name| features.and_then(|features| child(features, name));
-    if reader.is_x86() {
-        items.set("usb", "off");
-        items.set("acpi", on_off(feature("acpi").is_some()));
-        for (element, option) in [("vmport", "vmport"), ("smm", "smm"), ("ps2", "i8042")] {
-            let state = |node: Node<'_, '_>| node.attribute("state").unwrap_or("on").to_owned();
-            items.set_some(option, feature(element).map(state));
-        }
-        let mut timers = child(domain, "clock")
-            .into_iter()
-            .flat_map(|clock| clock.children());
-        let hpet = timers.find_map(|node| {
-            let is_hpet = node.attribute("name") == Some("hpet");
-            node.attribute("present").filter(|_| is_hpet)
-        });
-        items.set_some("hpet", hpet.map(|present| on_off(present == "yes")));
-    }
-    if let Some(driver) = attribute(domain, "features/ioapic", "driver") {
-        let is_split = driver == "qemu";
-        items.set("kernel_irqchip", if is_split { "split" } else { "on" });
-    }
-    items.set_some(
-        "gic-version",
-        feature("gic").and_then(|gic| gic.attribute("version")),
-    );
+    items.set("usb", "off");
+    features(reader, domain, &mut items);
     if memories(domain).any(|node| node.attribute("model") == Some("nvdimm")) {
         items.set("nvdimm", "on");
     }
@@ -135,7 +83,7 @@ fn machine(reader: &mut Reader, domain: Node) {
     let is_efi = os.attribute("firmware") == Some("efi");
     match loader {
         Some(loader) if loader.attribute("type") != Some("pflash") && !is_efi => {
-            reader.add(loader, "bios", text(loader));
+            reader.add(loader, "bios", loader.text());
         }
         None if !is_efi => {}
         _ => {
@@ -143,7 +91,7 @@ fn machine(reader: &mut Reader, domain: Node) {
                 ("pflash0", loader, "CODE_4M.fd", "on"),
                 ("pflash1", child(os, "nvram"), "VARS_4M.fd", "off"),
             ] {
-                let image = node.map(text).filter(|path| !path.is_empty());
+                let image = node.map(Node::text).filter(|path| !path.is_empty());
                 let name = format!("libvirt-{flash}-format");
                 let blockdev = [
                     ("driver", "file"),
@@ -157,20 +105,131 @@ fn machine(reader: &mut Reader, domain: Node) {
         }
     }
     reader.add_list(kind, "machine", items);
-    for name in ["kernel", "initrd", "cmdline", "dtb"] {
+    for name in ["kernel", "initrd", "cmdline", "dtb", "shim"] {
         if let Some(node) = child(os, name) {
             reader.leave_out(node, GuestReason::GuestKernel);
         }
     }
-    for node in elements(os, "acpi") {
+    for node in os.elements("acpi") {
         reader.leave_out(node, GuestReason::HostFile);
     }
 }
 
+/// Features of a domain that are options of the machine: the element, its attribute, and the option.
+const FEATURES: &[(&str, &str, &str)] = &[
+    ("vmport", "state", "vmport"),
+    ("smm", "state", "smm"),
+    ("ps2", "state", "i8042"),
+    ("gic", "version", "gic-version"),
+    ("hpt", "resizing", "resize-hpt"),
+    ("htm", "state", "cap-htm"),
+    ("nested-hv", "state", "cap-nested-hv"),
+    ("ccf-assist", "state", "cap-ccf-assist"),
+    ("cfpc", "value", "cap-cfpc"),
+    ("sbbc", "value", "cap-sbbc"),
+    ("ibs", "value", "cap-ibs"),
+    ("ras", "state", "ras"),
+    ("aia", "value", "aia"),
+];
+
+/// Architectures besides x86 on which every release has an option of the machine `virt` for ACPI.
+const ACPI_OF_VIRT: &[&str] = &["aarch64", "arm", "loongarch64"];
+
+/// Adds the options of the machine that the features of a domain and other parts of it are.
+fn features(reader: &mut Reader, domain: Node, items: &mut Items) {
+    let features = child(domain, "features");
+    let feature = |name| features.and_then(|features| child(features, name));
+    let has_acpi = feature("acpi").is_some();
+    let of_virt = reader.is_virt && ACPI_OF_VIRT.contains(&reader.arch.as_str());
+    if reader.is_x86() || of_virt {
+        items.set("acpi", on_off(has_acpi));
+    }
+    for (element, attribute, option) in FEATURES {
+        let value = feature(element).and_then(|node| node.attribute(attribute));
+        // A switch without a position is on.
+        let usual = feature(element)
+            .filter(|_| *attribute == "state")
+            .map(|_| "on");
+        items.set_some(option, value.or(usual));
+    }
+    match feature("ioapic").and_then(|node| node.attribute("driver")) {
+        Some("qemu") => items.set("kernel_irqchip", "split"),
+        Some(_) => items.set("kernel_irqchip", "on"),
+        None => {}
+    }
+    // A POWER machine runs as an older one on the CPU of the host.
+    if reader.arch == "ppc64" && attribute(domain, "cpu", "mode") == Some("host-model") {
+        items.set_some("max-cpu-compat", child(domain, "cpu/model").map(Node::text));
+    }
+    if let Some(size) = child(domain, "features/hpt/maxpagesize").and_then(bytes) {
+        items.set("cap-hpt-max-page-size", size);
+    }
+    if let Some(tseg) = child(domain, "features/smm/tseg") {
+        let mib = bytes(tseg).unwrap_or_default() >> 20;
+        reader.add(tseg, "global", format!("mch.extended-tseg-mbytes={mib}"));
+    }
+    if let Some(loader) = child(domain, "os/loader")
+        && loader.attribute("secure") == Some("yes")
+    {
+        reader.add(
+            loader,
+            "global",
+            "driver=cfi.pflash01,property=secure,value=on",
+        );
+    }
+    if let Some(node) = feature("vmcoreinfo")
+        && node.attribute("state") != Some("off")
+    {
+        reader.add(node, "device", "vmcoreinfo");
+    }
+    if let Some(node) = child(domain, "genid") {
+        // libvirt makes one up where the domain has none.
+        let id = Some(node.text()).filter(|id| !id.is_empty());
+        let items = [
+            ("driver", "vmgenid"),
+            ("guid", id.unwrap_or("auto")),
+            ("id", "vmgenid0"),
+        ];
+        reader.add_list(node, "device", items);
+    }
+    for cipher in child(domain, "keywrap")
+        .into_iter()
+        .flat_map(|keys| keys.elements("cipher"))
+    {
+        let name = cipher.attribute("name").unwrap_or_default();
+        items.set_some(&format!("{name}-key-wrap"), cipher.attribute("state"));
+    }
+    if attribute(domain, "devices/iommu", "model") == Some("smmuv3") {
+        items.set("iommu", "smmuv3");
+    }
+    if attribute(domain, "os/bios", "useserial") == Some("yes") {
+        items.set("graphics", "off");
+    }
+    items.set_some("loadparm", load_parameter(domain));
+    let hpet = timer(domain, "hpet").and_then(|timer| timer.attribute("present"));
+    items.set_some("hpet", hpet.map(|present| on_off(present == "yes")));
+}
+
+/// Returns the timer of a name.
+fn timer<'d>(domain: Node<'d>, name: &str) -> Option<Node<'d>> {
+    let mut timers = child(domain, "clock")?.elements("timer");
+    timers.find(|timer| timer.attribute("name") == Some(name))
+}
+
+/// Returns what the first device to boot from tells the loader of a mainframe.
+fn load_parameter<'d>(domain: Node<'d>) -> Option<&'d str> {
+    let mut devices = child(domain, "devices")?.children();
+    devices.find_map(|device| {
+        let boot = child(device, "boot")?;
+        let is_first = boot.attribute("order") == Some("1");
+        boot.attribute("loadparm").filter(|_| is_first)
+    })
+}
+
 /// Returns the modules of memory that are plugged in.
-fn memories<'a, 'i>(domain: Node<'a, 'i>) -> impl Iterator<Item = Node<'a, 'i>> {
+fn memories<'d>(domain: Node<'d>) -> impl Iterator<Item = Node<'d>> {
     let devices = child(domain, "devices").into_iter();
-    devices.flat_map(|devices| elements(devices, "memory"))
+    devices.flat_map(|devices| devices.elements("memory"))
 }
 
 /// Returns the bytes of a cell of NUMA, where the memory is divided.
@@ -191,14 +250,14 @@ fn memory(reader: &mut Reader, domain: Node) {
     let aligned = |bytes: u64| bytes.checked_next_multiple_of(unit).unwrap_or(bytes);
     let plugged: u64 = memories(domain)
         .filter_map(|memory| child(memory, "target/size").and_then(bytes))
-        .sum();
+        .fold(0, u64::saturating_add);
     let numa = child(domain, "cpu/numa").into_iter();
-    let cells: Vec<Node> = numa.flat_map(|numa| elements(numa, "cell")).collect();
+    let cells: Vec<Node> = numa.flat_map(|numa| numa.elements("cell")).collect();
     let of_cells = cells
         .iter()
         .filter_map(|cell| cell_bytes(*cell).map(aligned));
     // Memory in slots is part of the total.
-    let base = match of_cells.sum::<u64>() {
+    let base = match of_cells.fold(0, u64::saturating_add) {
         0 => aligned(total.saturating_sub(plugged)),
         of_cells => of_cells,
     };
@@ -210,6 +269,7 @@ fn memory(reader: &mut Reader, domain: Node) {
         items.set("maxmem", kib(bytes(most).unwrap_or_default()));
     }
     reader.add_list(node, "m", items);
+    let has_backends = has_backends(domain);
     for (index, cell) in cells.into_iter().enumerate() {
         let id = cell
             .attribute("id")
@@ -219,8 +279,11 @@ fn memory(reader: &mut Reader, domain: Node) {
         for cpus in cpus.filter(|cpus| !cpus.is_empty()) {
             node.set("cpus", cpus);
         }
-        if let Some(size) = cell_bytes(cell).filter(|bytes| *bytes > 0) {
-            let (name, size) = (format!("ram-node{id}"), aligned(size).to_string());
+        let size = cell_bytes(cell).filter(|bytes| *bytes > 0).map(aligned);
+        if let Some(size) = size.filter(|_| !has_backends) {
+            node.set("mem", size >> 20);
+        } else if let Some(size) = size {
+            let (name, size) = (format!("ram-node{id}"), size.to_string());
             let backend = [
                 ("qom-type", "memory-backend-ram"),
                 ("id", &name),
@@ -231,13 +294,55 @@ fn memory(reader: &mut Reader, domain: Node) {
         }
         reader.add_list(cell, "numa", node);
     }
+    let numa = child(domain, "cpu/numa").into_iter();
+    for (index, cell) in numa.flat_map(|numa| numa.elements("cell")).enumerate() {
+        let own = cell
+            .attribute("id")
+            .map_or_else(|| index.to_string(), str::to_owned);
+        let distances = child(cell, "distances").into_iter();
+        for sibling in distances.flat_map(|distances| distances.elements("sibling")) {
+            let of = |name| sibling.attribute(name).unwrap_or_default();
+            let items = [
+                ("type", "dist"),
+                ("src", &*own),
+                ("dst", of("id")),
+                ("val", of("value")),
+            ];
+            reader.add_list(sibling, "numa", items);
+        }
+    }
+}
+
+/// The last version of machine types whose memory NUMA may divide by sizes alone.
+const DIVIDED: [u32; 2] = [5, 0];
+
+/// Tells whether each cell of NUMA has a block of memory of its own, and not a part of the one that the machine has.
+fn has_backends(domain: Node) -> bool {
+    let machine = attribute(domain, "os/type", "machine").unwrap_or_default();
+    let version = machine.rsplit('-').next().unwrap_or_default();
+    let version: Result<Vec<u32>, _> = version.split('.').map(str::parse).collect();
+    let is_divided = version.is_ok_and(|version| version.len() == 2 && version <= DIVIDED.to_vec());
+    let backing = child(domain, "memoryBacking");
+    let of_backing = |path, attribute| {
+        let node = backing.and_then(|backing| child(backing, path))?;
+        node.attribute(attribute)
+    };
+    let is_shared = of_backing("access", "mode").is_some();
+    let is_file = of_backing("source", "type").is_some_and(|kind| kind != "anonymous");
+    let is_huge = of_backing("hugepages/page", "nodeset").is_some();
+    let is_bound = child(domain, "numatune/memnode").is_some();
+    let mut cells = child(domain, "cpu/numa")
+        .into_iter()
+        .flat_map(|numa| numa.elements("cell"));
+    let is_own = cells.any(|cell| cell.attribute("memAccess").is_some());
+    !is_divided || is_shared || is_file || is_huge || is_bound || is_own
 }
 
 fn processors(reader: &mut Reader, domain: Node) {
     let Some(node) = child(domain, "vcpu") else {
         return;
     };
-    let most = text(node);
+    let most = node.text();
     let current = node.attribute("current");
     let mut items = Items::from([("cpus", current.unwrap_or(most))]);
     items.set_some("maxcpus", current.map(|_| most));
@@ -252,43 +357,50 @@ fn processors(reader: &mut Reader, domain: Node) {
         None => items.extend([("sockets", most), ("cores", "1"), ("threads", "1")].into()),
     }
     reader.add_list(node, "smp", items);
+    // Those that are there at the start are the first ones.
+    let count = current.unwrap_or(most);
+    let each = child(domain, "vcpus")
+        .into_iter()
+        .flat_map(|each| each.elements("vcpu"));
+    for (index, vcpu) in each.enumerate() {
+        let id = vcpu
+            .attribute("id")
+            .and_then(c_number)
+            .unwrap_or(index as u64);
+        let is_first = c_number(count).is_none_or(|count| id < count);
+        if (vcpu.attribute("enabled") == Some("yes")) != is_first {
+            reader.leave_out(vcpu, GuestReason::Unread);
+        }
+    }
 }
 
 fn cpu(reader: &mut Reader, domain: Node) {
     let node = child(domain, "cpu");
     let model = child(domain, "cpu/model")
-        .map(text)
+        .map(Node::text)
         .filter(|model| !model.is_empty());
     let mode = node.and_then(|node| node.attribute("mode"));
     let mut parts = Vec::new();
     match (mode, model) {
         (Some("maximum"), _) => parts.push("max".to_owned()),
         (Some("host-passthrough"), _) | (Some("host-model"), None) => parts.push("host".to_owned()),
+        (Some("host-model"), _) if reader.arch == "ppc64" => parts.push("host".to_owned()),
         (_, model) => parts.extend(model.map(str::to_owned)),
     }
-    for feature in node.into_iter().flat_map(|node| elements(node, "feature")) {
+    let vendor = attribute(domain, "cpu/model", "vendor_id");
+    parts.extend(vendor.map(|vendor| format!("vendor={vendor}")));
+    for feature in node.into_iter().flat_map(|node| node.elements("feature")) {
         let name = feature.attribute("name").unwrap_or_default();
+        // Whether the guest has it is up to the host.
+        if feature.attribute("policy") == Some("optional") {
+            continue;
+        }
         let is_off = matches!(feature.attribute("policy"), Some("disable" | "forbid"));
         parts.push(format!("{name}={}", on_off(!is_off)));
     }
-    let hyperv = child(domain, "features/hyperv");
-    let enlightenments = hyperv.into_iter().flat_map(|node| node.children());
-    for node in enlightenments.filter(|node| node.attribute("state") == Some("on")) {
-        match node.tag_name().name() {
-            "spinlocks" => {
-                let retries = node.attribute("retries").unwrap_or("4095");
-                parts.push(format!("hv-spinlocks={retries}"));
-            }
-            "vendor_id" => {
-                let value = node.attribute("value").unwrap_or_default();
-                parts.push(format!("hv-vendor-id={value}"));
-            }
-            name => parts.push(format!("hv-{}=on", name.replace('_', "-"))),
-        }
-    }
-    if attribute(domain, "features/kvm/hidden", "state") == Some("on") {
-        parts.push("kvm=off".to_owned());
-    }
+    parts.extend(timer_flags(domain));
+    parts.extend(feature_flags(domain));
+    parts.extend(size_flags(domain));
     // Flags alone are those of the usual model.
     let has_model = model.is_some() || mode.is_some_and(|mode| mode != "custom");
     if !parts.is_empty() && !has_model && reader.is_x86() {
@@ -301,20 +413,141 @@ fn cpu(reader: &mut Reader, domain: Node) {
     }
 }
 
+/// Returns the flags of the CPU that timers are.
+fn timer_flags(domain: Node) -> Vec<String> {
+    let mut flags = Vec::new();
+    let timer = |name| timer(domain, name);
+    if let Some(present) = timer("kvmclock").and_then(|clock| clock.attribute("present")) {
+        flags.push(format!("kvmclock={}", on_off(present == "yes")));
+    }
+    if timer("hypervclock").is_some_and(|clock| clock.attribute("present") == Some("yes")) {
+        flags.push("hv-time=on".to_owned());
+    }
+    if let Some(hertz) = timer("tsc").and_then(|clock| clock.attribute("frequency")) {
+        flags.push(format!("tsc-frequency={hertz}"));
+    }
+    match timer("armvtimer").and_then(|clock| clock.attribute("tickpolicy")) {
+        Some("delay") => flags.push("kvm-no-adjvtime=off".to_owned()),
+        Some("discard") => flags.push("kvm-no-adjvtime=on".to_owned()),
+        _ => {}
+    }
+    flags
+}
+
+/// Features of a domain that are flags of the CPU where they have this state.
+const FLAGS: &[(&str, &str, &str)] = &[
+    ("kvm/hidden", "on", "kvm=off"),
+    ("kvm/hint-dedicated", "on", "kvm-hint-dedicated=on"),
+    ("kvm/poll-control", "on", "kvm-poll-control=on"),
+    ("kvm/pv-ipi", "off", "kvm-pv-ipi=off"),
+    ("pvspinlock", "on", "kvm-pv-unhalt=on"),
+    ("pvspinlock", "off", "kvm-pv-unhalt=off"),
+    ("pmu", "on", "pmu=on"),
+    ("pmu", "off", "pmu=off"),
+];
+
+/// Returns the flags of the CPU that features of a domain are.
+fn feature_flags(domain: Node) -> Vec<String> {
+    let mut flags = Vec::new();
+    if let Some(eoi) = attribute(domain, "features/apic", "eoi") {
+        flags.push(format!("kvm-pv-eoi={eoi}"));
+    }
+    let state_of = |node: Node| node.attribute("state").unwrap_or("on").to_owned();
+    for (path, state, flag) in FLAGS {
+        let node = child(domain, &format!("features/{path}"));
+        if node.is_some_and(|node| state_of(node) == *state) {
+            flags.push((*flag).to_owned());
+        }
+    }
+    let hyperv = child(domain, "features/hyperv");
+    if hyperv.is_some_and(|hyperv| hyperv.attribute("mode") == Some("passthrough")) {
+        flags.push("hv-passthrough=on".to_owned());
+    }
+    let enlightenments = hyperv.into_iter().flat_map(Node::children);
+    for node in enlightenments.filter(|node| node.attribute("state") == Some("on")) {
+        let name = node.name().replace('_', "-");
+        match &*name {
+            "spinlocks" => {
+                let retries = node.attribute("retries").unwrap_or("4095");
+                flags.push(format!("hv-spinlocks={retries}"));
+            }
+            "vendor-id" => {
+                let value = node.attribute("value").unwrap_or_default();
+                flags.push(format!("hv-vendor-id={value}"));
+            }
+            _ => flags.push(format!("hv-{name}=on")),
+        }
+        for part in node
+            .children()
+            .filter(|part| part.attribute("state") == Some("on"))
+        {
+            let part = match part.name() {
+                "extended" => "ext",
+                other => other,
+            };
+            flags.push(format!("hv-{name}-{part}=on"));
+        }
+    }
+    let mut devices = child(domain, "devices")
+        .into_iter()
+        .flat_map(|all| all.elements("panic"));
+    if devices.any(|panic| panic.attribute("model") == Some("hyperv")) {
+        flags.push("hv-crash".to_owned());
+    }
+    flags
+}
+
+/// Returns the flags of the CPU that say how it tells its caches and its addresses.
+fn size_flags(domain: Node) -> Vec<String> {
+    let mut flags = Vec::new();
+    match attribute(domain, "cpu/cache", "mode") {
+        Some("emulate") => flags.push("l3-cache=on".to_owned()),
+        Some("passthrough") => {
+            flags.extend(["host-cache-info=on", "l3-cache=off"].map(str::to_owned));
+        }
+        Some("disable") => flags.push("l3-cache=off".to_owned()),
+        _ => {}
+    }
+    if let Some(node) = child(domain, "cpu/maxphysaddr") {
+        match (node.attribute("mode"), node.attribute("bits")) {
+            (Some("passthrough"), _) => {
+                flags.push("host-phys-bits=on".to_owned());
+                let limit = node.attribute("limit");
+                flags.extend(limit.map(|limit| format!("host-phys-bits-limit={limit}")));
+            }
+            (_, Some(bits)) => flags.push(format!("phys-bits={bits}")),
+            (_, None) => flags.push("host-phys-bits=off".to_owned()),
+        }
+    }
+    flags
+}
+
 fn clock(reader: &mut Reader, domain: Node) {
     let Some(node) = child(domain, "clock") else {
         return;
     };
     let base = match node.attribute("offset") {
-        Some("localtime") => "localtime",
+        Some("localtime" | "timezone") => "localtime",
         _ => "utc",
     };
     let mut items = Items::from([("base", base)]);
-    let rtc = elements(node, "timer").find(|timer| timer.attribute("name") == Some("rtc"));
-    if rtc.is_some_and(|rtc| rtc.attribute("tickpolicy") == Some("catchup")) {
-        items.set("driftfix", "slew");
+    if let Some(rtc) = timer(domain, "rtc") {
+        match rtc.attribute("track") {
+            Some("guest") => items.set("clock", "vm"),
+            Some("wall") => items.set("clock", "host"),
+            Some("realtime") => items.set("clock", "rt"),
+            _ => {}
+        }
+        if rtc.attribute("tickpolicy") == Some("catchup") {
+            items.set("driftfix", "slew");
+        }
     }
     reader.add_list(node, "rtc", items);
+    if let Some(pit) = timer(domain, "pit")
+        && let Some(policy @ ("delay" | "discard")) = pit.attribute("tickpolicy")
+    {
+        reader.add(pit, "global", format!("kvm-pit.lost_tick_policy={policy}"));
+    }
 }
 
 fn boot(reader: &mut Reader, domain: Node) {
@@ -328,6 +561,7 @@ fn boot(reader: &mut Reader, domain: Node) {
         menu.map(|menu| on_off(menu.attribute("enable") == Some("yes"))),
     );
     items.set_some("reboot-timeout", attribute(os, "bios", "rebootTimeout"));
+    items.set_some("splash-time", attribute(os, "bootmenu", "timeout"));
     items.set("strict", "on");
     reader.add_list(os, "boot", items);
 }
@@ -352,14 +586,14 @@ fn power(reader: &mut Reader, domain: Node) {
 }
 
 fn sysinfo(reader: &mut Reader, domain: Node) {
-    for node in elements(domain, "sysinfo") {
+    for node in domain.elements("sysinfo") {
         if node.attribute("type") == Some("fwcfg") {
-            for entry in elements(node, "entry") {
+            for entry in node.elements("entry") {
                 let name = entry.attribute("name").unwrap_or_default();
                 match entry.attribute("file") {
                     Some(_) => reader.leave_out(entry, GuestReason::HostFile),
                     None => {
-                        let items = [("name", name), ("string", text(entry))];
+                        let items = [("name", name), ("string", entry.text())];
                         reader.add_list(entry, "fw_cfg", items);
                     }
                 }
@@ -371,11 +605,11 @@ fn sysinfo(reader: &mut Reader, domain: Node) {
             ("baseBoard", "2"),
             ("chassis", "3"),
         ] {
-            for table in elements(node, element) {
+            for table in node.elements(element) {
                 let mut items = Items::from([("type", kind)]);
-                for entry in elements(table, "entry") {
+                for entry in table.elements("entry") {
                     if let Some(name) = entry.attribute("name") {
-                        items.set(name, text(entry));
+                        items.set(name, entry.text());
                     }
                 }
                 reader.add_list(table, "smbios", items);
@@ -389,11 +623,11 @@ fn iothreads(reader: &mut Reader, domain: Node) {
         return;
     };
     let ids = child(domain, "iothreadids").into_iter();
-    let ids = ids.flat_map(|ids| elements(ids, "iothread"));
+    let ids = ids.flat_map(|ids| ids.elements("iothread"));
     let ids: Vec<String> = ids
         .filter_map(|thread| thread.attribute("id").map(str::to_owned))
         .collect();
-    let count: usize = text(node).parse().unwrap_or_default();
+    let count: usize = node.text().parse().unwrap_or_default();
     let free = (1..=MOST_THREADS).map(|id| id.to_string());
     let more: Vec<String> = free.filter(|id| !ids.contains(id)).collect();
     for id in ids.iter().chain(&more).take(count.min(MOST_THREADS)) {

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use roxmltree::Node;
-
+use crate::guest::domain::node::Node;
 use crate::guest::domain::places::{bus_of, scsi_controller};
-use crate::guest::domain::{Items, Reader, attribute, child, elements, text, usb_id};
+use crate::guest::domain::{Items, Reader, attribute, bytes, child, usb_id};
 use crate::model::c_number;
 use crate::report::GuestReason;
 
 pub(super) fn read(reader: &mut Reader, devices: Node) {
-    let mut all: Vec<Node> = elements(devices, "controller").collect();
+    let mut all: Vec<Node> = devices.elements("controller").collect();
     // The buses come before what sits on them.
     let order = |node: &Node| {
         let is_pci = node.attribute("type") == Some("pci");
@@ -39,36 +38,36 @@ fn implied(reader: &mut Reader, devices: Node, named: &[Node]) {
         of_kind.any(|node| index_of(*node) == wanted)
     };
     let mut added = BTreeSet::new();
-    for disk in elements(devices, "disk") {
+    for disk in devices.elements("disk") {
         let Some(at) = scsi_controller(disk) else {
             continue;
         };
         if !is_named("scsi", at) && added.insert(at) {
-            let driver = match reader.is_x86() {
-                true => "lsi".to_owned(),
-                false => virtio(reader, "virtio-scsi", ""),
-            };
+            let driver = usual_scsi(reader, disk);
             let id = format!("scsi{at}");
             reader.add_list(disk, "device", [("driver", &*driver), ("id", &id)]);
         }
     }
-    let ports = elements(devices, "console").chain(elements(devices, "channel"));
+    let ports = devices
+        .elements("console")
+        .chain(devices.elements("channel"));
     let mut added = BTreeSet::new();
     for port in ports.filter(|port| attribute(*port, "target", "type") == Some("virtio")) {
         let at = attribute(port, "address", "controller").and_then(c_number);
         let at = at.unwrap_or_default();
         if !is_named("virtio-serial", at) && added.insert(at) {
-            let driver = virtio(reader, "virtio-serial", "");
+            let driver = virtio(reader, port, "virtio-serial", "");
             let id = format!("virtio-serial{at}");
             reader.add_list(port, "device", [("driver", &*driver), ("id", &id)]);
         }
     }
     let has_usb = named.iter().any(|n| n.attribute("type") == Some("usb"));
     let input = |node: &Node| node.attribute("bus").unwrap_or("usb") == "usb";
-    let first = elements(devices, "disk")
+    let first = devices
+        .elements("disk")
         .filter(|disk| bus_of(*disk) == "usb")
-        .chain(elements(devices, "input").filter(input))
-        .chain(elements(devices, "hub"))
+        .chain(devices.elements("input").filter(input))
+        .chain(devices.elements("hub"))
         .next();
     if let (Some(node), false) = (first, has_usb) {
         let driver = match reader.is_x86() {
@@ -93,21 +92,10 @@ fn controller(reader: &mut Reader, node: Node) {
                 Some(node),
                 &[("ports", "max_ports"), ("vectors", "vectors")],
             );
-            reader.add_device(node, &virtio(reader, "virtio-serial", model), items);
+            reader.add_device(node, &virtio(reader, node, "virtio-serial", model), items);
         }
         "scsi" => {
-            let driver = match model {
-                "virtio-scsi" | "virtio-transitional" | "virtio-non-transitional" => {
-                    virtio(reader, "virtio-scsi", model)
-                }
-                "lsilogic" | "" | "auto" => "lsi".to_owned(),
-                "lsisas1068" => "mptsas1068".to_owned(),
-                "lsisas1078" => "megasas".to_owned(),
-                "vmpvscsi" => "pvscsi".to_owned(),
-                "ncr53c90" => "am53c974".to_owned(),
-                "ibmvscsi" => "spapr-vscsi".to_owned(),
-                other => other.to_lowercase(),
-            };
+            let driver = scsi(reader, node);
             let settings = child(node, "driver");
             items.attributes(
                 settings,
@@ -115,16 +103,16 @@ fn controller(reader: &mut Reader, node: Node) {
                     ("queues", "num_queues"),
                     ("cmd_per_lun", "cmd_per_lun"),
                     ("max_sectors", "max_sectors"),
+                    ("ioeventfd", "ioeventfd"),
                 ],
             );
-            let thread = settings.and_then(|settings| settings.attribute("iothread"));
-            items.set_some("iothread", thread.map(|id| format!("iothread{id}")));
+            items.threads(settings);
             reader.add_device(node, &driver, items);
         }
         // Those of the chipset are there already.
-        "sata" if reader.is_q35 && index == 0 => {}
-        "fdc" if !reader.is_q35 => {}
-        "ide" => {}
+        "sata" if reader.is_q35 && index == 0 => node.settle(),
+        "fdc" if !reader.is_q35 => node.settle(),
+        "ide" => node.settle(),
         "sata" => reader.add_device(node, "ahci", items),
         "fdc" => reader.add_device(node, "isa-fdc", items),
         "ccid" => reader.add_device(node, "usb-ccid", items),
@@ -132,13 +120,50 @@ fn controller(reader: &mut Reader, node: Node) {
     }
 }
 
-/// Returns the type of a virtio device on the bus of the architecture.
-pub(super) fn virtio(reader: &Reader, kind: &str, model: &str) -> String {
-    let transport = if reader.arch == "s390x" { "ccw" } else { "pci" };
+/// Returns the bus of a virtio device as types of devices name it: that of its address, or else that of the architecture.
+pub(super) fn transport(reader: &Reader, node: Node) -> &'static str {
+    match attribute(node, "address", "type") {
+        Some("ccw") => "ccw",
+        Some("virtio-mmio") => "device",
+        Some("pci") => "pci",
+        _ if reader.arch == "s390x" => "ccw",
+        _ => "pci",
+    }
+}
+
+/// Returns the type of a virtio device on its bus.
+pub(super) fn virtio(reader: &Reader, node: Node, kind: &str, model: &str) -> String {
     match model {
         "virtio-transitional" => format!("{kind}-pci-transitional"),
         "virtio-non-transitional" => format!("{kind}-pci-non-transitional"),
-        _ => format!("{kind}-{transport}"),
+        _ => format!("{kind}-{}", transport(reader, node)),
+    }
+}
+
+/// Returns the type of a SCSI controller.
+pub(super) fn scsi(reader: &Reader, node: Node) -> String {
+    let known = match node.attribute("model").unwrap_or_default() {
+        "" | "auto" => return usual_scsi(reader, node),
+        model @ ("virtio-scsi" | "virtio-transitional" | "virtio-non-transitional") => {
+            return virtio(reader, node, "virtio-scsi", model);
+        }
+        "lsilogic" => "lsi",
+        "lsisas1068" => "mptsas1068",
+        "lsisas1078" => "megasas",
+        "vmpvscsi" => "pvscsi",
+        "ncr53c90" => "am53c974",
+        "ibmvscsi" => "spapr-vscsi",
+        other => other,
+    };
+    known.to_lowercase()
+}
+
+/// Returns the type of the SCSI controller that libvirt takes where no model is named.
+pub(super) fn usual_scsi(reader: &Reader, node: Node) -> String {
+    match reader.arch.as_str() {
+        "x86_64" | "i386" => "lsi".to_owned(),
+        "ppc64" => "spapr-vscsi".to_owned(),
+        _ => virtio(reader, node, "virtio-scsi", ""),
     }
 }
 
@@ -149,10 +174,33 @@ fn pci(reader: &mut Reader, node: Node, model: &str, index: u64) {
     if matches!(model, "pcie-root-port" | "pcie-switch-downstream-port") {
         items.set_some("port", of("port"));
         items.set_some("chassis", of("chassis"));
+        items.attributes(child(node, "target"), &[("hotplug", "hotplug")]);
+    }
+    let reserved = of("memReserve").and_then(|kib| kib.checked_mul(1024));
+    items.set_some("mem-reserve", reserved);
+    let name = attribute(node, "model", "name");
+    if let Some(hole) = child(node, "pcihole64") {
+        let host = match model {
+            "pcie-root" => "q35-pcihost",
+            _ => "i440FX-pcihost",
+        };
+        let size = bytes(hole).unwrap_or_default();
+        reader.add(hole, "global", format!("{host}.pci-hole64-size={size}"));
     }
     let driver = match model {
-        "pci-root" | "pcie-root" => return,
-        "pcie-root-port" => attribute(node, "model", "name").unwrap_or("pcie-root-port"),
+        "pci-root" if index > 0 => {
+            items.set_some("index", of("index"));
+            items.set_some("numa_node", child(node, "target/node").map(Node::text));
+            "spapr-pci-host-bridge"
+        }
+        "pci-root" | "pcie-root" => {
+            if let Some(hotplug) = attribute(node, "target", "hotplug") {
+                let option = format!("PIIX4_PM.acpi-root-pci-hotplug={hotplug}");
+                reader.add(node, "global", option);
+            }
+            return node.settle();
+        }
+        "pcie-root-port" => name.unwrap_or("pcie-root-port"),
         "pcie-switch-downstream-port" => "xio3130-downstream",
         "pcie-switch-upstream-port" => "x3130-upstream",
         "dmi-to-pci-bridge" => "i82801b11-bridge",
@@ -163,7 +211,7 @@ fn pci(reader: &mut Reader, node: Node, model: &str, index: u64) {
         }
         "pci-expander-bus" | "pcie-expander-bus" => {
             items.set_some("bus_nr", of("busNr"));
-            items.set_some("numa_node", child(node, "target/node").map(text));
+            items.set_some("numa_node", child(node, "target/node").map(Node::text));
             match model {
                 "pci-expander-bus" => "pxb",
                 _ => "pxb-pcie",

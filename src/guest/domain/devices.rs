@@ -1,23 +1,32 @@
 //! Devices of a domain.
 
-use roxmltree::Node;
-
-use crate::guest::domain::controllers::virtio;
+use crate::guest::domain::controllers::{transport, virtio};
 use crate::guest::domain::disks::disk;
-use crate::guest::domain::{Items, Reader, attribute, bytes, child, elements, text};
+use crate::guest::domain::node::Node;
+use crate::guest::domain::{Items, Reader, attribute, bytes, child, on_off};
 use crate::model::c_number;
 use crate::report::GuestReason;
 
 pub(super) fn read(reader: &mut Reader, devices: Node) {
-    let screens: Vec<Node> = elements(devices, "video").collect();
-    for node in devices.children().filter(Node::is_element) {
-        match node.tag_name().name() {
+    let screens: Vec<Node> = devices.elements("video").collect();
+    let has_serial = child(devices, "serial").is_some();
+    let plain = |node: &Node| matches!(attribute(*node, "target", "type"), None | Some("serial"));
+    let consoles: Vec<Node> = devices.elements("console").filter(plain).collect();
+    for node in devices.children() {
+        match node.name() {
             "emulator" => reader.leave_out(node, GuestReason::NoOption),
             // They are there already.
             "controller" => {}
+            "lease" => reader.leave_out(node, GuestReason::HostDisk),
+            "redirfilter" => reader.leave_out(node, GuestReason::HostChannel),
+            "nvram" => nvram(reader, node),
+            "crypto" => crypto(reader, node),
+            "pstore" => pstore(reader, node),
             "disk" => disk(reader, node),
             "interface" => interface(reader, node),
             "serial" => serial(reader, node),
+            // Without a serial port, libvirt makes one of the first console.
+            "console" if !has_serial && consoles.first() == Some(&node) => serial(reader, node),
             "console" => console(reader, node),
             "parallel" => on_chardev(reader, node, "isa-parallel"),
             "channel" => channel(reader, node),
@@ -44,26 +53,47 @@ pub(super) fn read(reader: &mut Reader, devices: Node) {
     }
 }
 
-fn model<'a>(node: Node<'a, '_>) -> &'a str {
+fn model<'d>(node: Node<'d>) -> &'d str {
     node.attribute("model").unwrap_or_default()
 }
 
-/// Returns the attributes of the `driver` element of a virtio device, as properties.
-fn virtio_settings(node: Node) -> Items {
-    let mut items = Items::default();
-    items.attributes(
-        child(node, "driver"),
+/// The attributes of a network card of virtio by the elements that have them, with the properties that they are.
+const CARD: &[(&str, &[(&str, &str)])] = &[
+    (
+        "driver",
         &[
-            ("iommu", "iommu_platform"),
-            ("ats", "ats"),
-            ("packed", "packed"),
-            ("page_per_vq", "page-per-vq"),
+            ("ioeventfd", "ioeventfd"),
+            ("event_idx", "event_idx"),
             ("rx_queue_size", "rx_queue_size"),
             ("tx_queue_size", "tx_queue_size"),
+            ("rss", "rss"),
+            ("rss_hash_report", "hash"),
         ],
-    );
-    items
-}
+    ),
+    (
+        "driver/host",
+        &[
+            ("csum", "csum"),
+            ("gso", "gso"),
+            ("tso4", "host_tso4"),
+            ("tso6", "host_tso6"),
+            ("ecn", "host_ecn"),
+            ("ufo", "host_ufo"),
+            ("mrg_rxbuf", "mrg_rxbuf"),
+        ],
+    ),
+    (
+        "driver/guest",
+        &[
+            ("csum", "guest_csum"),
+            ("tso4", "guest_tso4"),
+            ("tso6", "guest_tso6"),
+            ("ecn", "guest_ecn"),
+            ("ufo", "guest_ufo"),
+        ],
+    ),
+    ("mtu", &[("size", "host_mtu")]),
+];
 
 fn interface(reader: &mut Reader, node: Node) {
     if node.attribute("type") == Some("hostdev") {
@@ -85,23 +115,23 @@ fn interface(reader: &mut Reader, node: Node) {
         kind @ ("virtio" | "virtio-transitional" | "virtio-non-transitional") => {
             if let Some(queues) = queues.and_then(c_number).filter(|queues| *queues > 1) {
                 items.set("mq", "on");
-                items.set("vectors", 2 * queues + 2);
+                // Each queue of a channel device has its own interrupt.
+                if transport(reader, node) != "ccw" {
+                    let both = queues.checked_mul(2);
+                    items.set_some("vectors", both.and_then(|both| both.checked_add(2)));
+                }
             }
-            items.extend(virtio_settings(node));
-            items.attributes(
-                child(node, "driver/host"),
-                &[
-                    ("csum", "csum"),
-                    ("gso", "gso"),
-                    ("tso4", "host_tso4"),
-                    ("tso6", "host_tso6"),
-                    ("ecn", "host_ecn"),
-                    ("ufo", "host_ufo"),
-                    ("mrg_rxbuf", "mrg_rxbuf"),
-                ],
-            );
-            items.set_some("host_mtu", attribute(node, "mtu", "size"));
-            virtio(reader, "virtio-net", kind)
+            match attribute(node, "driver", "txmode") {
+                Some("iothread") => items.set("tx", "bh"),
+                txmode => items.set_some("tx", txmode),
+            }
+            for (path, attributes) in CARD {
+                items.attributes(child(node, path), attributes);
+            }
+            if attribute(node, "teaming", "type") == Some("persistent") {
+                items.set("failover", "on");
+            }
+            virtio(reader, node, "virtio-net", kind)
         }
         other => other.to_owned(),
     };
@@ -130,7 +160,13 @@ fn serial(reader: &mut Reader, node: Node) {
         (Some("pl011" | "16550a"), _) => None,
         (Some(_), _) => named,
         (None, kind @ Some("usb-serial" | "pci-serial")) => kind,
-        (None, _) => reader.is_x86().then_some("isa-serial"),
+        (None, Some("isa-debug")) => Some("isa-debugcon"),
+        (None, _) => match reader.arch.as_str() {
+            "x86_64" | "i386" => Some("isa-serial"),
+            "s390x" => Some("sclpconsole"),
+            "ppc64" => Some("spapr-vty"),
+            _ => None,
+        },
     };
     let Some(driver) = driver else {
         return reader.add(node, "serial", format!("chardev:{id}"));
@@ -145,6 +181,8 @@ fn serial(reader: &mut Reader, node: Node) {
 fn console(reader: &mut Reader, node: Node) {
     match attribute(node, "target", "type") {
         Some("virtio") => on_chardev(reader, node, "virtconsole"),
+        Some("sclp") => on_chardev(reader, node, "sclpconsole"),
+        Some("sclplm") => on_chardev(reader, node, "sclplmconsole"),
         // The same port again, as another element has it.
         _ => reader.leave_out(node, GuestReason::PartOfAnother),
     }
@@ -156,7 +194,9 @@ fn channel(reader: &mut Reader, node: Node) {
     }
     let id = chardev(reader, node);
     let mut items = Items::from([("chardev", &*id)]);
-    items.set_some("name", attribute(node, "target", "name"));
+    let is_agent = node.attribute("type") == Some("spicevmc");
+    let usual = is_agent.then_some("com.redhat.spice.0");
+    items.set_some("name", attribute(node, "target", "name").or(usual));
     reader.add_device(node, "virtserialport", items);
 }
 
@@ -167,7 +207,7 @@ fn input(reader: &mut Reader, node: Node) {
         ("ps2", _) => reader.leave_out(node, GuestReason::PartOfAnother),
         (_, "passthrough" | "evdev") => reader.leave_out(node, GuestReason::HostDevice),
         ("virtio", kind) => {
-            let driver = virtio(reader, &format!("virtio-{kind}"), model(node));
+            let driver = virtio(reader, node, &format!("virtio-{kind}"), model(node));
             reader.add_device(node, &driver, []);
         }
         (_, "keyboard") => reader.add_device(node, "usb-kbd", []),
@@ -182,15 +222,23 @@ fn sound(reader: &mut Reader, node: Node) {
         "ich6" => "intel-hda",
         "ich9" => "ich9-intel-hda",
         "usb" => "usb-audio",
-        "virtio" => "virtio-sound-pci",
+        "virtio" => &virtio(reader, node, "virtio-sound", ""),
+        "pcspk" => return reader.leave_out(node, GuestReason::PartOfAnother),
         other => other,
     };
+    let mut items = Items::default();
     if !driver.ends_with("intel-hda") {
-        return reader.add_device(node, driver, []);
+        items.set_some("streams", node.attribute("streams"));
+        let channels = node.attribute("multichannel");
+        items.set_some("multi", channels.map(|multi| on_off(multi == "yes")));
+        return reader.add_device(node, driver, items);
     }
-    let id = reader.backend("migcompat-hda");
-    reader.add_device(node, driver, [("id", &*id)]);
-    let mut codecs: Vec<&str> = elements(node, "codec")
+    let id = attribute(node, "alias", "name").map(str::to_owned);
+    let id = id.unwrap_or_else(|| reader.backend("migcompat-hda"));
+    items.set("id", &id);
+    reader.add_device(node, driver, items);
+    let mut codecs: Vec<&str> = node
+        .elements("codec")
         .filter_map(|codec| codec.attribute("type"))
         .collect();
     if codecs.is_empty() {
@@ -205,12 +253,24 @@ fn sound(reader: &mut Reader, node: Node) {
     }
 }
 
+/// Architectures on which the first card of virtio has a part of VGA. libvirt asks QEMU, which has such a card for no others
+/// since 7.2, or not in each build.
+const VGA: &[&str] = &["x86_64", "i386", "riscv64"];
+
 fn video(reader: &mut Reader, node: Node, is_first: bool) {
     let Some(kind) = child(node, "model") else {
         return;
     };
+    if attribute(node, "driver", "name") == Some("vhostuser") {
+        return reader.leave_out(node, GuestReason::NeedsProcess);
+    }
     let kib = |name: &str| kind.attribute(name).and_then(c_number);
     let (to_bytes, mib) = (|kib: u64| kib << 10, |kib: u64| kib >> 10);
+    let heads = || kind.attribute("heads").filter(|heads| *heads != "1");
+    let is_first = match kind.attribute("primary") {
+        Some(primary) => primary == "yes",
+        None => is_first,
+    };
     let mut items = Items::default();
     let driver = match kind.attribute("type").unwrap_or_default() {
         "none" => return,
@@ -219,35 +279,46 @@ fn video(reader: &mut Reader, node: Node, is_first: bool) {
             "VGA"
         }
         "cirrus" => "cirrus-vga",
-        "vmvga" => "vmware-svga",
+        "vmvga" => {
+            items.set_some("vgamem_mb", kib("vram").map(mib));
+            "vmware-svga"
+        }
         "qxl" => {
             items.set_some("ram_size", kib("ram").map(to_bytes));
             items.set_some("vram_size", kib("vram").map(to_bytes));
+            items.set_some("vram64_size_mb", kib("vram64").map(mib));
             items.set_some("vgamem_mb", kib("vgamem").map(mib));
+            items.set_some("max_outputs", heads());
             if is_first { "qxl-vga" } else { "qxl" }
         }
         "virtio" => {
-            let heads = kind.attribute("heads").filter(|heads| *heads != "1");
-            items.set_some("max_outputs", heads);
-            let accelerated = attribute(kind, "acceleration", "accel3d") == Some("yes");
-            match (is_first && reader.arch == "x86_64", accelerated) {
-                (true, false) => "virtio-vga",
-                (true, true) => "virtio-vga-gl",
-                (false, false) => "virtio-gpu-pci",
-                (false, true) => "virtio-gpu-gl-pci",
+            items.set_some("max_outputs", heads());
+            items.attributes(Some(kind), &[("blob", "blob")]);
+            let is_gl = attribute(kind, "acceleration", "accel3d") == Some("yes");
+            let gl = if is_gl { "-gl" } else { "" };
+            match (
+                transport(reader, node),
+                is_first && VGA.contains(&reader.arch.as_str()),
+            ) {
+                ("pci", true) => &format!("virtio-vga{gl}"),
+                (bus, _) => &format!("virtio-gpu{gl}-{bus}"),
             }
         }
-        "bochs" => "bochs-display",
+        "bochs" => {
+            items.set_some("vgamem", kib("vram").map(to_bytes));
+            "bochs-display"
+        }
         "ramfb" => "ramfb",
         _ => return reader.leave_out(node, GuestReason::UnknownElement),
     };
+    items.attributes(child(kind, "resolution"), &[("x", "xres"), ("y", "yres")]);
     reader.add_device(node, driver, items);
 }
 
 fn watchdog(reader: &mut Reader, node: Node) {
     match model(node) {
-        // The chipset has it.
-        "itco" => reader.leave_out(node, GuestReason::PartOfAnother),
+        // The chipset has it, and is told to let it act.
+        "itco" => reader.add(node, "global", "ICH9-LPC.noreboot=off"),
         model => reader.add_device(node, model, []),
     }
 }
@@ -256,15 +327,13 @@ fn memballoon(reader: &mut Reader, node: Node) {
     if model(node) == "none" {
         return;
     }
-    let driver = virtio(reader, "virtio-balloon", model(node));
-    let mut items = virtio_settings(node);
+    let driver = virtio(reader, node, "virtio-balloon", model(node));
+    let mut items = Items::default();
     for (attribute, property) in [
         ("autodeflate", "deflate-on-oom"),
         ("freePageReporting", "free-page-reporting"),
     ] {
-        if node.attribute(attribute) == Some("on") {
-            items.set(property, "on");
-        }
+        items.set_some(property, node.attribute(attribute));
     }
     reader.add_device(node, &driver, items);
 }
@@ -277,14 +346,19 @@ fn rng(reader: &mut Reader, node: Node) {
         items.set_some("max-bytes", rate.attribute("bytes"));
         items.set("period", rate.attribute("period").unwrap_or("1000"));
     }
-    items.extend(virtio_settings(node));
-    let driver = virtio(reader, "virtio-rng", model(node));
+    let driver = virtio(reader, node, "virtio-rng", model(node));
     reader.add_device(node, &driver, items);
 }
 
 fn panic(reader: &mut Reader, node: Node) {
     match model(node) {
-        "isa" | "" => reader.add_device(node, "pvpanic", []),
+        "isa" | "" if reader.is_x86() => {
+            let mut items = Items::from([("driver", "pvpanic")]);
+            // Its address is one port, under a name of its own.
+            items.attributes(child(node, "address"), &[("iobase", "ioport")]);
+            items.set_some("id", attribute(node, "alias", "name"));
+            reader.add_list(node, "device", items);
+        }
         "pvpanic" => reader.add_device(node, "pvpanic-pci", []),
         _ => reader.leave_out(node, GuestReason::PartOfAnother),
     }
@@ -295,6 +369,8 @@ fn iommu(reader: &mut Reader, node: Node) {
         "intel" => "intel-iommu",
         "virtio" => "virtio-iommu-pci",
         "amd" => "amd-iommu",
+        // An option of the machine stands for it.
+        "smmuv3" => return node.settle(),
         _ => return reader.leave_out(node, GuestReason::UnknownElement),
     };
     let mut items = Items::default();
@@ -307,48 +383,61 @@ fn iommu(reader: &mut Reader, node: Node) {
             ("iotlb", "device-iotlb"),
             ("aw_bits", "aw-bits"),
             ("dma_translation", "dma-translation"),
+            ("passthrough", "pt"),
+            ("xtsup", "xtsup"),
         ],
     );
     reader.add_device(node, driver, items);
 }
 
 fn memory(reader: &mut Reader, node: Node) {
-    let id = reader.backend("mem");
+    let kind = model(node).replace('-', "");
     let driver = match model(node) {
         "dimm" => "pc-dimm",
         "nvdimm" => "nvdimm",
-        "virtio-mem" => "virtio-mem-pci",
-        "virtio-pmem" => "virtio-pmem-pci",
+        of @ ("virtio-mem" | "virtio-pmem") => &virtio(reader, node, of, ""),
+        "sgx-epc" => return reader.leave_out(node, GuestReason::HostDevice),
         _ => return reader.leave_out(node, GuestReason::UnknownElement),
     };
+    // The block of memory in the stream has this name.
+    let alias = reader.alias(node, &kind);
+    let id = format!("mem{alias}");
     let of = |path| child(node, path).and_then(bytes);
     let mut object = Items::from([("qom-type", "memory-backend-ram"), ("id", &id)]);
     object.set("size", of("target/size").unwrap_or_default());
     reader.add_list(node, "object", object);
-    let mut items = Items::from([("memdev", &*id)]);
-    items.set_some("node", child(node, "target/node").map(text));
+    let mut items = Items::from([("memdev", &*id), ("id", &alias)]);
+    items.set_some("node", child(node, "target/node").map(Node::text));
+    items.set_some("label-size", of("target/label/size"));
+    items.set_some("uuid", child(node, "uuid").map(Node::text));
+    items.set_some("unarmed", child(node, "target/readonly").map(|_| "on"));
+    let at = attribute(node, "target/address", "base").and_then(c_number);
+    items.set_some("memaddr", at);
     if let Some(address) = child(node, "address").filter(|a| a.attribute("type") == Some("dimm")) {
         items.set_some("slot", address.attribute("slot"));
         items.set_some("addr", address.attribute("base").and_then(c_number));
     }
-    if driver == "virtio-mem-pci" {
-        items.set_some("block-size", of("target/block"));
-        items.set_some("requested-size", of("target/requested"));
-    }
+    items.set_some("block-size", of("target/block"));
+    items.set_some("requested-size", of("target/requested"));
+    let slots = attribute(node, "target", "dynamicMemslots");
+    items.set_some(
+        "dynamic-memslots",
+        slots.map(|slots| on_off(slots == "yes")),
+    );
     reader.add_device(node, driver, items);
 }
 
 fn filesystem(reader: &mut Reader, node: Node) {
-    if attribute(node, "driver", "type") == Some("virtiofs") {
-        return reader.leave_out(node, GuestReason::NeedsProcess);
+    match attribute(node, "driver", "type") {
+        Some("virtiofs") => return reader.leave_out(node, GuestReason::NeedsProcess),
+        Some("mtp") => return reader.leave_out(node, GuestReason::HostFolder),
+        _ => {}
     }
     let id = reader.backend("fsdev-fs");
     reader.add_list(node, "fsdev", [("fsdriver", "local"), ("id", &id)]);
-    let tag = attribute(node, "target", "dir")
-        .unwrap_or_default()
-        .replace('/', "_");
-    let driver = virtio(reader, "virtio-9p", model(node));
-    reader.add_device(node, &driver, [("fsdev", &*id), ("mount_tag", &tag)]);
+    let tag = attribute(node, "target", "dir").unwrap_or_default();
+    let driver = virtio(reader, node, "virtio-9p", model(node));
+    reader.add_device(node, &driver, [("fsdev", &*id), ("mount_tag", tag)]);
 }
 
 fn smartcard(reader: &mut Reader, node: Node) {
@@ -362,7 +451,8 @@ fn shmem(reader: &mut Reader, node: Node) {
     if child(node, "server").is_some() {
         return reader.leave_out(node, GuestReason::NeedsProcess);
     }
-    let id = reader.backend("shmmem");
+    let alias = reader.alias(node, "shmem");
+    let id = format!("shmmem-{alias}");
     let size = child(node, "size").and_then(bytes).unwrap_or(4 << 20);
     let object = [
         ("qom-type", "memory-backend-file"),
@@ -371,5 +461,49 @@ fn shmem(reader: &mut Reader, node: Node) {
         ("size", &size.to_string()),
     ];
     reader.add_list(node, "object", object);
-    reader.add_device(node, "ivshmem-plain", [("memdev", &*id)]);
+    let mut items = Items::from([("memdev", &*id), ("id", &alias)]);
+    match node.attribute("role") {
+        Some("master") => items.set("master", "on"),
+        Some(_) => items.set("master", "off"),
+        None => {}
+    }
+    reader.add_device(node, "ivshmem-plain", items);
+}
+
+/// Sets the address of the memory that a board of POWER keeps.
+fn nvram(reader: &mut Reader, node: Node) {
+    match attribute(node, "address", "reg") {
+        Some(reg) => reader.add(node, "global", format!("spapr-nvram.reg={reg}")),
+        None => node.settle(),
+    }
+}
+
+/// Adds the memory in which a guest keeps its errors.
+fn pstore(reader: &mut Reader, node: Node) {
+    if node.attribute("backend") != Some("acpi-erst") {
+        return reader.leave_out(node, GuestReason::UnknownElement);
+    }
+    let alias = reader.alias(node, "pstore");
+    let id = format!("mem{alias}");
+    let mut object = Items::from([("qom-type", "memory-backend-file"), ("id", &id)]);
+    object.set(
+        "size",
+        child(node, "size").and_then(bytes).unwrap_or_default(),
+    );
+    object.set("share", "on");
+    reader.add_list(node, "object", object);
+    reader.add_device(node, "acpi-erst", [("memdev", &*id), ("id", &alias)]);
+}
+
+fn crypto(reader: &mut Reader, node: Node) {
+    let is_of_qemu = model(node) == "virtio" && node.attribute("type") == Some("qemu");
+    if !is_of_qemu || attribute(node, "backend", "model") != Some("builtin") {
+        return reader.leave_out(node, GuestReason::NeedsProcess);
+    }
+    let id = reader.backend("objcrypto");
+    let mut object = Items::from([("qom-type", "cryptodev-backend-builtin"), ("id", &id)]);
+    object.attributes(child(node, "backend"), &[("queues", "queues")]);
+    reader.add_list(node, "object", object);
+    let driver = virtio(reader, node, "virtio-crypto", "");
+    reader.add_device(node, &driver, [("cryptodev", &*id)]);
 }

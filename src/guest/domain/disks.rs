@@ -1,10 +1,9 @@
 //! Disks of a domain.
 
-use roxmltree::Node;
-
-use crate::guest::domain::controllers::{index_of, virtio};
+use crate::guest::domain::controllers::{index_of, scsi, usual_scsi, virtio};
+use crate::guest::domain::node::Node;
 use crate::guest::domain::places::{bus_of, by_name};
-use crate::guest::domain::{Items, Reader, attribute, child, elements, on_off, text};
+use crate::guest::domain::{Items, Reader, attribute, child, on_off};
 use crate::model::c_number;
 use crate::report::GuestReason;
 
@@ -19,8 +18,8 @@ pub(super) fn disk(reader: &mut Reader, node: Node) {
     let drive = reader.backend("libvirt-disk");
     let is_floppy = kind == "floppy" || bus == "fdc";
     let has_medium = child(node, "source").is_some() || !matches!(kind, "cdrom" | "floppy");
+    let read_only = child(node, "readonly").is_some() || kind == "cdrom";
     if has_medium {
-        let read_only = child(node, "readonly").is_some() || kind == "cdrom";
         let blockdev = [
             ("driver", "file"),
             ("node-name", &drive),
@@ -41,7 +40,7 @@ pub(super) fn disk(reader: &mut Reader, node: Node) {
     let is_cd = kind == "cdrom";
     let ide = if is_cd { "ide-cd" } else { "ide-hd" };
     let model = node.attribute("model").unwrap_or_default();
-    let of_virtio = virtio(reader, "virtio-blk", model);
+    let of_virtio = virtio(reader, node, "virtio-blk", model);
     let driver = match bus {
         "virtio" => &of_virtio,
         "ide" => {
@@ -59,7 +58,7 @@ pub(super) fn disk(reader: &mut Reader, node: Node) {
         }
         "scsi" => {
             items.set("bus", format!("scsi{}.0", at("controller")));
-            match numbers_disks(node, at("controller")) {
+            match numbers_disks(reader, node, at("controller")) {
                 true => items.set("scsi-id", at("unit")),
                 false => {
                     items.set("channel", at("bus"));
@@ -96,8 +95,20 @@ pub(super) fn disk(reader: &mut Reader, node: Node) {
         ("vendor", "vendor"),
         ("product", product),
     ] {
-        items.set_some(property, child(node, element).map(text));
+        items.set_some(property, child(node, element).map(Node::text));
     }
+    let name = child(node, "wwn").map(Node::text);
+    items.set_some(
+        "wwn",
+        name.map(|name| format!("0x{}", name.trim_start_matches("0x"))),
+    );
+    items.attributes(
+        child(node, "target"),
+        &[
+            ("removable", "removable"),
+            ("rotation_rate", "rotation_rate"),
+        ],
+    );
     let settings = child(node, "driver");
     items.attributes(
         settings,
@@ -108,26 +119,54 @@ pub(super) fn disk(reader: &mut Reader, node: Node) {
             ("ioeventfd", "ioeventfd"),
         ],
     );
-    let thread = settings.and_then(|settings| settings.attribute("iothread"));
-    items.set_some("iothread", thread.map(|id| format!("iothread{id}")));
+    let cache = settings.and_then(|settings| settings.attribute("cache"));
+    items.set_some(
+        "write-cache",
+        cache.filter(|_| kind != "lun").and_then(write_cache),
+    );
+    items.threads(settings);
     items.attributes(
         child(node, "blockio"),
-        &["logical_block_size", "physical_block_size"].map(|size| (size, size)),
+        &[
+            "logical_block_size",
+            "physical_block_size",
+            "discard_granularity",
+        ]
+        .map(|size| (size, size)),
+    );
+    items.attributes(
+        child(node, "geometry"),
+        &[
+            ("cyls", "cyls"),
+            ("heads", "heads"),
+            ("secs", "secs"),
+            ("trans", "bios-chs-trans"),
+        ],
     );
     reader.add_device(node, driver, items);
 }
 
+/// Returns whether a disk tells its guest that it has a cache, of which the host has a mode.
+fn write_cache(mode: &str) -> Option<&'static str> {
+    match mode {
+        "none" | "writeback" | "unsafe" => Some("on"),
+        "writethrough" | "directsync" => Some("off"),
+        _ => None,
+    }
+}
+
 /// Controllers that number their disks, and know no channels and units.
-const NUMBERING: &[&str] = &[
-    "", "auto", "lsilogic", "ncr53c90", "dc390", "am53c974", "buslogic",
-];
+const NUMBERING: &[&str] = &["lsi", "am53c974", "dc390"];
 
 /// Tells whether the SCSI controller of a disk is one of those.
-fn numbers_disks(disk: Node, controller: u64) -> bool {
+fn numbers_disks(reader: &Reader, disk: Node, controller: u64) -> bool {
     let devices = disk.parent().into_iter();
-    let mut controllers = devices.flat_map(|devices| elements(devices, "controller"));
+    let mut controllers = devices.flat_map(|devices| devices.elements("controller"));
     let found = controllers
         .find(|node| node.attribute("type") == Some("scsi") && index_of(*node) == controller);
-    let model = found.and_then(|node| node.attribute("model"));
-    NUMBERING.contains(&model.unwrap_or_default())
+    let driver = match found {
+        Some(node) => scsi(reader, node),
+        None => usual_scsi(reader, disk),
+    };
+    NUMBERING.contains(&driver.as_str())
 }

@@ -5,13 +5,19 @@ mod board;
 mod controllers;
 mod devices;
 mod disks;
+mod immaterial;
+mod node;
 mod places;
 
-use roxmltree::{Document, Node, ParsingOptions};
+use roxmltree::{Document, ParsingOptions};
+use serde_json::{Value, json};
 
+use crate::guest::device::json_option;
+use crate::guest::domain::controllers::index_of;
+use crate::guest::domain::node::{Node, Record, Unread};
 use crate::guest::error::ReadError;
 use crate::guest::given::{Description, Given, Word};
-use crate::guest::opts::join;
+use crate::guest::opts::{Setting, join};
 use crate::model::c_number;
 use crate::qemu::machine;
 use crate::report::{GuestFormat, GuestReason};
@@ -34,10 +40,12 @@ pub(super) fn read(text: &str) -> Result<Description, ReadError> {
         line: error.pos().row as usize,
         error: error.to_string(),
     })?;
-    let mut elements = document.descendants().filter(Node::is_element);
+    let mut elements = document.descendants();
     let domain = elements
-        .find(|node| node.tag_name().name() == "domain")
+        .find(|node| node.is_element() && node.tag_name().name() == "domain")
         .ok_or(ReadError::NoDomain)?;
+    let record = Record::default();
+    let domain = Node::of(domain, &record);
     let mut reader = Reader::of(&document, domain);
     board::read(&mut reader, domain);
     if let Some(devices) = child(domain, "devices") {
@@ -45,6 +53,7 @@ pub(super) fn read(text: &str) -> Result<Description, ReadError> {
         devices::read(&mut reader, devices);
     }
     reader.pass_through(domain);
+    reader.name_unread(domain);
     Ok(Description {
         format: GuestFormat::DomainXml,
         program: Some(format!("qemu-system-{}", reader.arch)),
@@ -59,31 +68,66 @@ struct Reader<'d> {
     document: &'d Document<'d>,
     arch: String,
     is_q35: bool,
+    /// The machine is the one that no hardware is like.
+    is_virt: bool,
+    /// The name of the bus that the machine itself has.
+    root_bus: &'static str,
+    /// What `qemu:override` says of devices, by their ids.
+    overrides: Vec<(&'d str, Node<'d>)>,
+    /// The indices of the PCI host bridges beside the machine's own.
+    host_bridges: Vec<u64>,
     options: Vec<Given>,
     left_out: Vec<(Word, GuestReason)>,
     /// The number of backends so far, for their names.
     backends: usize,
+    /// The kinds of devices that got a name so far.
+    numbered: Vec<String>,
 }
 
 impl<'d> Reader<'d> {
-    fn of(document: &'d Document<'d>, domain: Node) -> Reader<'d> {
+    fn of(document: &'d Document<'d>, domain: Node<'d>) -> Reader<'d> {
         let of = |name| attribute(domain, "os/type", name).unwrap_or_default();
         let arch = match of("arch") {
             "" => "x86_64",
             name => machine::target_called(name).unwrap_or(name),
         };
+        let is_q35 = of("machine").contains("q35");
+        let is_virt = of("machine").split('-').next() == Some("virt");
+        let devices = child(domain, "devices").into_iter();
+        let controllers = devices.flat_map(|devices| devices.elements("controller"));
+        let pci = controllers.filter(|node| node.attribute("type") == Some("pci"));
+        let pci = pci.filter_map(|node| Some((index_of(node), node.attribute("model")?)));
+        let pci: Vec<(u64, &str)> = pci.collect();
+        let root = pci.iter().find(|(index, _)| *index == 0);
+        let root_bus = match root.map(|(_, model)| *model) {
+            Some("pcie-root") => "pcie.0",
+            // What libvirt adds to a domain that names none.
+            None if is_q35 || is_virt => "pcie.0",
+            // Boards have one bus, and number none.
+            _ if matches!(arch, "aarch64" | "arm") && !is_virt => "pci",
+            _ => "pci.0",
+        };
         Reader {
             document,
             arch: arch.to_owned(),
-            is_q35: of("machine").contains("q35"),
+            is_q35,
+            is_virt,
+            root_bus,
+            overrides: overrides(domain),
+            host_bridges: pci
+                .iter()
+                .filter(|(index, model)| *index > 0 && *model == "pci-root")
+                .map(|(index, _)| *index)
+                .collect(),
             options: Vec::new(),
             left_out: Vec::new(),
             backends: 0,
+            numbered: Vec::new(),
         }
     }
 
     fn line(&self, node: Node) -> usize {
-        self.document.text_pos_at(node.range().start).row as usize
+        self.document.text_pos_at(node.start()).row as usize
     }
 
     fn is_x86(&self) -> bool {
@@ -111,17 +155,55 @@ impl<'d> Reader<'d> {
         if !all.has("id") {
             all.set_some("id", attribute(node, "alias", "name"));
         }
-        if let (Some(address), false) = (child(node, "address"), all.has("bus")) {
-            all.extend(self.place(address));
+        if driver.starts_with("virtio-") {
+            all.attributes(child(node, "driver"), VIRTIO);
         }
+        if let Some(address) = child(node, "address") {
+            match all.has("bus") {
+                true => address.settle(),
+                false => all.extend(self.place(address)),
+            }
+            if let Some(zpci) = child(address, "zpci") {
+                if !all.has("id") {
+                    all.set("id", self.backend("migcompat-pci"));
+                }
+                let mut items = Items::from([("driver", "zpci")]);
+                items.attributes(Some(zpci), &[("uid", "uid"), ("fid", "fid")]);
+                items.set_some("target", all.get("id"));
+                self.add_list(zpci, "device", items);
+            }
+        }
+        all.set_some("acpi-index", attribute(node, "acpi", "index"));
         // A floppy disk has its place in the order by its controller.
+        let order = attribute(node, "boot", "order");
         if driver != "floppy" {
-            all.set_some("bootindex", attribute(node, "boot", "order"));
+            all.set_some("bootindex", order);
         }
-        if let Some(bar) = attribute(node, "rom", "bar") {
-            all.set("rombar", u8::from(bar != "off"));
+        if let Some(rom) = child(node, "rom") {
+            let bar = rom.attribute("bar");
+            all.set_some("rombar", bar.map(|bar| u8::from(bar != "off")));
+            match rom.attribute("enabled") {
+                Some("no") => all.set("romfile", ""),
+                _ => all.set_some("romfile", rom.attribute("file")),
+            }
         }
+        self.override_with(&mut all);
         self.add_list(node, "device", all);
+    }
+
+    /// Changes what `qemu:override` changes of a device.
+    fn override_with(&self, items: &mut Items) {
+        let id = items.get("id").unwrap_or_default().to_owned();
+        for (_, property) in self.overrides.iter().filter(|(of, _)| **of == id) {
+            let of = |name| property.attribute(name).unwrap_or_default();
+            items.0.retain(|(name, _)| name != of("name"));
+            match of("value") {
+                _ if of("type") == "remove" => {}
+                "true" => items.set(of("name"), "on"),
+                "false" => items.set(of("name"), "off"),
+                value => items.set(of("name"), value),
+            }
+        }
     }
 
     /// Returns the bus and the address of a device.
@@ -147,12 +229,17 @@ impl<'d> Reader<'d> {
             }
             Some("usb") => {
                 place.set("bus", format!("{}.0", usb_id(number("bus"))));
-                place.set("port", address.attribute("port").unwrap_or_default());
+                place.set_some("port", address.attribute("port"));
             }
             Some("virtio-serial") => {
                 place.set("bus", format!("virtio-serial{}.0", number("controller")));
                 place.set("nr", number("port"));
             }
+            Some("ccw") => {
+                let [cssid, ssid, number] = ["cssid", "ssid", "devno"].map(number);
+                place.set("devno", format!("{cssid:x}.{ssid:x}.{number:04x}"));
+            }
+            Some("spapr-vio") => place.attributes(Some(address), &[("reg", "reg")]),
             Some("isa") => place.attributes(Some(address), &[("iobase", "iobase"), ("irq", "irq")]),
             Some("ccid") => place.set("bus", format!("ccid{}.0", number("controller"))),
             _ => {}
@@ -161,25 +248,60 @@ impl<'d> Reader<'d> {
     }
 
     fn pci_bus(&self, index: u64) -> String {
-        match index == 0 && (self.is_q35 || matches!(self.arch.as_str(), "aarch64" | "riscv64")) {
-            true => "pcie.0".to_owned(),
-            false => format!("pci.{index}"),
+        match index {
+            0 => self.root_bus.to_owned(),
+            // A host bridge has a bus called after it.
+            _ if self.host_bridges.contains(&index) => format!("pci.{index}.0"),
+            _ => format!("pci.{index}"),
         }
     }
 
     /// Leaves an element out.
     fn leave_out(&mut self, node: Node, reason: GuestReason) {
-        let attributes: String = node
-            .attributes()
+        node.settle();
+        let attributes: Vec<(&str, &str)> = node.attributes().collect();
+        self.leave_out_parts(node, &attributes, reason);
+    }
+
+    /// Leaves attributes of an element out.
+    fn leave_out_parts(&mut self, node: Node, attributes: &[(&str, &str)], reason: GuestReason) {
+        let attributes = attributes.iter();
+        let attributes: String = attributes
             // A password is one.
-            .filter(|attribute| !attribute.name().contains("passw"))
-            .map(|attribute| format!(" {}='{}'", attribute.name(), attribute.value()))
+            .filter(|(name, _)| !name.contains("passw"))
+            .map(|(name, value)| format!(" {name}='{value}'"))
             .collect();
         let word = Word {
             line: self.line(node),
-            text: format!("<{}{attributes}>", node.tag_name().name()),
+            text: format!("<{}{attributes}>", node.name()),
         };
         self.left_out.push((word, reason));
+    }
+
+    /// Names what no one read: there is no option for it.
+    fn name_unread(&mut self, domain: Node) {
+        for unread in domain.unread() {
+            match unread {
+                Unread::Element(node) => self.leave_out(node, GuestReason::UnknownElement),
+                Unread::Parts(node, attributes) => {
+                    self.leave_out_parts(node, &attributes, GuestReason::Unread);
+                }
+            }
+        }
+    }
+
+    /// Returns the name of a device: that of the domain, or the one that libvirt gives it: modules of memory are numbered by
+    /// their slots, and the others in their order.
+    fn alias(&mut self, node: Node, kind: &str) -> String {
+        if let Some(given) = attribute(node, "alias", "name") {
+            return given.to_owned();
+        }
+        let family = if kind.ends_with("dimm") { "dimm" } else { kind };
+        let before = self.numbered.iter().filter(|of| *of == family).count();
+        self.numbered.push(family.to_owned());
+        let slot = attribute(node, "address", "slot").filter(|_| family == "dimm");
+        let number = slot.map_or_else(|| before.to_string(), str::to_owned);
+        format!("{kind}{number}")
     }
 
     /// Returns a name for a backend that the domain itself has none for.
@@ -190,8 +312,8 @@ impl<'d> Reader<'d> {
 
     /// Adds the options of `qemu:commandline`.
     fn pass_through(&mut self, domain: Node) {
-        let lines = elements(domain, "commandline");
-        let args = lines.flat_map(|lines| elements(lines, "arg"));
+        let lines = domain.elements("commandline");
+        let args = lines.flat_map(|lines| lines.elements("arg"));
         let words = args.filter_map(|node| {
             Some(Word {
                 line: self.line(node),
@@ -203,23 +325,42 @@ impl<'d> Reader<'d> {
     }
 }
 
+/// The attributes of the `driver` element of any virtio device, with the properties that they are.
+const VIRTIO: &[(&str, &str)] = &[
+    ("iommu", "iommu_platform"),
+    ("ats", "ats"),
+    ("packed", "packed"),
+    ("page_per_vq", "page-per-vq"),
+];
+
+/// Returns what `qemu:override` says of properties, each with the alias of its device.
+fn overrides<'d>(domain: Node<'d>) -> Vec<(&'d str, Node<'d>)> {
+    let devices = domain.elements("override");
+    let devices = devices.flat_map(|all| all.elements("device"));
+    let properties = devices.flat_map(|device| {
+        let alias = device.attribute("alias").unwrap_or_default();
+        let frontends = device.elements("frontend");
+        let properties = frontends.flat_map(|frontend| frontend.elements("property"));
+        properties.map(move |property| (alias, property))
+    });
+    properties.collect()
+}
+
 /// The names and values of an option, in their order.
 #[derive(Debug, Default)]
-struct Items(Vec<(String, String)>);
+struct Items(Vec<(String, Setting)>);
 
 impl<const N: usize> From<[(&str, &str); N]> for Items {
     fn from(items: [(&str, &str); N]) -> Items {
-        Items(
-            items
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
-        )
+        let items = items.map(|(name, value)| (name.to_owned(), Setting::Text(value.to_owned())));
+        Items(items.into())
     }
 }
 
 impl Items {
     fn set(&mut self, name: &str, value: impl ToString) {
-        self.0.push((name.to_owned(), value.to_string()));
+        let value = Setting::Text(value.to_string());
+        self.0.push((name.to_owned(), value));
     }
 
     /// Adds a value, if there is one.
@@ -229,10 +370,36 @@ impl Items {
         }
     }
 
+    /// Adds the I/O threads that the `driver` element of a device names, each with its queues.
+    fn threads(&mut self, driver: Option<Node>) {
+        let Some(driver) = driver else {
+            return;
+        };
+        let name = |id| format!("iothread{id}");
+        self.set_some("iothread", driver.attribute("iothread").map(name));
+        let threads = child(driver, "iothreads").into_iter();
+        let threads = threads.flat_map(|threads| threads.elements("iothread"));
+        let mapping = threads.map(|thread| {
+            let id = thread.attribute("id").unwrap_or_default();
+            let queues = thread.elements("queue");
+            let queues = queues.filter_map(|queue| queue.attribute("id").and_then(c_number));
+            let queues: Vec<u64> = queues.collect();
+            match queues.is_empty() {
+                true => json!({"iothread": name(id)}),
+                false => json!({"iothread": name(id), "vqs": queues}),
+            }
+        });
+        let mapping: Vec<Value> = mapping.collect();
+        if !mapping.is_empty() {
+            let mapping = Setting::Nested(mapping.into());
+            self.0.push(("iothread-vq-mapping".to_owned(), mapping));
+        }
+    }
+
     /// Adds the attributes that an element has, each under the name of a property.
     fn attributes(&mut self, node: Option<Node>, names: &[(&str, &str)]) {
         for (attribute, property) in names {
-            self.set_some(property, node.and_then(|node| node.attribute(*attribute)));
+            self.set_some(property, node.and_then(|node| node.attribute(attribute)));
         }
     }
 
@@ -240,30 +407,35 @@ impl Items {
         self.0.extend(more.0);
     }
 
-    fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|(known, _)| known == name)
+    fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found.and_then(|(_, value)| value.text())
     }
 
+    fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Joins names and values to an argument: JSON where a value is a list.
     fn join(&self) -> String {
-        join(self.0.iter().map(|(name, value)| (&**name, &**value)))
+        let items = self.0.iter();
+        let plain: Option<Vec<(&str, &str)>> = items
+            .map(|(name, value)| Some((name.as_str(), value.text()?)))
+            .collect();
+        let items = self.0.iter().map(|(name, value)| (name.as_str(), value));
+        plain.map_or_else(|| json_option(items), join)
     }
 }
 
 /// Returns the first element of a name in another one; of `a/b` the first `b` in the first `a`.
-fn child<'a, 'i>(node: Node<'a, 'i>, path: &str) -> Option<Node<'a, 'i>> {
+fn child<'d>(node: Node<'d>, path: &str) -> Option<Node<'d>> {
     let mut names = path.split('/');
-    names.try_fold(node, |node, name| elements(node, name).next())
+    names.try_fold(node, |node, name| node.elements(name).next())
 }
 
 /// Returns an attribute of the first element of a name in another one.
-fn attribute<'a>(node: Node<'a, '_>, path: &str, name: &str) -> Option<&'a str> {
+fn attribute<'d>(node: Node<'d>, path: &str, name: &str) -> Option<&'d str> {
     child(node, path)?.attribute(name)
-}
-
-/// Returns all elements of a name in another one, whatever their namespace.
-fn elements<'a, 'i>(node: Node<'a, 'i>, name: &str) -> impl Iterator<Item = Node<'a, 'i>> {
-    let children = node.children().filter(Node::is_element);
-    children.filter(move |child| child.tag_name().name() == name)
 }
 
 fn on_off(is_on: bool) -> &'static str {
@@ -271,11 +443,6 @@ fn on_off(is_on: bool) -> &'static str {
         true => "on",
         false => "off",
     }
-}
-
-/// Returns the text of an element.
-fn text<'a>(node: Node<'a, '_>) -> &'a str {
-    node.text().unwrap_or_default().trim()
 }
 
 /// Returns the id of a USB controller.
@@ -288,7 +455,7 @@ fn usb_id(index: u64) -> String {
 
 /// Returns the bytes of the amount of memory in an element.
 fn bytes(node: Node) -> Option<u64> {
-    amount(node, text(node))
+    amount(node, node.text())
 }
 
 /// Returns the bytes of an amount of memory, which counts KiB unless the element names another unit.

@@ -1,12 +1,11 @@
 //! Places of disks: their buses, and where on them they are.
 
-use roxmltree::Node;
-
+use crate::guest::domain::node::Node;
 use crate::guest::domain::{attribute, child};
 use crate::model::c_number;
 
 /// Returns the bus that a disk is on: by its name, unless it says so.
-pub(super) fn bus_of<'a>(node: Node<'a, '_>) -> &'a str {
+pub(super) fn bus_of<'d>(node: Node<'d>) -> &'d str {
     let of = |name| attribute(node, "target", name);
     let name = of("dev").unwrap_or_default();
     of("bus").unwrap_or(match name.get(..2) {
