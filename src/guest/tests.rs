@@ -879,6 +879,21 @@ fn a_device_is_at_the_address_that_the_domain_has_for_it() {
         ),
         (
             "ppc64 pseries-7.2",
+            "<controller type='usb' index='0'/>".to_owned(),
+            "pci-ohci,id=usb",
+        ),
+        (
+            "aarch64 virt-7.2",
+            "<controller type='usb' index='0'/>".to_owned(),
+            "qemu-xhci,id=usb",
+        ),
+        (
+            "aarch64 virt-7.2",
+            "<controller type='scsi' index='0'/>".to_owned(),
+            "lsi,id=scsi0",
+        ),
+        (
+            "ppc64 pseries-7.2",
             "<controller type='pci' index='0' model='pci-root'/><controller type='pci' index='1' model='pci-root'><target index='1'/></controller>\
              <interface type='user'><model type='e1000'/><address type='pci' bus='0x01' slot='0x03' function='0x0'/></interface>".to_owned(),
             "e1000,netdev=hostnet1,bus=pci.1.0,addr=0x3",

@@ -161,9 +161,9 @@ pub(super) fn scsi(reader: &Reader, node: Node) -> String {
 /// Returns the type of the SCSI controller that libvirt takes where no model is named.
 pub(super) fn usual_scsi(reader: &Reader, node: Node) -> String {
     match reader.arch.as_str() {
-        "x86_64" | "i386" => "lsi".to_owned(),
         "ppc64" => "spapr-vscsi".to_owned(),
-        _ => virtio(reader, node, "virtio-scsi", ""),
+        "s390x" | "loongarch64" => virtio(reader, node, "virtio-scsi", ""),
+        _ => "lsi".to_owned(),
     }
 }
 
@@ -225,6 +225,10 @@ fn pci(reader: &mut Reader, node: Node, model: &str, index: u64) {
 fn usb(reader: &mut Reader, node: Node, model: &str, index: u64) {
     let driver = match model {
         "none" => return,
+        // What libvirt takes for a domain that names none.
+        "" if reader.arch == "s390x" => return node.settle(),
+        "" if reader.arch == "ppc64" => "pci-ohci",
+        "" if matches!(reader.arch.as_str(), "aarch64" | "loongarch64") => "qemu-xhci",
         "piix3-uhci" | "" => "piix3-usb-uhci",
         "piix4-uhci" => "piix4-usb-uhci",
         "ehci" => "usb-ehci",

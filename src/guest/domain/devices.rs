@@ -96,7 +96,9 @@ const CARD: &[(&str, &[(&str, &str)])] = &[
 ];
 
 fn interface(reader: &mut Reader, node: Node) {
-    if node.attribute("type") == Some("hostdev") {
+    // What a network gave the guest, where it runs.
+    let kind = attribute(node, "actual", "type").or(node.attribute("type"));
+    if kind == Some("hostdev") {
         return reader.leave_out(node, GuestReason::HostDevice);
     }
     let netdev = reader.backend("hostnet");
