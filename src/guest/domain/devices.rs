@@ -3,7 +3,7 @@
 use crate::guest::domain::controllers::{transport, virtio};
 use crate::guest::domain::disks::disk;
 use crate::guest::domain::node::Node;
-use crate::guest::domain::{Items, Reader, attribute, bytes, child, on_off};
+use crate::guest::domain::{Items, Reader, attribute, child, memory, on_off};
 use crate::model::c_number;
 use crate::report::GuestReason;
 
@@ -21,7 +21,7 @@ pub(super) fn read(reader: &mut Reader, devices: Node) {
             "redirfilter" => reader.leave_out(node, GuestReason::HostChannel),
             "nvram" => nvram(reader, node),
             "crypto" => crypto(reader, node),
-            "pstore" => pstore(reader, node),
+            "pstore" => memory::errors(reader, node),
             "disk" => disk(reader, node),
             "interface" => interface(reader, node),
             "serial" => serial(reader, node),
@@ -44,10 +44,10 @@ pub(super) fn read(reader: &mut Reader, devices: Node) {
             "panic" => panic(reader, node),
             "hub" => reader.add_device(node, "usb-hub", []),
             "iommu" => iommu(reader, node),
-            "memory" => memory(reader, node),
+            "memory" => memory::module(reader, node),
             "filesystem" => filesystem(reader, node),
             "smartcard" => smartcard(reader, node),
-            "shmem" => shmem(reader, node),
+            "shmem" => memory::shared(reader, node),
             _ => reader.leave_out(node, GuestReason::UnknownElement),
         }
     }
@@ -392,43 +392,6 @@ fn iommu(reader: &mut Reader, node: Node) {
     reader.add_device(node, driver, items);
 }
 
-fn memory(reader: &mut Reader, node: Node) {
-    let kind = model(node).replace('-', "");
-    let driver = match model(node) {
-        "dimm" => "pc-dimm",
-        "nvdimm" => "nvdimm",
-        of @ ("virtio-mem" | "virtio-pmem") => &virtio(reader, node, of, ""),
-        "sgx-epc" => return reader.leave_out(node, GuestReason::HostDevice),
-        _ => return reader.leave_out(node, GuestReason::UnknownElement),
-    };
-    // The block of memory in the stream has this name.
-    let alias = reader.alias(node, &kind);
-    let id = format!("mem{alias}");
-    let of = |path| child(node, path).and_then(bytes);
-    let mut object = Items::from([("qom-type", "memory-backend-ram"), ("id", &id)]);
-    object.set("size", of("target/size").unwrap_or_default());
-    reader.add_list(node, "object", object);
-    let mut items = Items::from([("memdev", &*id), ("id", &alias)]);
-    items.set_some("node", child(node, "target/node").map(Node::text));
-    items.set_some("label-size", of("target/label/size"));
-    items.set_some("uuid", child(node, "uuid").map(Node::text));
-    items.set_some("unarmed", child(node, "target/readonly").map(|_| "on"));
-    let at = attribute(node, "target/address", "base").and_then(c_number);
-    items.set_some("memaddr", at);
-    if let Some(address) = child(node, "address").filter(|a| a.attribute("type") == Some("dimm")) {
-        items.set_some("slot", address.attribute("slot"));
-        items.set_some("addr", address.attribute("base").and_then(c_number));
-    }
-    items.set_some("block-size", of("target/block"));
-    items.set_some("requested-size", of("target/requested"));
-    let slots = attribute(node, "target", "dynamicMemslots");
-    items.set_some(
-        "dynamic-memslots",
-        slots.map(|slots| on_off(slots == "yes")),
-    );
-    reader.add_device(node, driver, items);
-}
-
 fn filesystem(reader: &mut Reader, node: Node) {
     match attribute(node, "driver", "type") {
         Some("virtiofs") => return reader.leave_out(node, GuestReason::NeedsProcess),
@@ -449,52 +412,12 @@ fn smartcard(reader: &mut Reader, node: Node) {
     }
 }
 
-fn shmem(reader: &mut Reader, node: Node) {
-    if child(node, "server").is_some() {
-        return reader.leave_out(node, GuestReason::NeedsProcess);
-    }
-    let alias = reader.alias(node, "shmem");
-    let id = format!("shmmem-{alias}");
-    let size = child(node, "size").and_then(bytes).unwrap_or(4 << 20);
-    let object = [
-        ("qom-type", "memory-backend-file"),
-        ("id", &id),
-        ("share", "on"),
-        ("size", &size.to_string()),
-    ];
-    reader.add_list(node, "object", object);
-    let mut items = Items::from([("memdev", &*id), ("id", &alias)]);
-    match node.attribute("role") {
-        Some("master") => items.set("master", "on"),
-        Some(_) => items.set("master", "off"),
-        None => {}
-    }
-    reader.add_device(node, "ivshmem-plain", items);
-}
-
 /// Sets the address of the memory that a board of POWER keeps.
 fn nvram(reader: &mut Reader, node: Node) {
     match attribute(node, "address", "reg") {
         Some(reg) => reader.add(node, "global", format!("spapr-nvram.reg={reg}")),
         None => node.settle(),
     }
-}
-
-/// Adds the memory in which a guest keeps its errors.
-fn pstore(reader: &mut Reader, node: Node) {
-    if node.attribute("backend") != Some("acpi-erst") {
-        return reader.leave_out(node, GuestReason::UnknownElement);
-    }
-    let alias = reader.alias(node, "pstore");
-    let id = format!("mem{alias}");
-    let mut object = Items::from([("qom-type", "memory-backend-file"), ("id", &id)]);
-    object.set(
-        "size",
-        child(node, "size").and_then(bytes).unwrap_or_default(),
-    );
-    object.set("share", "on");
-    reader.add_list(node, "object", object);
-    reader.add_device(node, "acpi-erst", [("memdev", &*id), ("id", &alias)]);
 }
 
 fn crypto(reader: &mut Reader, node: Node) {

@@ -3,21 +3,23 @@
 
 mod board;
 mod controllers;
+mod cpu;
 mod devices;
 mod disks;
+mod features;
 mod immaterial;
+mod items;
+mod memory;
 mod node;
 mod places;
 
 use roxmltree::{Document, ParsingOptions};
-use serde_json::{Value, json};
 
-use crate::guest::device::json_option;
 use crate::guest::domain::controllers::index_of;
+use crate::guest::domain::items::Items;
 use crate::guest::domain::node::{Node, Record, Unread};
 use crate::guest::error::ReadError;
 use crate::guest::given::{Description, Given, Word};
-use crate::guest::opts::{Setting, join};
 use crate::model::c_number;
 use crate::qemu::machine;
 use crate::report::{GuestFormat, GuestReason};
@@ -93,9 +95,8 @@ impl<'d> Reader<'d> {
         };
         let is_q35 = of("machine").contains("q35");
         let is_virt = of("machine").split('-').next() == Some("virt");
-        let devices = child(domain, "devices").into_iter();
-        let controllers = devices.flat_map(|devices| devices.elements("controller"));
-        let pci = controllers.filter(|node| node.attribute("type") == Some("pci"));
+        let pci =
+            all(domain, "devices/controller").filter(|node| node.attribute("type") == Some("pci"));
         let pci = pci.filter_map(|node| Some((index_of(node), node.attribute("model")?)));
         let pci: Vec<(u64, &str)> = pci.collect();
         let root = pci.iter().find(|(index, _)| *index == 0);
@@ -196,7 +197,7 @@ impl<'d> Reader<'d> {
         let id = items.get("id").unwrap_or_default().to_owned();
         for (_, property) in self.overrides.iter().filter(|(of, _)| **of == id) {
             let of = |name| property.attribute(name).unwrap_or_default();
-            items.0.retain(|(name, _)| name != of("name"));
+            items.remove(of("name"));
             match of("value") {
                 _ if of("type") == "remove" => {}
                 "true" => items.set(of("name"), "on"),
@@ -335,96 +336,11 @@ const VIRTIO: &[(&str, &str)] = &[
 
 /// Returns what `qemu:override` says of properties, each with the alias of its device.
 fn overrides<'d>(domain: Node<'d>) -> Vec<(&'d str, Node<'d>)> {
-    let devices = domain.elements("override");
-    let devices = devices.flat_map(|all| all.elements("device"));
-    let properties = devices.flat_map(|device| {
+    let properties = all(domain, "override/device").flat_map(|device| {
         let alias = device.attribute("alias").unwrap_or_default();
-        let frontends = device.elements("frontend");
-        let properties = frontends.flat_map(|frontend| frontend.elements("property"));
-        properties.map(move |property| (alias, property))
+        all(device, "frontend/property").map(move |property| (alias, property))
     });
     properties.collect()
-}
-
-/// The names and values of an option, in their order.
-#[derive(Debug, Default)]
-struct Items(Vec<(String, Setting)>);
-
-impl<const N: usize> From<[(&str, &str); N]> for Items {
-    fn from(items: [(&str, &str); N]) -> Items {
-        let items = items.map(|(name, value)| (name.to_owned(), Setting::Text(value.to_owned())));
-        Items(items.into())
-    }
-}
-
-impl Items {
-    fn set(&mut self, name: &str, value: impl ToString) {
-        let value = Setting::Text(value.to_string());
-        self.0.push((name.to_owned(), value));
-    }
-
-    /// Adds a value, if there is one.
-    fn set_some(&mut self, name: &str, value: Option<impl ToString>) {
-        if let Some(value) = value {
-            self.set(name, value);
-        }
-    }
-
-    /// Adds the I/O threads that the `driver` element of a device names, each with its queues.
-    fn threads(&mut self, driver: Option<Node>) {
-        let Some(driver) = driver else {
-            return;
-        };
-        let name = |id| format!("iothread{id}");
-        self.set_some("iothread", driver.attribute("iothread").map(name));
-        let threads = child(driver, "iothreads").into_iter();
-        let threads = threads.flat_map(|threads| threads.elements("iothread"));
-        let mapping = threads.map(|thread| {
-            let id = thread.attribute("id").unwrap_or_default();
-            let queues = thread.elements("queue");
-            let queues = queues.filter_map(|queue| queue.attribute("id").and_then(c_number));
-            let queues: Vec<u64> = queues.collect();
-            match queues.is_empty() {
-                true => json!({"iothread": name(id)}),
-                false => json!({"iothread": name(id), "vqs": queues}),
-            }
-        });
-        let mapping: Vec<Value> = mapping.collect();
-        if !mapping.is_empty() {
-            let mapping = Setting::Nested(mapping.into());
-            self.0.push(("iothread-vq-mapping".to_owned(), mapping));
-        }
-    }
-
-    /// Adds the attributes that an element has, each under the name of a property.
-    fn attributes(&mut self, node: Option<Node>, names: &[(&str, &str)]) {
-        for (attribute, property) in names {
-            self.set_some(property, node.and_then(|node| node.attribute(attribute)));
-        }
-    }
-
-    fn extend(&mut self, more: Items) {
-        self.0.extend(more.0);
-    }
-
-    fn get(&self, name: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(known, _)| known == name);
-        found.and_then(|(_, value)| value.text())
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.get(name).is_some()
-    }
-
-    /// Joins names and values to an argument: JSON where a value is a list.
-    fn join(&self) -> String {
-        let items = self.0.iter();
-        let plain: Option<Vec<(&str, &str)>> = items
-            .map(|(name, value)| Some((name.as_str(), value.text()?)))
-            .collect();
-        let items = self.0.iter().map(|(name, value)| (name.as_str(), value));
-        plain.map_or_else(|| json_option(items), join)
-    }
 }
 
 /// Returns the first element of a name in another one; of `a/b` the first `b` in the first `a`.
@@ -436,6 +352,22 @@ fn child<'d>(node: Node<'d>, path: &str) -> Option<Node<'d>> {
 /// Returns an attribute of the first element of a name in another one.
 fn attribute<'d>(node: Node<'d>, path: &str, name: &str) -> Option<&'d str> {
     child(node, path)?.attribute(name)
+}
+
+/// Returns all elements that a path leads to: of `a/b` each `b` in the first `a`.
+fn all<'d>(node: Node<'d>, path: &str) -> impl Iterator<Item = Node<'d>> {
+    let (around, name) = path.rsplit_once('/').unwrap_or((".", path));
+    let around = match around {
+        "." => Some(node),
+        path => child(node, path),
+    };
+    around.into_iter().flat_map(move |node| node.elements(name))
+}
+
+/// Returns the timer of a name.
+fn timer<'d>(domain: Node<'d>, name: &str) -> Option<Node<'d>> {
+    let mut timers = child(domain, "clock")?.elements("timer");
+    timers.find(|timer| timer.attribute("name") == Some(name))
 }
 
 fn on_off(is_on: bool) -> &'static str {
