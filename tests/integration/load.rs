@@ -174,6 +174,13 @@ fn a_domain_is_the_machine_that_libvirt_starts_for_it() {
              <shmem name='s' role='master'><model type='ivshmem-plain'/><size unit='M'>4</size><address type='pci' bus='0' slot='3'/></shmem></devices>",
         ),
         (
+            "x86_64",
+            "pc-q35-5.0",
+            "-cpu Nehalem -numa node,nodeid=0,cpus=0,mem=64",
+            "<memory unit='MiB'>64</memory><features><acpi/></features>\
+             <cpu><model>Nehalem</model><numa><cell id='0' cpus='0' memory='65536'/></numa></cpu>",
+        ),
+        (
             "s390x",
             "s390-ccw-virtio-7.2",
             "-device virtio-gpu-ccw,devno=fe.0.0002 -device virtio-balloon-ccw,devno=fe.0.0003 -chardev null,id=c \
