@@ -889,6 +889,21 @@ fn a_device_is_at_the_address_that_the_domain_has_for_it() {
         ),
         (
             "aarch64 virt-7.2",
+            "<interface type='user'/>".to_owned(),
+            "virtio-net-pci,netdev=hostnet1",
+        ),
+        (
+            "s390x s390-ccw-virtio-7.2",
+            "<interface type='user'/>".to_owned(),
+            "virtio-net-ccw,netdev=hostnet1",
+        ),
+        (
+            "aarch64 virt-7.2",
+            "<panic/>".to_owned(),
+            "pvpanic-pci",
+        ),
+        (
+            "aarch64 virt-7.2",
             "<controller type='scsi' index='0'/>".to_owned(),
             "lsi,id=scsi0",
         ),

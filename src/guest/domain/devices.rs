@@ -113,7 +113,12 @@ fn interface(reader: &mut Reader, node: Node) {
     backend.set_some("queues", queues);
     reader.add_list(node, "netdev", backend);
     let mut items = Items::from([("netdev", &*netdev)]);
-    let driver = match attribute(node, "model", "type").unwrap_or("rtl8139") {
+    // What libvirt takes for a domain that names none.
+    let usual = match reader.is_virt || reader.arch == "s390x" {
+        true => "virtio",
+        false => "rtl8139",
+    };
+    let driver = match attribute(node, "model", "type").unwrap_or(usual) {
         kind @ ("virtio" | "virtio-transitional" | "virtio-non-transitional") => {
             if let Some(queues) = queues.and_then(c_number).filter(|queues| *queues > 1) {
                 items.set("mq", "on");
@@ -353,8 +358,13 @@ fn rng(reader: &mut Reader, node: Node) {
 }
 
 fn panic(reader: &mut Reader, node: Node) {
-    match model(node) {
-        "isa" | "" if reader.is_x86() => {
+    let usual = match (reader.is_x86(), reader.is_virt) {
+        (true, _) => "isa",
+        (false, true) => "pvpanic",
+        (false, false) => "",
+    };
+    match node.attribute("model").unwrap_or(usual) {
+        "isa" => {
             let mut items = Items::from([("driver", "pvpanic")]);
             // Its address is one port, under a name of its own.
             items.attributes(child(node, "address"), &[("iobase", "ioport")]);
