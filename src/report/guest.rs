@@ -294,6 +294,7 @@ impl GuestReason {
                 | Self::UnknownObject
                 | Self::UnknownOption
                 | Self::UnknownSetting
+                | Self::Unread
         )
     }
 }
