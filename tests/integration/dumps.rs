@@ -96,9 +96,9 @@ fn a_loader_takes_the_first_of_two_subsections_of_one_name() {
         let dev = section(description("dev", 4, &subsections));
         write(folder.path(), name, "pc-q35-8.2", json!({"dev": dev}))
     };
-    let twice = dump("twice.json", &[("dev/tlb", 4), ("dev/tlb", 16)]);
-    let renamed = dump("renamed.json", &[("dev/tlb", 4), ("dev/tlbemb", 16)]);
-    let second = dump("second.json", &[("dev/tlb", 16)]);
+    let twice = dump("twice.json", &[("dev/tlb6xx", 4), ("dev/tlb6xx", 16)]);
+    let renamed = dump("renamed.json", &[("dev/tlb6xx", 4), ("dev/tlbemb", 16)]);
+    let second = dump("second.json", &[("dev/tlb6xx", 16)]);
     let found = |old: &str, new: &str| -> Vec<String> {
         let report = report(&migcompat(&["static", old, new, "--format", "json"]));
         let findings = report["findings"].as_array().expect("a list").iter();
