@@ -4,6 +4,8 @@
 //! `a:4@2` one with a gate, and `a:4?` one with a test; `s{ … }` is a structure, `e*4{ … }` an array of four, and
 //! `+x{ … }` a subsection. A dump that begins with `~` does not state the lengths of arrays.
 
+mod layouts;
+
 use std::collections::BTreeMap;
 
 use crate::compare::dump::compare::compare;

@@ -5,11 +5,27 @@ use rustc_hash::FxHashMap;
 /// An interned name, path or label.
 pub(crate) type Id = u32;
 
-/// The place of an item in the structures around it.
+/// The place of an item in the structures around it, and what decides there whether it is sent.
 #[derive(Debug, Clone, Copy)]
-struct Place<'d> {
-    parent: Option<Id>,
-    name: &'d str,
+pub(super) struct Place<'d> {
+    pub parent: Option<Id>,
+    pub name: &'d str,
+    /// A run-time test of its own decides.
+    pub tested: bool,
+    /// The version gate that is closed here.
+    pub closed: Option<i64>,
+}
+
+impl<'d> Place<'d> {
+    /// Returns the place of what nothing but the structures around it decides upon.
+    pub(super) fn open(parent: Option<Id>, name: &'d str) -> Place<'d> {
+        Place {
+            parent,
+            name,
+            tested: false,
+            closed: None,
+        }
+    }
 }
 
 /// Interns what the layouts of two descriptions have in common, so that items compare as numbers.
@@ -57,8 +73,8 @@ impl<'d> Interner<'d> {
         *self.paths.entry((path, leaf)).or_insert(next)
     }
 
-    pub(crate) fn place(&mut self, parent: Option<Id>, name: &'d str) -> Id {
-        self.places.push(Place { parent, name });
+    pub(super) fn place(&mut self, place: Place<'d>) -> Id {
+        self.places.push(place);
         self.places.len() as Id - 1
     }
 
@@ -81,26 +97,38 @@ impl<'d> Interner<'d> {
         }
     }
 
+    /// Returns an item's place and those around it, from the inside out.
+    fn outwards(&self, place: Id) -> impl Iterator<Item = (Id, Place<'d>)> + '_ {
+        let at = |id: Id| (id, self.places[id as usize]);
+        std::iter::successors(Some(at(place)), move |(_, inner)| inner.parent.map(at))
+    }
+
     /// Returns how many structures deep an item stands, itself included.
     pub(crate) fn depth(&self, place: Id) -> usize {
-        let mut depth = 0;
-        let mut at = Some(place);
-        while let Some(id) = at {
-            depth += 1;
-            at = self.places[id as usize].parent;
-        }
-        depth
+        self.outwards(place).count()
     }
 
     /// Returns the field names from the description's own fields down to the item.
     pub(crate) fn names_of(&self, place: Id) -> Vec<&'d str> {
-        let mut names = Vec::new();
-        let mut at = Some(place);
-        while let Some(Place { parent, name }) = at.map(|id| self.places[id as usize]) {
-            names.push(name);
-            at = parent;
-        }
+        let mut names: Vec<&str> = self.outwards(place).map(|(_, at)| at.name).collect();
         names.reverse();
         names
+    }
+
+    /// Returns the names of the fields whose tests decide together whether an item is sent, from the inside out. Those of
+    /// the array around it, and of what is around that, decide about the array.
+    pub(crate) fn tests_of(&self, place: Id, array: Option<Id>) -> impl Iterator<Item = &'d str> {
+        self.outwards(place)
+            .take_while(move |(id, _)| Some(*id) != array)
+            .filter(|(_, at)| at.tested)
+            .map(|(_, at)| at.name.rsplit(['.', '>']).next().unwrap_or(at.name))
+    }
+
+    /// Returns the outermost structure around an item whose version gate is closed, and that gate.
+    pub(crate) fn closed_around(&self, place: Id) -> Option<(&'d str, i64)> {
+        let around = self.outwards(place).skip(1);
+        around
+            .filter_map(|(_, at)| Some((at.name, at.closed?)))
+            .last()
     }
 }

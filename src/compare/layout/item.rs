@@ -1,7 +1,7 @@
 //! One thing on the wire.
 
 use crate::compare::layout::Layout;
-use crate::compare::layout::interner::{Id, Interner, ROOT};
+use crate::compare::layout::interner::{Id, Interner, Place, ROOT};
 
 /// One thing on the wire.
 #[derive(Debug)]
@@ -19,6 +19,7 @@ pub(crate) struct Item<'d> {
     /// Bytes of one element: in the memory of a build that was dumped, on the wire of one that sent it.
     pub size: u64,
     pub size_is: SizeIs,
+    /// The number of elements, `None` where there is one or nothing says how many.
     pub num: Option<u64>,
     /// A run-time test of the field or of a structure around it decides.
     pub conditional: bool,
@@ -61,7 +62,7 @@ impl<'d> Item<'d> {
         around: Option<Id>,
     ) -> Item<'d> {
         let name = layout.name();
-        let place = interner.place(around, name);
+        let place = interner.place(Place::open(around, name));
         let (path, leaf) = interner.path(ROOT, name);
         Item {
             place,
@@ -105,6 +106,14 @@ impl Item<'_> {
         self.size == TIMER_SIZE && self.size_is == SizeIs::InMemory
     }
 
+    /// Returns what one element of an array of structures is made of.
+    pub(crate) fn elements(&self) -> &[Self] {
+        match &self.kind {
+            Kind::Array(inner) => inner,
+            _ => &[],
+        }
+    }
+
     /// Returns the bytes on the wire when it is sent, as far as the dump shows. A loose count is
     /// taken as one.
     pub(crate) fn bytes(&self) -> u64 {
@@ -123,8 +132,33 @@ impl Item<'_> {
         }
     }
 
+    /// Tells whether it is an array of structures of which nothing is known to be sent always.
+    pub(crate) fn is_hollow(&self) -> bool {
+        matches!(self.kind, Kind::Array(_)) && self.bytes() == 0
+    }
+
+    /// Tells whether it is always sent.
+    pub(crate) fn is_unconditional(&self) -> bool {
+        self.present && !self.conditional && !self.is_subsection() && !self.is_hollow()
+    }
+
     /// Tells whether it is always sent and something of it is on the wire.
     pub(crate) fn is_certain(&self) -> bool {
-        self.present && !self.conditional && !self.is_subsection() && !self.is_opaque()
+        self.is_unconditional() && !self.is_opaque()
+    }
+
+    /// Adds the bytes of each part of it that is sent when a test says so. `times` is how often the whole is sent.
+    pub(crate) fn tested_bytes(&self, times: u64, parts: &mut Vec<u64>) {
+        if self.is_subsection() || !self.present {
+            return;
+        }
+        if self.conditional {
+            parts.push(self.bytes().saturating_mul(times));
+        } else if let Kind::Array(inner) = &self.kind {
+            let times = times.saturating_mul(self.num.unwrap_or(1));
+            inner
+                .iter()
+                .for_each(|item| item.tested_bytes(times, parts));
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 
 use crate::compare::layout::Layout;
-use crate::compare::layout::interner::{Id, Interner, ROOT};
+use crate::compare::layout::interner::{Id, Interner, Place, ROOT};
 use crate::compare::layout::item::{Item, Kind, SizeIs};
 use crate::stream;
 use crate::stream::tree::{Content, Node, Section, Structure, Value};
@@ -208,7 +208,7 @@ fn walk<'d>(
     items: &mut Vec<Item<'d>>,
 ) {
     for field in sent.fields.iter().filter(|field| field.num > 0) {
-        let place = interner.place(around, &field.name);
+        let place = interner.place(Place::open(around, &field.name));
         let (path, leaf) = interner.path(path, &field.name);
         let mut kind = match field.padding {
             true => Kind::Padding,

@@ -6,7 +6,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::compare::layout::interner::{Id, Interner, ROOT};
+use crate::compare::layout::interner::{Id, Interner, Place, ROOT};
 use crate::compare::layout::item::{Item, Kind, SizeIs};
 use crate::compare::layout::{Dumped, Layout};
 use crate::vmstate::dump::{Vmsd, VmsdField};
@@ -133,11 +133,17 @@ impl<'d> Walk<'_, 'd> {
         if field.num == Some(0) {
             return;
         }
-        let place = self.interner.place(around.place, &field.name);
-        let (path, leaf) = self.interner.path(around.path, &field.name);
         // Where there is a test, the gate is not looked at: vmstate_field_exists().
+        let is_open = field.conditional || field.version_id <= version;
+        let place = self.interner.place(Place {
+            parent: around.place,
+            name: &field.name,
+            tested: field.conditional,
+            closed: (!is_open).then_some(field.version_id),
+        });
+        let (path, leaf) = self.interner.path(around.path, &field.name);
         let conditional = around.conditional || field.conditional;
-        let present = around.present && (field.conditional || field.version_id <= version);
+        let present = around.present && is_open;
         let num = match field.num {
             None if !self.states_lengths => twin.and_then(|twin| twin.num),
             stated => stated,

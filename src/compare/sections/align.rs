@@ -37,6 +37,8 @@ struct Label {
     num: Option<u64>,
     kind: u8,
     conditional: bool,
+    /// What a closed gate keeps back must not take the place of what is sent.
+    present: bool,
 }
 
 fn label(item: &Item, name: Id, with_length: bool) -> Label {
@@ -54,6 +56,7 @@ fn label(item: &Item, name: Id, with_length: bool) -> Label {
         num: item.num.filter(|_| with_length && !is_array_of_structures),
         kind,
         conditional: item.conditional,
+        present: item.present || item.is_subsection(),
     }
 }
 

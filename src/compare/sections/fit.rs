@@ -89,9 +89,7 @@ pub(crate) fn renamed_pair(old: &Item, new: &Item) -> Option<(Rule, bool)> {
             // Elements are compared by themselves.
             if !same_number(old, new) && !same_cuts(&[old], &[new]) {
                 Some((Rule::FieldsRecut, false))
-            } else if old.leaf == new.leaf
-                && (old.is_timer() && new.size == 8 || new.is_timer() && old.size == 8)
-            {
+            } else if is_timer_pair(old, new) {
                 Some((Rule::TypeSizeOnly, true))
             } else if old.leaf == new.leaf {
                 Some((Rule::FieldRegrouped, true))
@@ -99,6 +97,21 @@ pub(crate) fn renamed_pair(old: &Item, new: &Item) -> Option<(Rule, bool)> {
                 Some((Rule::FieldRenamed, true))
             }
         }
+    }
+}
+
+/// Tells whether both are one timer, embedded in the one build and a pointer in the other.
+fn is_timer_pair(old: &Item, new: &Item) -> bool {
+    let is_one = old.is_timer() && new.size == 8 || new.is_timer() && old.size == 8;
+    is_one && old.leaf == new.leaf && old.bytes() == new.bytes()
+}
+
+/// Returns the rule for the same field with another width or number of elements, and whether it is certain.
+pub(crate) fn resized_rule(old: &Item, new: &Item) -> (Rule, bool) {
+    match old.conditional {
+        true if is_timer_pair(old, new) => (Rule::TypeSizeOnly, true),
+        true => (Rule::ConditionalFieldChanged, false),
+        false => width_rule(old, new),
     }
 }
 
@@ -235,12 +248,14 @@ impl<'s, 'd> Widened<'s, 'd> {
 }
 
 /// Returns the rule for the same unconditional field whose bytes differ.
-pub(crate) fn width_rule(old: &Item, new: &Item) -> (Rule, bool) {
+fn width_rule(old: &Item, new: &Item) -> (Rule, bool) {
     if old.is_opaque() || new.is_opaque() {
         return (Rule::SizeUndecided, false);
     }
     if matches!(old.kind, Kind::Array(_)) || matches!(new.kind, Kind::Array(_)) {
-        return (Rule::ArrayResized, !old.loose && !new.loose);
+        let is_stated = !old.loose && !new.loose;
+        let is_sent = !old.is_hollow() && !new.is_hollow();
+        return (Rule::ArrayResized, is_stated && is_sent);
     }
     if old.size == new.size {
         return match (old.num, new.num) {

@@ -11,7 +11,7 @@ use crate::compare::renames::Renames;
 use crate::compare::sections::change::{Change, add};
 use crate::compare::sections::fit::{
     Fit, Widened, condition_rule, fit, in_step, items, may_be_as_wide, more_structures,
-    renamed_pair, same_cuts, sums_to, total, width_conflict, width_rule,
+    renamed_pair, resized_rule, same_cuts, sums_to, total, width_conflict,
 };
 use crate::compare::sections::run::{LeftOver, Run};
 use crate::model::Rule;
@@ -84,14 +84,14 @@ impl Gap<'_, '_, '_> {
         for i in closed_old {
             if let Some(at) = n.iter().position(|&j| self.same_leaf(i, j)) {
                 let j = n.remove(at);
-                let certain = self.new[j].is_certain();
+                let certain = self.new[j].is_unconditional();
                 self.change(Rule::GateExcludesField, certain, vec![i], vec![j]);
             }
         }
         for j in closed_new {
             if let Some(at) = o.iter().position(|&i| self.same_leaf(i, j)) {
                 let i = o.remove(at);
-                let certain = self.old[i].is_certain();
+                let certain = self.old[i].is_unconditional();
                 self.change(Rule::GateExcludesField, certain, vec![i], vec![j]);
             }
         }
@@ -221,12 +221,7 @@ impl Gap<'_, '_, '_> {
                 && !gap.new[j].is_padding()
         };
         self.pair_off(o, n, resized, |gap, i, j| {
-            let (a, b) = (&gap.old[i], &gap.new[j]);
-            let (rule, certain) = if a.conditional {
-                (Rule::ConditionalFieldChanged, false)
-            } else {
-                width_rule(a, b)
-            };
+            let (rule, certain) = resized_rule(&gap.old[i], &gap.new[j]);
             gap.change(rule, certain, vec![i], vec![j]);
         });
     }
@@ -265,11 +260,10 @@ impl Gap<'_, '_, '_> {
         let certain = of_old.abs_diff(of_new);
         // Conditional items of the side that is short can make up for it.
         let short = if of_old < of_new { old } else { new };
-        let conditional: Vec<u64> = short
+        let mut conditional = Vec::new();
+        short
             .iter()
-            .filter(|item| item.conditional && !item.is_subsection())
-            .map(|item| item.bytes())
-            .collect();
+            .for_each(|item| item.tested_bytes(1, &mut conditional));
         // So can a field of which nobody knows by how much its width changed.
         let mut here = self.run.changes[self.first..].iter();
         let unknown =

@@ -172,7 +172,8 @@ impl<'d> Comparison<'d, '_> {
         if steps.iter().all(|step| match *step {
             Step::Match { old: o, new: n } => identical(&old[o], &new[n]),
             Step::Gap { .. } => false,
-        }) && (old.iter().zip(new)).all(|(o, n)| self.same_names(o, n, scope))
+        }) && (old.iter().zip(new))
+            .all(|(o, n)| self.same_names(o, n, scope) && self.same_tests(o, n, scope))
         {
             let inside = self.inside(old, new, matches(&steps), scope).0;
             self.findings.extend(inside);
@@ -200,7 +201,7 @@ impl<'d> Comparison<'d, '_> {
         }
         run.settle_moves();
         run.settle_replaced();
-        run.settle_left_over(self.wording.direction);
+        let hollow = run.settle_left_over(self.wording.direction);
         run.changes.sort_by_key(|c| {
             let old = c.old.first().copied();
             (c.new.first().copied().or(old), old)
@@ -216,7 +217,26 @@ impl<'d> Comparison<'d, '_> {
         for change in &changes {
             self.say(&run, change, &altered, scope);
         }
+        for (build, at) in hollow {
+            let inside = Scope {
+                path: scope.path,
+                certain: false,
+                arrays: None,
+            };
+            match (build, old.get(at), new.get(at)) {
+                (Build::Old, Some(item), _) => self.sequences(item.elements(), &[], &inside),
+                (Build::New, _, Some(item)) => self.sequences(&[], item.elements(), &inside),
+                _ => {}
+            }
+        }
         self.findings.extend(inside);
+    }
+
+    /// Tells whether the same tests decide about two items, as far as their names show.
+    fn same_tests(&self, old: &Item, new: &Item, scope: &Scope) -> bool {
+        let (of_old, of_new) = scope.arrays.unzip();
+        let tests = |item: &Item, array| self.interner.tests_of(item.place, array);
+        !old.conditional || tests(old, of_old).eq(tests(new, of_new))
     }
 
     fn same_names(&self, old: &Item, new: &Item, scope: &Scope) -> bool {
@@ -229,12 +249,12 @@ impl<'d> Comparison<'d, '_> {
         if old.is_subsection() {
             return;
         }
-        let certain = !old.conditional;
-        if old.present != new.present {
-            run.push(Rule::GateExcludesField, certain, o, n);
+        let certain = old.is_unconditional() && new.is_unconditional();
+        if !old.present {
             return;
         }
-        if !old.present {
+        if !self.same_tests(old, new, scope) {
+            run.push(Rule::ConditionalFieldChanged, false, o, n);
             return;
         }
         if old.gate != new.gate {
@@ -344,6 +364,7 @@ impl<'d> Comparison<'d, '_> {
         let (old, new) = (items(run.old, &change.old), items(run.new, &change.new));
         let spot = Spot {
             interner: self.interner,
+            arrays: scope.arrays,
             wording: self.wording,
             old: &old,
             new: &new,
@@ -437,8 +458,7 @@ fn versions(layout: Layout) -> Option<Shape> {
 }
 
 fn identical(old: &Item, new: &Item) -> bool {
-    old.present == new.present
-        && old.gate == new.gate
+    old.gate == new.gate
         && (old.num == new.num || old.loose || new.loose)
         && old.description == new.description
 }

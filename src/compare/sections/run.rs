@@ -69,7 +69,7 @@ impl<'d> Run<'_, 'd> {
             } else if old.is_opaque() {
                 (Rule::OpaqueFieldChanged, false)
             } else {
-                (Rule::FieldsSwapped, true)
+                (Rule::FieldsSwapped, !old.is_hollow())
             };
             self.changes.push(Change {
                 moved: true,
@@ -102,8 +102,9 @@ impl<'d> Run<'_, 'd> {
     }
 
     /// Reports what has no counterpart anywhere. A subsection that only the destination knows is
-    /// never sent.
-    pub(super) fn settle_left_over(&mut self, direction: Direction) {
+    /// never sent. Returns the arrays of which only the elements can tell what is sent.
+    pub(super) fn settle_left_over(&mut self, direction: Direction) -> Vec<(Build, usize)> {
+        let mut hollow = Vec::new();
         let (source, _) = direction.source_destination(Build::Old, Build::New);
         let lone = |item: &Item, rule: Rule, conditional: Rule, balanced: bool| {
             if item.is_subsection() {
@@ -180,6 +181,10 @@ impl<'d> Run<'_, 'd> {
         let around = |steps: &[Step]| -> Vec<ContextLine> {
             steps
                 .iter()
+                if item.present && item.is_hollow() {
+                    hollow.push((side, left.item));
+                    continue;
+                }
                 .filter_map(|step| match *step {
                     Step::Match { new, .. } => Some(line(Build::Both, &self.new[new])),
                     Step::Gap { .. } => None,
@@ -197,6 +202,7 @@ impl<'d> Run<'_, 'd> {
                 lines.push(ContextLine {
                     side,
                     text: format!("… {} more", items.len() - shown),
+        hollow
                 });
             }
         };

@@ -1,7 +1,7 @@
 //! The items of one change: their places, their form on either side, and the key by which the same
 //! change is found in other sections.
 
-use crate::compare::layout::{Interner, Item, Kind};
+use crate::compare::layout::{Id, Interner, Item, Kind};
 use crate::compare::sections::terms::{Wording, layout_line};
 use crate::model::Rule;
 use crate::model::Side as Build;
@@ -13,6 +13,8 @@ pub(crate) struct Spot<'s, 'd> {
     pub wording: Wording,
     pub old: &'s [&'s Item<'d>],
     pub new: &'s [&'s Item<'d>],
+    /// The places of the arrays around them.
+    pub arrays: Option<(Id, Id)>,
     /// More than names changed.
     pub altered: bool,
     /// The old and the new ones stand at different places.

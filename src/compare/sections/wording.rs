@@ -5,7 +5,7 @@
 
 use rustc_hash::FxHashSet;
 
-use crate::compare::layout::{Item, Layout};
+use crate::compare::layout::{Id, Item, Layout};
 use crate::compare::sections::fit::{Widened, total};
 use crate::compare::sections::spot::Spot;
 use crate::compare::sections::terms::{NAMES, Wording, bytes, elements, list, plural, widths};
@@ -290,6 +290,15 @@ impl<'d> Spot<'_, 'd> {
             Rule::ConditionalFieldChanged => {
                 if self.moved {
                     format!("{old}, sent when a test says so, stands at another place in {in_new}")
+                } else if old == new && widths(self.old) == widths(self.new) {
+                    let (of_old, of_new) = self.arrays.unzip();
+                    format!(
+                        "{old} {is} sent when {} so in {in_old} and when {} so in {in_new}: a dump does not say whether \
+                         that is the same",
+                        self.tests(self.old, of_old),
+                        self.tests(self.new, of_new),
+                        is = plural(self.old, "is", "are"),
+                    )
                 } else {
                     format!(
                         "{old} ({}), sent when a test says so, is {new} ({}) in {in_new}; a dump does not \
@@ -300,7 +309,7 @@ impl<'d> Spot<'_, 'd> {
                 }
             }
             Rule::SubsectionUnknown => format!(
-                "{source} may send the subsection {}, which {destination} does not know",
+                "{source} may send the subsection {}, which {destination} does not know there",
                 list(self.owned().1)
             ),
             Rule::SubsectionMoved => {
@@ -383,8 +392,8 @@ impl<'d> Spot<'_, 'd> {
             return Rule::GateExcludesField.entry().name.clone();
         };
         let gate = |item: &Item| match (item.conditional, item.gate) {
-            (true, _) => "a run-time test".to_owned(),
-            (_, 0) => "no gate".to_owned(),
+            (true, 0) => "a run-time test".to_owned(),
+            (false, 0) => "no gate".to_owned(),
             (_, gate) => format!("gate {gate}"),
         };
         let (sent, _) = self
@@ -396,12 +405,42 @@ impl<'d> Spot<'_, 'd> {
         } else {
             format!("{source} does not send it and {destination} reads it")
         };
+        let (absent, without) = match old.present {
+            true => (new, in_new),
+            false => (old, in_old),
+        };
+        if let Some((structure, gate)) = self.interner.closed_around(absent.place) {
+            return format!(
+                "`{}` is in `{structure}`, which has gate {gate} in {without}: at the version sent, {outcome}",
+                old.name
+            );
+        }
         format!(
             "`{}` has {} in {in_old} and {} in {in_new}: at the version sent, {outcome}",
             old.name,
             gate(old),
             gate(new)
         )
+    }
+
+    /// Says whose tests decide whether these are sent.
+    fn tests(&self, items: &[&Item<'d>], array: Option<Id>) -> String {
+        let of = |item: &Item| -> Vec<&str> { self.interner.tests_of(item.place, array).collect() };
+        let mut of_each: Vec<Vec<&str>> = items.iter().map(|item| of(item)).collect();
+        of_each.dedup();
+        match of_each.as_mut_slice() {
+            [tests] => {
+                tests.reverse();
+                let says = if tests.len() == 1 {
+                    "the test of"
+                } else {
+                    "the tests of"
+                };
+                let say = if tests.len() == 1 { "says" } else { "say" };
+                format!("{says} `{}` {say}", tests.join("` and `"))
+            }
+            _ => "their tests say".to_owned(),
+        }
     }
 
     /// Lists which names became which, each pair once; the first few, and how many more.
