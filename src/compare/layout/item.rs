@@ -21,6 +21,8 @@ pub(crate) struct Item<'d> {
     pub size_is: SizeIs,
     /// The number of elements, `None` where there is one or nothing says how many.
     pub num: Option<u64>,
+    /// Its own build states the number, one included.
+    pub counted: bool,
     /// A run-time test of the field or of a structure around it decides.
     pub conditional: bool,
     /// The version gates let it through.
@@ -51,7 +53,7 @@ pub(crate) enum SizeIs {
 
 /// In-memory size of a `QEMUTimer`, which is 8 bytes on the wire (`include/qemu/timer.h`,
 /// `vmstate_info_timer`). No buffer in QEMU 5.2 to 11.1 has this size.
-const TIMER_SIZE: u64 = 48;
+pub(super) const TIMER_SIZE: u64 = 48;
 
 impl<'d> Item<'d> {
     /// Returns the place where a subsection of a description follows.
@@ -73,6 +75,7 @@ impl<'d> Item<'d> {
             size: 0,
             size_is: SizeIs::OnTheWire,
             num: None,
+            counted: false,
             conditional: true,
             present: true,
             gate: 0,
@@ -83,6 +86,11 @@ impl<'d> Item<'d> {
 }
 
 impl Item<'_> {
+    /// Tells whether its number of elements is what the other build states, for want of a statement of its own.
+    pub(crate) fn is_number_borrowed(&self) -> bool {
+        self.num.is_some() && !self.counted
+    }
+
     pub(crate) fn is_padding(&self) -> bool {
         matches!(self.kind, Kind::Padding)
     }

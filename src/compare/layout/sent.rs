@@ -233,6 +233,7 @@ fn walk<'d>(
             size_is: SizeIs::OnTheWire,
             // A length of one and no length at all are the same bytes.
             num: Some(field.num).filter(|&num| num != 1),
+            counted: true,
             conditional: false,
             present: true,
             gate: 0,

@@ -7,7 +7,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::compare::layout::interner::{Id, Interner, Place, ROOT};
-use crate::compare::layout::item::{Item, Kind, SizeIs};
+use crate::compare::layout::item::{Item, Kind, SizeIs, TIMER_SIZE};
 use crate::compare::layout::{Dumped, Layout};
 use crate::vmstate::dump::{Vmsd, VmsdField};
 
@@ -145,11 +145,19 @@ impl<'d> Walk<'_, 'd> {
         let conditional = around.conditional || field.conditional;
         let present = around.present && is_open;
         let num = match field.num {
-            None if !self.states_lengths => twin.and_then(|twin| twin.num),
+            None if !self.states_lengths => twin.and_then(|twin| borrowed(field, twin)),
             stated => stated,
         };
+        let inner = field.description.as_deref();
+        let other = twin.and_then(|twin| twin.description.as_deref());
+        // What is an array in the other build is compared with it element by element, where its own dump states one
+        // element, and where it states no number, which then comes from the state.
+        let is_elastic = self.states_lengths
+            && field.num.is_none_or(|num| num == 1)
+            && twin.and_then(|twin| twin.num).is_some_and(|num| num > 1)
+            && (other.zip(inner)).is_some_and(|(other, inner)| other.name == inner.name);
         // A length of one and no length at all are the same bytes.
-        let num = num.filter(|&n| n != 1);
+        let num = num.filter(|&n| n != 1 || is_elastic);
         let loose = around.loose || (num.is_none() && !self.states_lengths);
         let mut item = Item {
             place,
@@ -160,6 +168,7 @@ impl<'d> Walk<'_, 'd> {
             size: field.size,
             size_is: SizeIs::InMemory,
             num,
+            counted: field.num.is_some(),
             conditional,
             present,
             gate: if field.conditional {
@@ -170,7 +179,7 @@ impl<'d> Walk<'_, 'd> {
             loose,
             kind: Kind::Field,
         };
-        let Some(inner) = field.description.as_deref() else {
+        let Some(inner) = inner else {
             if field.name == "unused" {
                 item.kind = Kind::Padding;
                 item.loose = false;
@@ -185,12 +194,6 @@ impl<'d> Walk<'_, 'd> {
             present,
             loose,
         };
-        let other = twin.and_then(|twin| twin.description.as_deref());
-        // What is an array in the other build, and has no number in a dump that states numbers, has it from the state.
-        let is_elastic = self.states_lengths
-            && field.num.is_none()
-            && twin.and_then(|twin| twin.num).is_some_and(|num| num > 1)
-            && other.is_some_and(|other| other.name == inner.name);
         if num.is_none() && !is_elastic {
             // A nested version is not on the wire: each side decides with its own.
             self.description(inner, inner.version_id, other, inside, items);
@@ -203,6 +206,26 @@ impl<'d> Walk<'_, 'd> {
             items.push(item);
         }
     }
+}
+
+/// Returns the number of elements of a field whose own dump states none, after the counterpart that states it. Structures
+/// and numbers of another width are taken to be as many; what is as wide as the whole array is no array itself, and what
+/// else has another width may have any number.
+fn borrowed(field: &VmsdField, twin: &VmsdField) -> Option<u64> {
+    let num = twin.num?;
+    let wire = |field: &VmsdField| match field.size {
+        TIMER_SIZE => 8,
+        size => size,
+    };
+    let (own, other) = (wire(field), wire(twin));
+    let is_number = |size: u64| matches!(size, 1 | 2 | 4 | 8);
+    let is_as_many = match (&field.description, &twin.description) {
+        (Some(_), Some(_)) => true,
+        (None, None) if own == other => true,
+        (None, None) => is_number(own) && is_number(other) && own != other.saturating_mul(num),
+        _ => false,
+    };
+    is_as_many.then_some(num)
 }
 
 /// The fields of the other build's description, for each field the one of that name.

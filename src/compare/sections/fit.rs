@@ -258,10 +258,15 @@ fn width_rule(old: &Item, new: &Item) -> (Rule, bool) {
         return (Rule::ArrayResized, is_stated && is_sent);
     }
     if old.size == new.size {
-        return match (old.num, new.num) {
-            (Some(_), Some(_)) => (Rule::ArrayResized, true),
-            _ => (Rule::ArrayLengthUnstated, false),
-        };
+        return number_rule(old, new);
     }
     (Rule::FieldResized, true)
+}
+
+/// Returns the rule for arrays of which the number of elements differs, and whether both builds state theirs.
+pub(crate) fn number_rule(old: &Item, new: &Item) -> (Rule, bool) {
+    match old.counted && new.counted {
+        true => (Rule::ArrayResized, true),
+        false => (Rule::ArrayLengthUnstated, false),
+    }
 }

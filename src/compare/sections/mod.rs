@@ -23,7 +23,7 @@ use crate::vmstate::dump::takes_subsection;
 
 use align::{Step, align, matches};
 use change::Change;
-use fit::items;
+use fit::{items, number_rule};
 use run::Run;
 use spot::Spot;
 pub(crate) use terms::Wording;
@@ -260,12 +260,9 @@ impl<'d> Comparison<'d, '_> {
         if old.gate != new.gate {
             run.push(Rule::VersionGateChanged, true, o, n);
         }
-        if old.num != new.num {
-            match (old.num, new.num) {
-                (Some(_), Some(_)) => run.push(Rule::ArrayResized, certain, o, n),
-                _ if !old.loose && !new.loose => run.push(Rule::ArrayLengthUnstated, false, o, n),
-                _ => {}
-            }
+        if old.num != new.num && !old.loose && !new.loose {
+            let (rule, is_stated) = number_rule(old, new);
+            run.push(rule, is_stated && certain, o, n);
         }
         let same_names = self.same_names(old, new, scope);
         let depth = |item: &Item| self.interner.depth(item.place);
@@ -364,10 +361,10 @@ impl<'d> Comparison<'d, '_> {
         let (old, new) = (items(run.old, &change.old), items(run.new, &change.new));
         let spot = Spot {
             interner: self.interner,
-            arrays: scope.arrays,
             wording: self.wording,
             old: &old,
             new: &new,
+            arrays: scope.arrays,
             altered: change.old.iter().any(|i| altered.contains(i)),
             moved: change.moved,
         };

@@ -132,6 +132,10 @@ impl<'d> Run<'_, 'd> {
                 if item.is_subsection() && source != side {
                     continue;
                 }
+                if item.present && item.is_hollow() {
+                    hollow.push((side, left.item));
+                    continue;
+                }
                 let (rule, certain) = lone(item, rule, conditional, left.balanced);
                 if item.present && (item.is_subsection() || item.is_opaque() || item.bytes() > 0) {
                     let own = vec![left.item];
@@ -149,6 +153,7 @@ impl<'d> Run<'_, 'd> {
                 }
             }
         }
+        hollow
     }
 
     /// The layout around a change: a few lines before and behind it, the change itself between.
@@ -181,10 +186,6 @@ impl<'d> Run<'_, 'd> {
         let around = |steps: &[Step]| -> Vec<ContextLine> {
             steps
                 .iter()
-                if item.present && item.is_hollow() {
-                    hollow.push((side, left.item));
-                    continue;
-                }
                 .filter_map(|step| match *step {
                     Step::Match { new, .. } => Some(line(Build::Both, &self.new[new])),
                     Step::Gap { .. } => None,
@@ -202,7 +203,6 @@ impl<'d> Run<'_, 'd> {
                 lines.push(ContextLine {
                     side,
                     text: format!("… {} more", items.len() - shown),
-        hollow
                 });
             }
         };

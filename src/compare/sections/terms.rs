@@ -86,9 +86,11 @@ pub(crate) fn bytes(items: &[&Item]) -> String {
 }
 
 pub(crate) fn elements(items: &[&Item]) -> String {
-    match items.first().map(|i| (i.num, i.loose)) {
-        Some((Some(num), _)) => format!("{num} elements"),
-        Some((None, false)) => "one element".to_owned(),
+    let is_one = |item: &Item| item.counted || !item.loose && matches!(item.kind, Kind::Field);
+    match items.first() {
+        Some(Item { num: Some(1), .. }) => "one element".to_owned(),
+        Some(Item { num: Some(num), .. }) => format!("{num} elements"),
+        Some(item) if is_one(item) => "one element".to_owned(),
         _ => "an unknown number of elements".to_owned(),
     }
 }
@@ -104,6 +106,7 @@ fn width(item: &Item) -> String {
         (Kind::Array(_), Some(num)) => format!("[{num}]"),
         (Kind::Array(_), None) => "[?]".to_owned(),
         (Kind::Field, None) if item.size == 0 => "?".to_owned(),
+        (_, Some(_)) if item.is_number_borrowed() => format!("{}×?", item.size),
         (_, Some(num)) => format!("{}×{num}", item.size),
         (_, None) if item.loose => format!("{}×?", item.size),
         (_, None) => item.size.to_string(),

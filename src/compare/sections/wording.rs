@@ -363,9 +363,9 @@ impl<'d> Spot<'_, 'd> {
 
     /// Returns the build of which the dump does not say how many elements there are.
     fn unstated(&self) -> Build {
-        let of_old = self.old.iter().any(|i| i.num.is_none() && i.size > 0)
-            && !self.new.iter().all(|i| i.num.is_none());
-        match of_old || self.old.iter().any(|item| item.loose) {
+        let is_guessed = |items: &[&Item]| items.iter().any(|i| i.loose || i.is_number_borrowed());
+        let is_silent = |items: &[&Item]| items.iter().any(|i| !i.counted && i.size > 0);
+        match is_guessed(self.old) || !is_guessed(self.new) && is_silent(self.old) {
             true => Build::Old,
             false => Build::New,
         }

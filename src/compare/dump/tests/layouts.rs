@@ -187,3 +187,60 @@ fn a_closed_gate_does_not_take_the_place_of_what_is_sent() {
         )
     );
 }
+
+#[test]
+fn a_number_of_one_is_a_statement() {
+    let resized: &[&str] = &["error array-resized l"];
+    hold(&[
+        ("numbers", "l:8*1 k:4", "l:8*4 k:4", resized),
+        ("fewer", "l:8*4 k:4", "l:8*1 k:4", resized),
+        ("structures", "l*1{ i:4 } k:4", "l*2{ i:4 } k:4", resized),
+        (
+            "fewer structures",
+            "l*2{ i:4 } k:4",
+            "l*1{ i:4 } k:4",
+            resized,
+        ),
+        (
+            "no statement",
+            "l:8 k:4",
+            "l:8*4 k:4",
+            &["warning array-length-unstated l"],
+        ),
+        ("one and no array at all", "l:8*1 k:4", "l:8 k:4", &[]),
+        (
+            "one structure and no array",
+            "l*1{ i:4 } k:4",
+            "l{ i:4 } k:4",
+            &[],
+        ),
+    ]);
+}
+
+#[test]
+fn a_number_is_borrowed_only_by_what_may_have_as_many() {
+    let regrouped: &[&str] = &["note field-regrouped b"];
+    hold(&[
+        ("a buffer", "~b:16 e:4", "b:1*16 e:4", regrouped),
+        ("the other way", "b:1*16 e:4", "~b:16 e:4", regrouped),
+        (
+            "a wide number",
+            "~b:8 e:4",
+            "b:2*4 e:4",
+            &["warning fields-recut b"],
+        ),
+        ("some buffers", "~b:6 e:4", "b:1*12 e:4", regrouped),
+        (
+            "as many numbers of another width",
+            "~b:4 e:4",
+            "b:8*3 e:4",
+            &["error field-resized b"],
+        ),
+        (
+            "timers",
+            "~b:8 e:4",
+            "b:48*3 e:4",
+            &["note type-size-only b"],
+        ),
+    ]);
+}
