@@ -68,6 +68,17 @@ fn array(name: &str, size: u64) -> Value {
     json!({"field": name, "version_id": 0, "field_exists": false, "size": size, "num": 4})
 }
 
+fn tested(mut field: Value) -> Value {
+    field["field_exists"] = true.into();
+    field
+}
+
+fn array_of(name: &str, fields: &[Value]) -> Value {
+    let mut array = array(name, 64);
+    array["Description"] = description("element", fields);
+    array
+}
+
 fn structure(name: &str, of: &str, fields: &[Value]) -> Value {
     let mut structure = field(name, 64);
     structure["Description"] = description(of, fields);
@@ -157,6 +168,30 @@ fn an_entry_settles_its_finding_whatever_became_of_the_field() {
             "a test",
             vec![field("q", 4), field("a", 4)],
             vec![with_test("q", 4), field("a", 4)],
+            "condition",
+        ),
+        (
+            "a test of a field in a structure that has one",
+            vec![tested(structure("s", "part", &[with_test("q", 4)]))],
+            vec![tested(structure("s", "part", &[field("q", 4)]))],
+            "break",
+        ),
+        (
+            "another number of elements, when a test says so",
+            vec![tested(array("q", 4)), field("a", 4)],
+            vec![with_test("q", 4), field("a", 4)],
+            "break",
+        ),
+        (
+            "another number of elements and another name, when a test says so",
+            vec![tested(array("q", 1)), field("a", 4)],
+            vec![with_test("r", 4), field("a", 4)],
+            "field",
+        ),
+        (
+            "elements of which a test decides",
+            vec![array_of("e", &[with_test("q", 4)]), field("a", 4)],
+            vec![field("a", 4)],
             "condition",
         ),
     ] {
