@@ -201,6 +201,7 @@ impl<'d> Comparison<'d, '_> {
         }
         run.settle_moves();
         run.settle_replaced();
+        run.settle_divided();
         let hollow = run.settle_left_over(self.wording.direction);
         run.changes.sort_by_key(|c| {
             let old = c.old.first().copied();

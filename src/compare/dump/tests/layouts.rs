@@ -244,3 +244,40 @@ fn a_number_is_borrowed_only_by_what_may_have_as_many() {
         ),
     ]);
 }
+
+#[test]
+fn an_array_of_unknown_length_may_have_been_divided() {
+    let unstated: &[&str] = &["warning array-length-unstated b"];
+    hold(&[
+        ("joined", "~b:1 c:1 e:4", "b:1*2 e:4", unstated),
+        (
+            "joined, the other way",
+            "b:1*2 e:4",
+            "~b:1 c:1 e:4",
+            unstated,
+        ),
+        (
+            "too many",
+            "~b:1 c:1 d:1 e:4",
+            "b:1*2 e:4",
+            &["error field-removed c"],
+        ),
+        (
+            "of another width",
+            "~b:1 c:2 e:4",
+            "b:1*2 e:4",
+            &["error field-removed c"],
+        ),
+        (
+            "no array",
+            "~b:1 e:4",
+            "b:1 c:1 e:4",
+            &["error field-added c"],
+        ),
+    ]);
+    let found = between("~b:1 c:1 e:4", "b:1*2 e:4", &NoRenames);
+    assert_eq!(
+        found[0].message,
+        "old does not say how many elements `b` and `c` have; `b` agrees only if the lengths do (1×? + 1×? against 1×2)"
+    );
+}
