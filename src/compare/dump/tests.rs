@@ -501,3 +501,105 @@ fn a_number_has_the_bytes_in_front_of_it_as_its_upper_ones() {
         ]
     );
 }
+
+#[test]
+fn a_field_that_the_other_build_has_elsewhere_is_not_renamed() {
+    hold(&[
+        (
+            "two swapped with two between",
+            "a:4 r:1 s:2 b:4",
+            "b:4 r:1 s:2 a:4",
+            &["error fields-swapped a", "error fields-swapped b"],
+        ),
+        (
+            "one moved, beside a new name and one that is gone",
+            "a:4 r:1 s:2 u:4 z:1",
+            "x:4 r:1 s:2 a:4 z:1",
+            &["error fields-swapped a"],
+        ),
+        (
+            "a rotation",
+            "a:4 r:1 s:2 b:4 t:1 v:2 c:4",
+            "c:4 r:1 s:2 a:4 t:1 v:2 b:4",
+            &[
+                "error fields-swapped a",
+                "error fields-swapped b",
+                "error fields-swapped c",
+            ],
+        ),
+        (
+            "beside neighbours that were renamed",
+            "p:4 a:4 r:1 s:2 q:4 b:4",
+            "pp:4 b:4 r:1 s:2 qq:4 a:4",
+            &[
+                "error fields-swapped a",
+                "error fields-swapped b",
+                "note field-renamed p",
+                "note field-renamed q",
+            ],
+        ),
+        (
+            "in elements",
+            "e*4{ a:4 r:1 s:2 b:4 }",
+            "e*4{ b:4 r:1 s:2 a:4 }",
+            &["error fields-swapped e/a", "error fields-swapped e/b"],
+        ),
+        (
+            "in a subsection",
+            "z:1 +x{ a:4 r:1 s:2 b:4 }",
+            "z:1 +x{ b:4 r:1 s:2 a:4 }",
+            &[
+                "warning fields-swapped dev/x/a",
+                "warning fields-swapped dev/x/b",
+            ],
+        ),
+        (
+            "neighbours that are timers",
+            "t:8 u:8",
+            "u:48 t:48",
+            &["error fields-swapped t", "error fields-swapped u"],
+        ),
+        (
+            "neighbours that became elements",
+            "a:4*2 b:4*2",
+            "s*2{ b:4 } q*2{ a:4 }",
+            &["error fields-swapped a", "error fields-swapped b"],
+        ),
+        (
+            "in structures that were renamed",
+            "s{ a:4 } r:1 t:2 u{ b:4 }",
+            "v{ b:4 } r:1 t:2 w{ a:4 }",
+            &["error fields-swapped s/a", "error fields-swapped u/b"],
+        ),
+        (
+            "behind a field that its array took in",
+            "a:8*1 b:8*2",
+            "b:8*3",
+            &["error fields-swapped b"],
+        ),
+        (
+            "in front of a field that its array took in",
+            "b:8*2 a:8*1",
+            "b:8*3",
+            &["note field-regrouped b"],
+        ),
+        (
+            "in another cut",
+            "a:4*4 b:4",
+            "x:4 h*4{ a:4 }",
+            &["error fields-swapped a"],
+        ),
+        (
+            "names that are gone",
+            "a:4 r:1 s:2 b:4",
+            "x:4 r:1 s:2 y:4",
+            &["note field-renamed a", "note field-renamed b"],
+        ),
+        (
+            "a name that several have",
+            "s{ a:4 } r:1 t:2 u{ a:4 } v{ c:4 }",
+            "x{ d:4 } r:1 t:2 u{ a:4 } y{ a:4 }",
+            &["note field-renamed s/a", "note field-renamed v/c"],
+        ),
+    ]);
+}

@@ -198,6 +198,7 @@ impl<'d> Comparison<'d, '_> {
                 }
             }
         }
+        run.settle_displaced();
         run.settle_moves();
         run.settle_replaced();
         run.settle_left_over(self.wording.direction);

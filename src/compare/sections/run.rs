@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::compare::layout::{Interner, Item};
-use crate::compare::sections::align::Step;
+use crate::compare::layout::{Id, Interner, Item, Kind};
+use crate::compare::sections::align::{Step, matches};
 use crate::compare::sections::change::{Change, add};
 use crate::compare::sections::fit::{items, total};
 use crate::compare::sections::terms::layout_line;
@@ -39,6 +39,60 @@ impl<'d> Run<'_, 'd> {
     pub(super) fn push(&mut self, rule: Rule, certain: bool, old: usize, new: usize) {
         let change = Change::new(rule, certain, vec![old], vec![new]);
         add(&mut self.changes, change, |_, _| rule != Rule::ArrayResized);
+    }
+
+    /// Finds the fields that both builds have, but at places where the other has another one: that is no matter of names or
+    /// groups, one gets the bytes of the other.
+    pub(super) fn settle_displaced(&mut self) {
+        let looks_alike = |change: &Change| {
+            matches!(change.rule, Rule::FieldRenamed | Rule::FieldRegrouped)
+                && change.known.is_none()
+        };
+        if !self.changes.iter().any(looks_alike) {
+            return;
+        }
+        let (matched_old, matched_new): (FxHashSet<_>, FxHashSet<_>) = matches(self.steps).unzip();
+        let (mut old_spots, mut new_spots) = (Vec::new(), FxHashMap::default());
+        for (at, change) in self.changes.iter().enumerate() {
+            if looks_alike(change) {
+                old_spots.extend(spots(self.old, at, &change.old, &matched_old));
+                new_spots.extend(spots(self.new, at, &change.new, &matched_new));
+            }
+        }
+        let (old_names, new_names) = (lone_names(self.old), lone_names(self.new));
+        let mut displaced = Vec::new();
+        for (i, spot) in old_spots {
+            let namesake = names(&self.old[i]).find_map(|name| {
+                let is_alone = old_names.get(&name) == Some(&Some(i));
+                new_names.get(&name).copied().flatten().filter(|_| is_alone)
+            });
+            let found = namesake.and_then(|j| Some((j, *new_spots.get(&j)?)));
+            if let Some((j, _)) = found.filter(|&(_, other)| other != spot) {
+                displaced.push((i, j));
+            }
+        }
+        if displaced.is_empty() {
+            return;
+        }
+        let (moved_old, moved_new): (FxHashSet<_>, FxHashSet<_>) =
+            displaced.iter().copied().unzip();
+        for change in std::mem::take(&mut self.changes) {
+            let stays = |i: &usize| !moved_old.contains(i);
+            let stays_new = |j: &usize| !moved_new.contains(j);
+            if change.old.iter().all(stays) && change.new.iter().all(stays_new) {
+                self.changes.push(change);
+                continue;
+            }
+            for (i, j) in change.side_by_side(self.old, self.new) {
+                if stays(&i) && stays_new(&j) {
+                    self.push(change.rule, change.certain, i, j);
+                }
+            }
+        }
+        self.changes.extend(displaced.into_iter().map(|(i, j)| Change {
+            moved: true,
+            ..Change::new(Rule::FieldsSwapped, true, vec![i], vec![j])
+        }));
     }
 
     /// Pairs what is missing in one place and new in another: it was moved.
@@ -223,4 +277,55 @@ impl<'d> Run<'_, 'd> {
         ));
         lines
     }
+}
+
+/// Returns where the items of a change stand that have no match: of which change they are, and how many bytes of that stand
+/// before them.
+fn spots<'s>(
+    all: &'s [Item],
+    change: usize,
+    indices: &'s [usize],
+    matched: &'s FxHashSet<usize>,
+) -> impl Iterator<Item = (usize, (usize, u64))> + 's {
+    let mut before = 0u64;
+    let spots = indices.iter().map(move |&i| {
+        let spot = (i, (change, before));
+        before = before.saturating_add(all[i].bytes());
+        spot
+    });
+    spots.filter(|(i, _)| !matched.contains(i))
+}
+
+/// A name of an item: its path, or only the last part of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Name {
+    Path(Id),
+    Leaf(Id),
+}
+
+/// Returns the names of an item, and those of its elements where each is one field: that stands where the array does.
+fn names<'i>(item: &'i Item) -> impl Iterator<Item = Name> + 'i {
+    fn inside<'i, 'd>(item: &&'i Item<'d>) -> Option<&'i Item<'d>> {
+        match &item.kind {
+            Kind::Array(inside) if inside.len() == 1 => inside.first(),
+            _ => None,
+        }
+    }
+    std::iter::successors(Some(item), inside)
+        .filter(|item| !item.is_padding())
+        .flat_map(|item| [Name::Path(item.path), Name::Leaf(item.leaf)])
+}
+
+/// Returns the item of each name, none where several have it.
+fn lone_names(all: &[Item]) -> FxHashMap<Name, Option<usize>> {
+    let mut lone = FxHashMap::default();
+    for (at, item) in all.iter().enumerate() {
+        for name in names(item) {
+            let owner = lone.entry(name).or_insert(Some(at));
+            if *owner != Some(at) {
+                *owner = None;
+            }
+        }
+    }
+    lone
 }
