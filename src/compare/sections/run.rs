@@ -1,6 +1,7 @@
 //! Two aligned sequences and the fate of their items, until nothing is left unexplained.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -123,7 +124,7 @@ impl<'d> Run<'_, 'd> {
             } else if old.is_opaque() {
                 (Rule::OpaqueFieldChanged, false)
             } else {
-                (Rule::FieldsSwapped, true)
+                (Rule::FieldsSwapped, !self.only_tests_between(left.step, i, j))
             };
             self.changes.push(Change {
                 moved: true,
@@ -185,7 +186,8 @@ impl<'d> Run<'_, 'd> {
                 if item.is_subsection() && source != side {
                     continue;
                 }
-                let (rule, certain) = lone(item, rule, conditional, left.balanced);
+                let balanced = left.balanced || self.balances_around(left.step);
+                let (rule, certain) = lone(item, rule, conditional, balanced);
                 if item.present && (item.is_subsection() || item.is_opaque() || item.bytes() > 0) {
                     let own = vec![left.item];
                     let (old, new) = match side {
@@ -202,6 +204,37 @@ impl<'d> Run<'_, 'd> {
                 }
             }
         }
+    }
+
+    /// Returns the items around a step between the nearest two matches that are always sent: which of them are in step is for
+    /// tests to say.
+    fn around(&self, step: usize) -> (Range<usize>, Range<usize>) {
+        let is_sent = |item: &Item| {
+            let sent = item.present && !item.conditional && !item.is_subsection();
+            sent && (item.is_opaque() || item.bytes() > 0)
+        };
+        let fixed = |step: &Step| match *step {
+            Step::Match { old, new } if is_sent(&self.old[old]) => Some((old, new)),
+            _ => None,
+        };
+        let before = self.steps[..step].iter().rev().find_map(fixed);
+        let (old, new) = before.map_or((0, 0), |(old, new)| (old + 1, new + 1));
+        let behind = self.steps[step..].iter().find_map(fixed);
+        let (old_end, new_end) = behind.unwrap_or((self.old.len(), self.new.len()));
+        (old..old_end, new..new_end)
+    }
+
+    /// Tells whether a field of the step and its counterpart stand at one place where no test lets anything through.
+    fn only_tests_between(&self, step: usize, old: usize, new: usize) -> bool {
+        let (of_old, of_new) = self.around(step);
+        of_new.contains(&new)
+            && sum(&self.old[of_old.start..old]) == sum(&self.new[of_new.start..new])
+    }
+
+    /// Tells whether both builds send as much around the step where no test lets anything through.
+    fn balances_around(&self, step: usize) -> bool {
+        let (old, new) = self.around(step);
+        sum(&self.old[old]) == sum(&self.new[new])
     }
 
     /// The layout around a change: a few lines before and behind it, the change itself between.
@@ -277,6 +310,10 @@ impl<'d> Run<'_, 'd> {
         ));
         lines
     }
+}
+
+fn sum(items: &[Item]) -> u64 {
+    total(&items.iter().collect::<Vec<_>>())
 }
 
 /// Returns where the items of a change stand that have no match: of which change they are, and how many bytes of that stand
