@@ -603,3 +603,94 @@ fn a_field_that_the_other_build_has_elsewhere_is_not_renamed() {
         ),
     ]);
 }
+
+#[test]
+fn what_stands_past_a_test_alone_is_a_doubt() {
+    hold(&[
+        (
+            "a field behind a test, then before it",
+            "c:4? a:1 z:8",
+            "a:1 c:4? z:8",
+            &["warning fields-swapped a"],
+        ),
+        (
+            "past a test and another field",
+            "c:4? k:2 a:1 z:8",
+            "a:1 c:4? k:2 z:8",
+            &["error fields-swapped a"],
+        ),
+        (
+            "a field that is gone on one side of a test and a new one on the other",
+            "r:1? s:4 e:2",
+            "j:4 r:1? e:2",
+            &["warning field-added j", "warning field-removed s"],
+        ),
+        (
+            "a new one of another width",
+            "r:1? s:4 e:2",
+            "j:8 r:1? e:2",
+            &["error field-added j", "error field-removed s"],
+        ),
+        (
+            "past the place of a subsection",
+            "s{ x:4 +w{ b:4 } } a:2",
+            "s{ x:4 a:2 +w{ b:4 } }",
+            &["note field-regrouped a", "warning subsection-moved s/el/w"],
+        ),
+        (
+            "past an array of which each element is sent by a test",
+            "e*3{ b:4? } a:1 z:8",
+            "a:1 e*3{ b:4? } z:8",
+            &["warning fields-swapped a"],
+        ),
+    ]);
+}
+
+#[test]
+fn padding_is_one_stretch_however_it_is_divided() {
+    hold(&[
+        (
+            "in another order",
+            "a:4 unused:4 unused:2 q:1",
+            "a:4 unused:2 unused:4 q:1",
+            &[],
+        ),
+        (
+            "in three pieces",
+            "a:4 unused:4 unused:2 unused:1 q:1",
+            "a:4 unused:1 unused:4 unused:2 q:1",
+            &[],
+        ),
+        ("as one", "a:4 unused:4 unused:2 q:1", "a:4 unused:6 q:1", &[]),
+        (
+            "with a field at its end",
+            "a:4 unused:4 unused:2 q:1",
+            "a:4 unused:2 b:4 q:1",
+            &[
+                "backward note field-padded unused",
+                "forward warning field-padded unused",
+            ],
+        ),
+        (
+            "less of it",
+            "a:4 unused:4 unused:2 q:1",
+            "a:4 unused:2 q:1",
+            &["error field-removed unused"],
+        ),
+        (
+            "of which a part is sent by a test",
+            "a:4 unused:4? unused:4 unused:2 q:1",
+            "a:4 unused:4? unused:2 unused:4 q:1",
+            &[],
+        ),
+        (
+            "in a structure, and other padding behind",
+            "a:4 unused:1 w:8 v:1",
+            "a:4 s{ unused:1 } w:8 unused:1",
+            &[
+                "forward note field-padded v",
+                "backward warning field-padded v",
+            ],
+        ),
+    ]);
+}

@@ -182,6 +182,9 @@ impl Gap<'_, '_, '_> {
         }
         o.retain(|&i| !self.old[i].is_certain());
         n.retain(|&j| !self.new[j].is_certain());
+        if fit == Fit::Yes && all_padding(self.old, &old) && all_padding(self.new, &new) {
+            return true;
+        }
         if fit == Fit::IfLengthsAllow {
             let padding = all_padding(self.old, &old) || all_padding(self.new, &new);
             let same_name = old.len() == 1 && new.len() == 1 && self.same_leaf(old[0], new[0]);
