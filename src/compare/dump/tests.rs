@@ -661,7 +661,12 @@ fn padding_is_one_stretch_however_it_is_divided() {
             "a:4 unused:1 unused:4 unused:2 q:1",
             &[],
         ),
-        ("as one", "a:4 unused:4 unused:2 q:1", "a:4 unused:6 q:1", &[]),
+        (
+            "as one",
+            "a:4 unused:4 unused:2 q:1",
+            "a:4 unused:6 q:1",
+            &[],
+        ),
         (
             "with a field at its end",
             "a:4 unused:4 unused:2 q:1",
@@ -693,4 +698,67 @@ fn padding_is_one_stretch_however_it_is_divided() {
             ],
         ),
     ]);
+}
+
+#[test]
+fn a_field_of_as_many_bytes_is_not_resized() {
+    hold(&[
+        (
+            "beside a new name with a test",
+            "m:8*4 t:4 z:1",
+            "m:32 j:4? z:1",
+            &["note field-regrouped m", "warning condition-added t"],
+        ),
+        (
+            "a timer, beside a new field",
+            "t:8 k:1",
+            "t:48 n:4 k:1",
+            &["error field-added n", "note type-size-only t"],
+        ),
+        (
+            "in another cut, beside one that is",
+            "r:4 t:8 z:1",
+            "r:2*2 t:4 z:1",
+            &["error field-resized t", "warning fields-recut r"],
+        ),
+        (
+            "in elements, beside one that is",
+            "r:4*2 t:8 z:1",
+            "r*2{ x:4 } t:4 z:1",
+            &["error field-resized t", "note field-regrouped r"],
+        ),
+        (
+            "which its array took in, beside a new name without a test",
+            "l:8*1 f:8*3 e:4? z:1",
+            "l:8*4 c:4 z:1",
+            &["note field-regrouped l", "warning condition-removed e"],
+        ),
+        (
+            "two new names with tests",
+            "a:4 b:2 c:8 z:1",
+            "x:4? y:2 w:8? z:1",
+            &[
+                "note field-renamed b",
+                "warning condition-added a",
+                "warning condition-added c",
+            ],
+        ),
+        (
+            "a new name with a test at another place",
+            "a:4 b:4*2 c:8 z:1",
+            "x:4? b:8 y:2 w:8 z:1",
+            &[
+                "error field-added y",
+                "note field-renamed c",
+                "warning condition-added a",
+                "warning fields-recut b",
+            ],
+        ),
+    ]);
+    let said = between("p:4 m:4*2 z:1", "p:4*3 z:1", &NoRenames);
+    let said: Vec<&str> = said.iter().map(|finding| &*finding.message).collect();
+    assert_eq!(
+        said,
+        ["`p` and `m` are grouped differently in new; the bytes are the same"; 2]
+    );
 }

@@ -90,7 +90,8 @@ pub(crate) fn align(old: &[Item], new: &[Item]) -> Vec<Step> {
     let mut pairs = Vec::new();
     let valued = |items: &[Item]| -> Vec<usize> {
         let all = 0..items.len();
-        all.filter(|&i| Sort::of(&items[i]) == Sort::Valued).collect()
+        all.filter(|&i| Sort::of(&items[i]) == Sort::Valued)
+            .collect()
     };
     match_by(old, new, &valued(old), &valued(new), |i| i.path, &mut pairs);
     // What the first pass left between two matches may still be the same field in another structure.
@@ -163,12 +164,16 @@ fn join_padding(old: &[Item], new: &[Item], pairs: &mut Vec<(usize, usize)>) {
     };
     let stays = |run: &&[(usize, usize)]| {
         let split = |&(o, n): &(usize, usize)| {
-            is_padding(&old[o])
-                && (beside(old, &matched_old, o) || beside(new, &matched_new, n))
+            is_padding(&old[o]) && (beside(old, &matched_old, o) || beside(new, &matched_new, n))
         };
         !run.iter().any(split)
     };
-    *pairs = pairs.chunk_by(joined).filter(stays).flatten().copied().collect();
+    *pairs = pairs
+        .chunk_by(joined)
+        .filter(stays)
+        .flatten()
+        .copied()
+        .collect();
 }
 
 /// Returns the items of a stretch that are no subsections.

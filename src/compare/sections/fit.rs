@@ -113,6 +113,45 @@ pub(crate) fn more_structures(old: &Item, new: &Item) -> bool {
     both && old.num.is_some() && new.num.is_some() && old.num != new.num
 }
 
+/// Tells whether both are known to have the same bytes, whatever they are made of.
+pub(crate) fn same_width(old: &Item, new: &Item) -> bool {
+    let known = |item: &Item| item.is_certain() && !item.loose;
+    known(old) && known(new) && old.bytes() == new.bytes()
+}
+
+/// Returns what items of `short` that a test sends stand in the place of certain ones of `long`, if these are all of the
+/// bytes that are missing.
+pub(crate) fn made_conditional(
+    short: &[&Item],
+    long: &[&Item],
+    missing: u64,
+) -> Option<Vec<(usize, usize)>> {
+    let (mut pairs, mut found) = (Vec::new(), 0u64);
+    let certain = long
+        .iter()
+        .enumerate()
+        .filter(|(_, item)| item.is_certain());
+    let mut partners = certain.peekable();
+    let (mut of_short, mut of_long) = (0u64, 0u64);
+    for (at, item) in short.iter().enumerate() {
+        if item.is_certain() {
+            of_short = of_short.saturating_add(item.bytes());
+        } else if item.conditional {
+            while let Some((_, before)) = partners.next_if(|_| of_long < of_short) {
+                of_long = of_long.saturating_add(before.bytes());
+            }
+            let here = |(_, partner): &(usize, &&Item)| {
+                of_long == of_short && partner.bytes() == item.bytes()
+            };
+            if let Some((partner, _)) = partners.next_if(here) {
+                pairs.push((at, partner));
+                found = found.saturating_add(item.bytes());
+            }
+        }
+    }
+    (found == missing).then_some(pairs)
+}
+
 /// Tells whether two items of one name have the same bytes, or would have with as many elements, which a dump does not say of
 /// one of them.
 pub(crate) fn may_be_as_wide(old: &Item, new: &Item) -> bool {

@@ -10,8 +10,9 @@ use crate::compare::layout::{Id, Item};
 use crate::compare::renames::Renames;
 use crate::compare::sections::change::{Change, add};
 use crate::compare::sections::fit::{
-    Fit, Widened, condition_rule, fit, in_step, items, may_be_as_wide, more_structures,
-    renamed_pair, same_cuts, sums_to, total, width_conflict, width_rule,
+    Fit, Widened, condition_rule, fit, in_step, items, made_conditional, may_be_as_wide,
+    more_structures, renamed_pair, same_cuts, same_width, sums_to, total, width_conflict,
+    width_rule,
 };
 use crate::compare::sections::run::{LeftOver, Run};
 use crate::model::Rule;
@@ -45,6 +46,7 @@ pub(super) fn explain<'g>(
     gap.known_pairs(&mut o, &mut n);
     gap.changed_conditions(&mut o, &mut n);
     gap.widened(&mut o, &mut n);
+    gap.renamed_conditions(&mut o, &mut n);
     if !gap.reshaped(&mut o, &mut n) {
         gap.changed_widths(&mut o, &mut n);
         gap.renamed(&mut o, &mut n);
@@ -157,6 +159,29 @@ impl Gap<'_, '_, '_> {
         }
     }
 
+    /// Fields that one build sends always and the other, where they have another name, by a test: all else agrees without them.
+    fn renamed_conditions(&mut self, o: &mut Vec<usize>, n: &mut Vec<usize>) {
+        let (old, new) = (items(self.old, o), items(self.new, n));
+        if fit(&old, &new) != Fit::No {
+            return;
+        }
+        let of_old = total(&old) < total(&new);
+        let (short, long) = if of_old { (&old, &new) } else { (&new, &old) };
+        let missing = total(long) - total(short);
+        let Some(pairs) = made_conditional(short, long, missing) else {
+            return;
+        };
+        let pairs: Vec<(usize, usize)> = pairs
+            .into_iter()
+            .map(|(a, b)| if of_old { (o[a], n[b]) } else { (o[b], n[a]) })
+            .collect();
+        for (i, j) in pairs {
+            o.retain(|&k| k != i);
+            n.retain(|&k| k != j);
+            self.change(condition_rule(&self.old[i]), false, vec![i], vec![j]);
+        }
+    }
+
     /// The certain bytes on both sides agree: names, groups or padding changed, not the stream.
     fn reshaped(&mut self, o: &mut Vec<usize>, n: &mut Vec<usize>) -> bool {
         let (old, new) = (certain(self.old, o), certain(self.new, n));
@@ -225,12 +250,16 @@ impl Gap<'_, '_, '_> {
         };
         self.pair_off(o, n, resized, |gap, i, j| {
             let (a, b) = (&gap.old[i], &gap.new[j]);
-            let (rule, certain) = if a.conditional {
-                (Rule::ConditionalFieldChanged, false)
+            let found = if a.conditional {
+                Some((Rule::ConditionalFieldChanged, false))
+            } else if same_width(a, b) {
+                renamed_pair(a, b)
             } else {
-                width_rule(a, b)
+                Some(width_rule(a, b))
             };
-            gap.change(rule, certain, vec![i], vec![j]);
+            if let Some((rule, certain)) = found {
+                gap.change(rule, certain, vec![i], vec![j]);
+            }
         });
     }
 
@@ -252,11 +281,11 @@ impl Gap<'_, '_, '_> {
                 gap.change(rule, certain, vec![i], vec![j]);
             }
         });
-        let made_conditional = |gap: &Self, i: usize, j: usize| {
+        let decided = |gap: &Self, i: usize, j: usize| {
             let (a, b) = (&gap.old[i], &gap.new[j]);
             a.conditional != b.conditional && a.bytes() == b.bytes() && a.bytes() > 0
         };
-        self.pair_off(o, n, made_conditional, |gap, i, j| {
+        self.pair_off(o, n, decided, |gap, i, j| {
             gap.change(condition_rule(&gap.old[i]), false, vec![i], vec![j]);
         });
     }

@@ -90,10 +90,11 @@ impl<'d> Run<'_, 'd> {
                 }
             }
         }
-        self.changes.extend(displaced.into_iter().map(|(i, j)| Change {
-            moved: true,
-            ..Change::new(Rule::FieldsSwapped, true, vec![i], vec![j])
-        }));
+        self.changes
+            .extend(displaced.into_iter().map(|(i, j)| Change {
+                moved: true,
+                ..Change::new(Rule::FieldsSwapped, true, vec![i], vec![j])
+            }));
     }
 
     /// Pairs what is missing in one place and new in another: it was moved.
@@ -124,7 +125,10 @@ impl<'d> Run<'_, 'd> {
             } else if old.is_opaque() {
                 (Rule::OpaqueFieldChanged, false)
             } else {
-                (Rule::FieldsSwapped, !self.only_tests_between(left.step, i, j))
+                (
+                    Rule::FieldsSwapped,
+                    !self.only_tests_between(left.step, i, j),
+                )
             };
             self.changes.push(Change {
                 moved: true,
