@@ -632,6 +632,15 @@ fn what_stands_past_a_test_alone_is_a_doubt() {
             &["error field-added j", "error field-removed s"],
         ),
         (
+            "one that gets a test, on the other side of another",
+            "r:1? s:4 e:2",
+            "s:4? r:1? e:2",
+            &[
+                "warning conditional-field-added s",
+                "warning field-removed s",
+            ],
+        ),
+        (
             "past the place of a subsection",
             "s{ x:4 +w{ b:4 } } a:2",
             "s{ x:4 a:2 +w{ b:4 } }",
@@ -760,5 +769,18 @@ fn a_field_of_as_many_bytes_is_not_resized() {
     assert_eq!(
         said,
         ["`p` and `m` are grouped differently in new; the bytes are the same"; 2]
+    );
+}
+
+#[test]
+fn a_known_name_is_not_elsewhere() {
+    let (old, new) = ("e:4 r:1 s:2 b:4", "ee:4 r:1 s:2 e:4");
+    assert_eq!(
+        found(&between(old, new, &NoRenames)),
+        ["error fields-swapped e"]
+    );
+    assert_eq!(
+        found(&between(old, new, &Listed)),
+        ["note field-renamed b", "note field-renamed e"]
     );
 }

@@ -11,8 +11,7 @@ use crate::compare::renames::Renames;
 use crate::compare::sections::change::{Change, add};
 use crate::compare::sections::fit::{
     Fit, Widened, condition_rule, fit, in_step, items, made_conditional, may_be_as_wide,
-    more_structures, renamed_pair, same_cuts, same_width, sums_to, total, width_conflict,
-    width_rule,
+    more_structures, renamed_pair, same_cuts, same_width, total, width_conflict, width_rule,
 };
 use crate::compare::sections::run::{LeftOver, Run};
 use crate::model::Rule;
@@ -292,21 +291,10 @@ impl Gap<'_, '_, '_> {
 
     /// Takes note of what has no counterpart here: subsections, and the other items.
     fn left_over(&mut self, removed: [Vec<usize>; 2], added: [Vec<usize>; 2]) {
-        let [old, new] = [items(self.old, &removed[1]), items(self.new, &added[1])];
-        let (of_old, of_new) = (total(&old), total(&new));
-        let certain = of_old.abs_diff(of_new);
-        // Conditional items of the side that is short can make up for it.
-        let short = if of_old < of_new { old } else { new };
-        let conditional: Vec<u64> = short
-            .iter()
-            .filter(|item| item.conditional && !item.is_subsection())
-            .map(|item| item.bytes())
-            .collect();
-        // So can a field of which nobody knows by how much its width changed.
+        // A field of which nobody knows by how much its width changed can make up for it.
         let mut here = self.run.changes[self.first..].iter();
-        let unknown =
+        let balanced =
             here.any(|c| matches!(c.rule, Rule::OpaqueFieldChanged | Rule::SizeUndecided));
-        let balanced = certain > 0 && (unknown || sums_to(&conditional, certain));
         let step = self.step;
         let left_over = |item| LeftOver {
             item,

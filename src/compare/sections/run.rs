@@ -8,7 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::compare::layout::{Id, Interner, Item, Kind};
 use crate::compare::sections::align::{Step, matches};
 use crate::compare::sections::change::{Change, add};
-use crate::compare::sections::fit::{items, total};
+use crate::compare::sections::fit::{items, sums_to, total};
 use crate::compare::sections::terms::layout_line;
 use crate::model::Direction;
 use crate::model::Rule;
@@ -32,7 +32,7 @@ pub(crate) struct LeftOver {
     pub item: usize,
     /// The step in which it was left over.
     pub step: usize,
-    /// Conditional items of the other side may make up for it.
+    /// An item of its step of which the width is unknown may make up for it.
     pub balanced: bool,
 }
 
@@ -177,6 +177,12 @@ impl<'d> Run<'_, 'd> {
         };
         let of_removed = [Rule::FieldRemoved, Rule::ConditionalFieldRemoved];
         let of_added = [Rule::FieldAdded, Rule::ConditionalFieldAdded];
+        let steps = self.removed.iter().chain(&self.added);
+        let steps: BTreeSet<usize> = steps.map(|left| left.step).collect();
+        let tested: FxHashSet<usize> = steps
+            .into_iter()
+            .filter(|&step| self.tests_balance(step))
+            .collect();
         let mut last_step = None;
         for (side, left_over, [rule, conditional]) in [
             (Build::Old, std::mem::take(&mut self.removed), of_removed),
@@ -190,7 +196,7 @@ impl<'d> Run<'_, 'd> {
                 if item.is_subsection() && source != side {
                     continue;
                 }
-                let balanced = left.balanced || self.balances_around(left.step);
+                let balanced = left.balanced || tested.contains(&left.step);
                 let (rule, certain) = lone(item, rule, conditional, balanced);
                 if item.present && (item.is_subsection() || item.is_opaque() || item.bytes() > 0) {
                     let own = vec![left.item];
@@ -235,10 +241,21 @@ impl<'d> Run<'_, 'd> {
             && sum(&self.old[of_old.start..old]) == sum(&self.new[of_new.start..new])
     }
 
-    /// Tells whether both builds send as much around the step where no test lets anything through.
-    fn balances_around(&self, step: usize) -> bool {
+    /// Tells whether what is left over around a step may be as much in both builds, as tests decide.
+    fn tests_balance(&self, step: usize) -> bool {
         let (old, new) = self.around(step);
-        sum(&self.old[old]) == sum(&self.new[new])
+        let left = |all: &[Item], left_over: &[LeftOver], within: Range<usize>| {
+            let here = left_over.iter().map(|left| left.item);
+            let here = here.filter(|at| within.contains(at) && !all[*at].is_subsection());
+            let (conditional, certain): (Vec<usize>, Vec<usize>) =
+                here.partition(|&at| all[at].conditional);
+            let conditional: Vec<u64> = conditional.iter().map(|&at| all[at].bytes()).collect();
+            (total(&items(all, &certain)), conditional)
+        };
+        let (of_old, old) = left(self.old, &self.removed, old);
+        let (of_new, new) = left(self.new, &self.added, new);
+        let short = if of_old < of_new { old } else { new };
+        of_old == of_new || sums_to(&short, of_old.abs_diff(of_new))
     }
 
     /// The layout around a change: a few lines before and behind it, the change itself between.
