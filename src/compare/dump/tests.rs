@@ -641,6 +641,12 @@ fn what_stands_past_a_test_alone_is_a_doubt() {
             ],
         ),
         (
+            "a new one on the other side of a field that gets a test",
+            "q:4 c:2?",
+            "qq:4? c:2? d:4",
+            &["error field-added d", "warning condition-added q"],
+        ),
+        (
             "past the place of a subsection",
             "s{ x:4 +w{ b:4 } } a:2",
             "s{ x:4 a:2 +w{ b:4 } }",
@@ -783,4 +789,34 @@ fn a_known_name_is_not_elsewhere() {
         found(&between(old, new, &Listed)),
         ["note field-renamed b", "note field-renamed e"]
     );
+}
+
+#[test]
+fn elements_that_a_test_adds_to_are_no_array_of_numbers() {
+    hold(&[
+        (
+            "a field of the elements",
+            "a:4*3 z:1",
+            "e*3{ a:4 b:2? } z:1",
+            &["warning fields-recut a"],
+        ),
+        (
+            "a subsection of them",
+            "e*3{ a:4 +x{ b:2 } } z:1",
+            "a:4*3 z:1",
+            &["warning fields-recut e"],
+        ),
+        (
+            "with another name",
+            "a:4*3 z:1",
+            "e*3{ b:2? c:4 } z:1",
+            &["warning fields-recut a"],
+        ),
+        (
+            "in elements of both",
+            "e*3{ a:4 b:2? } z:1",
+            "ee*3{ a:4 b:2? } z:1",
+            &["note field-renamed e"],
+        ),
+    ]);
 }

@@ -170,6 +170,8 @@ enum Cut {
     Numbers { width: u64, count: u64 },
     /// Structures of several numbers.
     Elements { inside: Vec<Cut>, count: u64 },
+    /// What a test may send with each structure.
+    Tested,
 }
 
 /// Tells whether two runs of equal total are made of the same elements, so that only their grouping into
@@ -183,7 +185,9 @@ pub(crate) fn same_cuts(old: &[&Item], new: &[&Item]) -> bool {
                 Kind::Array(inside) => {
                     let sent = |item: &&Item| item.present && !item.conditional;
                     let sent: Vec<&Item> = inside.iter().filter(sent).collect();
-                    let inside = cuts(&sent)?;
+                    let tested = inside.iter().any(|item| item.present && item.conditional);
+                    let mut inside = cuts(&sent)?;
+                    inside.extend(tested.then_some(Cut::Tested));
                     match (sent.as_slice(), inside.as_slice()) {
                         ([], _) => continue,
                         // One number after the other is an array of numbers; several alternate.
