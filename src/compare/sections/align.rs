@@ -91,24 +91,28 @@ pub(crate) fn align(old: &[Item], new: &[Item]) -> Vec<Step> {
         return both.map(|at| Step::Match { old: at, new: at }).collect();
     }
     let mut pairs = Vec::new();
-    let (old_fields, new_fields) = (fields(old, 0..old.len()), fields(new, 0..new.len()));
-    match_by(old, new, &old_fields, &new_fields, |i| i.path, &mut pairs);
+    let valued = |items: &[Item]| -> Vec<usize> {
+        let all = 0..items.len();
+        all.filter(|&i| Sort::of(&items[i]) == Sort::Valued)
+            .collect()
+    };
+    match_by(old, new, &valued(old), &valued(new), |i| i.path, &mut pairs);
     // What the first pass left between two matches may still be the same field in another structure.
-    // Subsections come last: one that was moved must not hold its place against the fields.
-    let subsection = |items: &[Item], i: usize| items[i].is_subsection();
-    for wanted in [false, true] {
+    // Padding and subsections come last: one that was moved must not hold its place against the fields.
+    for wanted in [Sort::Valued, Sort::Padding, Sort::Subsection] {
         let mut more = Vec::new();
         for (mut gap_old, mut gap_new) in gaps(&pairs, old.len(), new.len()) {
-            gap_old.retain(|&i| subsection(old, i) == wanted);
-            gap_new.retain(|&j| subsection(new, j) == wanted);
+            gap_old.retain(|&i| Sort::of(&old[i]) == wanted);
+            gap_new.retain(|&j| Sort::of(&new[j]) == wanted);
             if !gap_old.is_empty() && !gap_new.is_empty() {
                 match_by(old, new, &gap_old, &gap_new, |i| i.leaf, &mut more);
             }
         }
         pairs.append(&mut more);
         pairs.sort_unstable();
-        if !wanted {
+        if wanted == Sort::Padding {
             slide(old, new, &mut pairs);
+            join_padding(old, new, &mut pairs);
         }
     }
 
@@ -127,6 +131,52 @@ pub(crate) fn align(old: &[Item], new: &[Item]) -> Vec<Step> {
     }
     push_gap(&mut steps);
     steps
+}
+
+/// What an item is, as far as the order counts in which items are matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Valued,
+    Padding,
+    Subsection,
+}
+
+impl Sort {
+    fn of(item: &Item) -> Sort {
+        match item.kind {
+            Kind::Field | Kind::Array(_) => Sort::Valued,
+            Kind::Padding => Sort::Padding,
+            Kind::Subsection(_) => Sort::Subsection,
+        }
+    }
+}
+
+/// Takes back the matches of padding that is divided in another way on the other side: all of it that stands together is one.
+fn join_padding(old: &[Item], new: &[Item], pairs: &mut Vec<(usize, usize)>) {
+    let (matched_old, matched_new): (FxHashSet<_>, FxHashSet<_>) = pairs.iter().copied().unzip();
+    let is_padding = |item: &Item| item.is_padding() && item.is_certain();
+    let left = |items: &[Item], matched: &FxHashSet<usize>, at: Option<usize>| {
+        let lone = at.filter(|at| !matched.contains(at));
+        lone.and_then(|at| items.get(at)).is_some_and(is_padding)
+    };
+    let beside = |items: &[Item], matched: &FxHashSet<usize>, at: usize| {
+        left(items, matched, at.checked_sub(1)) || left(items, matched, Some(at + 1))
+    };
+    let joined = |&(o, n): &(usize, usize), &(p, q): &(usize, usize)| {
+        is_padding(&old[o]) && is_padding(&old[p]) && (o + 1 == p || n + 1 == q)
+    };
+    let stays = |run: &&[(usize, usize)]| {
+        let split = |&(o, n): &(usize, usize)| {
+            is_padding(&old[o]) && (beside(old, &matched_old, o) || beside(new, &matched_new, n))
+        };
+        !run.iter().any(split)
+    };
+    *pairs = pairs
+        .chunk_by(joined)
+        .filter(stays)
+        .flatten()
+        .copied()
+        .collect();
 }
 
 /// Returns the items of a stretch that are no subsections.

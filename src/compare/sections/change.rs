@@ -33,17 +33,25 @@ impl Change {
     /// Returns the items of the two sides that are one, of which more is in the items themselves: arrays of as many
     /// structures, and subsections.
     pub(super) fn pairs(&self, old: &[Item], new: &[Item]) -> Vec<(usize, usize)> {
-        let pairs = || self.old.iter().copied().zip(self.new.iter().copied());
-        let as_wide = |(o, n): (usize, usize)| old[o].bytes() == new[n].bytes();
-        let one_each = self.old.len() == 1 && self.new.len() == 1;
-        if !one_each && (self.old.len() != self.new.len() || !pairs().all(as_wide)) {
-            return Vec::new();
-        }
         let is_one = |&(o, n): &(usize, usize)| {
             let (old, new) = (&old[o], &new[n]);
             old.present && new.present && (same_number(old, new) || old.is_subsection())
         };
-        pairs().filter(is_one).collect()
+        let mut pairs = self.side_by_side(old, new);
+        pairs.retain(is_one);
+        pairs
+    }
+
+    /// Returns the items of the two sides that stand in each other's place; none where it is not item for item.
+    pub(super) fn side_by_side(&self, old: &[Item], new: &[Item]) -> Vec<(usize, usize)> {
+        let pairs = || self.old.iter().copied().zip(self.new.iter().copied());
+        let as_wide = |(o, n): (usize, usize)| old[o].bytes() == new[n].bytes();
+        let one_each = self.old.len() == 1 && self.new.len() == 1;
+        if one_each || self.old.len() == self.new.len() && pairs().all(as_wide) {
+            pairs().collect()
+        } else {
+            Vec::new()
+        }
     }
 }
 

@@ -106,12 +106,14 @@ fn is_timer_pair(old: &Item, new: &Item) -> bool {
     is_one && old.leaf == new.leaf && old.bytes() == new.bytes()
 }
 
-/// Returns the rule for the same field with another width or number of elements, and whether it is certain.
-pub(crate) fn resized_rule(old: &Item, new: &Item) -> (Rule, bool) {
+/// Returns the rule for the same field with another width or number of elements, if it is worth one, and whether it is
+/// certain.
+pub(crate) fn resized_rule(old: &Item, new: &Item) -> Option<(Rule, bool)> {
     match old.conditional {
-        true if is_timer_pair(old, new) => (Rule::TypeSizeOnly, true),
-        true => (Rule::ConditionalFieldChanged, false),
-        false => width_rule(old, new),
+        true if is_timer_pair(old, new) => Some((Rule::TypeSizeOnly, true)),
+        true => Some((Rule::ConditionalFieldChanged, false)),
+        false if same_width(old, new) => renamed_pair(old, new),
+        false => Some(width_rule(old, new)),
     }
 }
 
@@ -124,6 +126,45 @@ pub(crate) fn same_number(old: &Item, new: &Item) -> bool {
 pub(crate) fn more_structures(old: &Item, new: &Item) -> bool {
     let both = matches!((&old.kind, &new.kind), (Kind::Array(_), Kind::Array(_)));
     both && old.num.is_some() && new.num.is_some() && old.num != new.num
+}
+
+/// Tells whether both are known to have the same bytes, whatever they are made of.
+fn same_width(old: &Item, new: &Item) -> bool {
+    let known = |item: &Item| item.is_certain() && !item.loose;
+    known(old) && known(new) && old.bytes() == new.bytes()
+}
+
+/// Returns what items of `short` that a test sends stand in the place of certain ones of `long`, if these are all of the
+/// bytes that are missing.
+pub(crate) fn made_conditional(
+    short: &[&Item],
+    long: &[&Item],
+    missing: u64,
+) -> Option<Vec<(usize, usize)>> {
+    let (mut pairs, mut found) = (Vec::new(), 0u64);
+    let certain = long
+        .iter()
+        .enumerate()
+        .filter(|(_, item)| item.is_certain());
+    let mut partners = certain.peekable();
+    let (mut of_short, mut of_long) = (0u64, 0u64);
+    for (at, item) in short.iter().enumerate() {
+        if item.is_certain() {
+            of_short = of_short.saturating_add(item.bytes());
+        } else if item.conditional {
+            while let Some((_, before)) = partners.next_if(|_| of_long < of_short) {
+                of_long = of_long.saturating_add(before.bytes());
+            }
+            let here = |(_, partner): &(usize, &&Item)| {
+                of_long == of_short && partner.bytes() == item.bytes()
+            };
+            if let Some((partner, _)) = partners.next_if(here) {
+                pairs.push((at, partner));
+                found = found.saturating_add(item.bytes());
+            }
+        }
+    }
+    (found == missing).then_some(pairs)
 }
 
 /// Tells whether two items of one name have the same bytes, or would have with as many elements, which a dump does not say of
@@ -144,6 +185,8 @@ enum Cut {
     Numbers { width: u64, count: u64 },
     /// Structures of several numbers.
     Elements { inside: Vec<Cut>, count: u64 },
+    /// What a test may send with each structure.
+    Tested,
 }
 
 /// Tells whether two runs of equal total are made of the same elements, so that only their grouping into
@@ -157,7 +200,9 @@ pub(crate) fn same_cuts(old: &[&Item], new: &[&Item]) -> bool {
                 Kind::Array(inside) => {
                     let sent = |item: &&Item| item.present && !item.conditional;
                     let sent: Vec<&Item> = inside.iter().filter(sent).collect();
-                    let inside = cuts(&sent)?;
+                    let tested = inside.iter().any(|item| item.present && item.conditional);
+                    let mut inside = cuts(&sent)?;
+                    inside.extend(tested.then_some(Cut::Tested));
                     match (sent.as_slice(), inside.as_slice()) {
                         ([], _) => continue,
                         // One number after the other is an array of numbers; several alternate.

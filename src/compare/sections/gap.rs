@@ -10,8 +10,8 @@ use crate::compare::layout::{Id, Item};
 use crate::compare::renames::Renames;
 use crate::compare::sections::change::{Change, add};
 use crate::compare::sections::fit::{
-    Fit, Widened, condition_rule, fit, in_step, items, may_be_as_wide, more_structures,
-    renamed_pair, resized_rule, same_cuts, sums_to, total, width_conflict,
+    Fit, Widened, condition_rule, fit, in_step, items, made_conditional, may_be_as_wide,
+    more_structures, renamed_pair, resized_rule, same_cuts, total, width_conflict,
 };
 use crate::compare::sections::run::{LeftOver, Run};
 use crate::model::Rule;
@@ -45,6 +45,7 @@ pub(super) fn explain<'g>(
     gap.known_pairs(&mut o, &mut n);
     gap.changed_conditions(&mut o, &mut n);
     gap.widened(&mut o, &mut n);
+    gap.renamed_conditions(&mut o, &mut n);
     if !gap.reshaped(&mut o, &mut n) {
         gap.changed_widths(&mut o, &mut n);
         gap.renamed(&mut o, &mut n);
@@ -157,6 +158,29 @@ impl Gap<'_, '_, '_> {
         }
     }
 
+    /// Fields that one build sends always and the other, where they have another name, by a test: all else agrees without them.
+    fn renamed_conditions(&mut self, o: &mut Vec<usize>, n: &mut Vec<usize>) {
+        let (old, new) = (items(self.old, o), items(self.new, n));
+        if fit(&old, &new) != Fit::No {
+            return;
+        }
+        let of_old = total(&old) < total(&new);
+        let (short, long) = if of_old { (&old, &new) } else { (&new, &old) };
+        let missing = total(long) - total(short);
+        let Some(pairs) = made_conditional(short, long, missing) else {
+            return;
+        };
+        let pairs: Vec<(usize, usize)> = pairs
+            .into_iter()
+            .map(|(a, b)| if of_old { (o[a], n[b]) } else { (o[b], n[a]) })
+            .collect();
+        for (i, j) in pairs {
+            o.retain(|&k| k != i);
+            n.retain(|&k| k != j);
+            self.change(condition_rule(&self.old[i]), false, vec![i], vec![j]);
+        }
+    }
+
     /// The certain bytes on both sides agree: names, groups or padding changed, not the stream.
     fn reshaped(&mut self, o: &mut Vec<usize>, n: &mut Vec<usize>) -> bool {
         let (old, new) = (certain(self.old, o), certain(self.new, n));
@@ -182,6 +206,9 @@ impl Gap<'_, '_, '_> {
         }
         o.retain(|&i| !self.old[i].is_certain());
         n.retain(|&j| !self.new[j].is_certain());
+        if fit == Fit::Yes && all_padding(self.old, &old) && all_padding(self.new, &new) {
+            return true;
+        }
         if fit == Fit::IfLengthsAllow {
             let padding = all_padding(self.old, &old) || all_padding(self.new, &new);
             let same_name = old.len() == 1 && new.len() == 1 && self.same_leaf(old[0], new[0]);
@@ -221,8 +248,9 @@ impl Gap<'_, '_, '_> {
                 && !gap.new[j].is_padding()
         };
         self.pair_off(o, n, resized, |gap, i, j| {
-            let (rule, certain) = resized_rule(&gap.old[i], &gap.new[j]);
-            gap.change(rule, certain, vec![i], vec![j]);
+            if let Some((rule, certain)) = resized_rule(&gap.old[i], &gap.new[j]) {
+                gap.change(rule, certain, vec![i], vec![j]);
+            }
         });
     }
 
@@ -244,31 +272,21 @@ impl Gap<'_, '_, '_> {
                 gap.change(rule, certain, vec![i], vec![j]);
             }
         });
-        let made_conditional = |gap: &Self, i: usize, j: usize| {
+        let decided = |gap: &Self, i: usize, j: usize| {
             let (a, b) = (&gap.old[i], &gap.new[j]);
             a.conditional != b.conditional && a.bytes() == b.bytes() && a.bytes() > 0
         };
-        self.pair_off(o, n, made_conditional, |gap, i, j| {
+        self.pair_off(o, n, decided, |gap, i, j| {
             gap.change(condition_rule(&gap.old[i]), false, vec![i], vec![j]);
         });
     }
 
     /// Takes note of what has no counterpart here: subsections, and the other items.
     fn left_over(&mut self, removed: [Vec<usize>; 2], added: [Vec<usize>; 2]) {
-        let [old, new] = [items(self.old, &removed[1]), items(self.new, &added[1])];
-        let (of_old, of_new) = (total(&old), total(&new));
-        let certain = of_old.abs_diff(of_new);
-        // Conditional items of the side that is short can make up for it.
-        let short = if of_old < of_new { old } else { new };
-        let mut conditional = Vec::new();
-        short
-            .iter()
-            .for_each(|item| item.tested_bytes(1, &mut conditional));
-        // So can a field of which nobody knows by how much its width changed.
+        // A field of which nobody knows by how much its width changed can make up for it.
         let mut here = self.run.changes[self.first..].iter();
-        let unknown =
+        let balanced =
             here.any(|c| matches!(c.rule, Rule::OpaqueFieldChanged | Rule::SizeUndecided));
-        let balanced = certain > 0 && (unknown || sums_to(&conditional, certain));
         let step = self.step;
         let left_over = |item| LeftOver {
             item,

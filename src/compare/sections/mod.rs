@@ -199,6 +199,7 @@ impl<'d> Comparison<'d, '_> {
                 }
             }
         }
+        run.settle_displaced();
         run.settle_moves();
         run.settle_replaced();
         run.settle_divided();

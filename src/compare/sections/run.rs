@@ -1,13 +1,14 @@
 //! Two aligned sequences and the fate of their items, until nothing is left unexplained.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::compare::layout::{Interner, Item};
-use crate::compare::sections::align::Step;
+use crate::compare::layout::{Id, Interner, Item, Kind};
+use crate::compare::sections::align::{Step, matches};
 use crate::compare::sections::change::{Change, add};
-use crate::compare::sections::fit::{items, total};
+use crate::compare::sections::fit::{items, sums_to, total};
 use crate::compare::sections::terms::layout_line;
 use crate::model::Direction;
 use crate::model::Rule;
@@ -31,7 +32,7 @@ pub(crate) struct LeftOver {
     pub item: usize,
     /// The step in which it was left over.
     pub step: usize,
-    /// Conditional items of the other side may make up for it.
+    /// An item of its step of which the width is unknown may make up for it.
     pub balanced: bool,
 }
 
@@ -39,6 +40,61 @@ impl<'d> Run<'_, 'd> {
     pub(super) fn push(&mut self, rule: Rule, certain: bool, old: usize, new: usize) {
         let change = Change::new(rule, certain, vec![old], vec![new]);
         add(&mut self.changes, change, |_, _| rule != Rule::ArrayResized);
+    }
+
+    /// Finds the fields that both builds have, but at places where the other has another one: that is no matter of names or
+    /// groups, one gets the bytes of the other.
+    pub(super) fn settle_displaced(&mut self) {
+        let looks_alike = |change: &Change| {
+            matches!(change.rule, Rule::FieldRenamed | Rule::FieldRegrouped)
+                && change.known.is_none()
+        };
+        if !self.changes.iter().any(looks_alike) {
+            return;
+        }
+        let (matched_old, matched_new): (FxHashSet<_>, FxHashSet<_>) = matches(self.steps).unzip();
+        let (mut old_spots, mut new_spots) = (Vec::new(), FxHashMap::default());
+        for (at, change) in self.changes.iter().enumerate() {
+            if looks_alike(change) {
+                old_spots.extend(spots(self.old, at, &change.old, &matched_old));
+                new_spots.extend(spots(self.new, at, &change.new, &matched_new));
+            }
+        }
+        let (old_names, new_names) = (lone_names(self.old), lone_names(self.new));
+        let mut displaced = Vec::new();
+        for (i, spot) in old_spots {
+            let namesake = names(&self.old[i]).find_map(|name| {
+                let is_alone = old_names.get(&name) == Some(&Some(i));
+                new_names.get(&name).copied().flatten().filter(|_| is_alone)
+            });
+            let found = namesake.and_then(|j| Some((j, *new_spots.get(&j)?)));
+            if let Some((j, _)) = found.filter(|&(_, other)| other != spot) {
+                displaced.push((i, j));
+            }
+        }
+        if displaced.is_empty() {
+            return;
+        }
+        let (moved_old, moved_new): (FxHashSet<_>, FxHashSet<_>) =
+            displaced.iter().copied().unzip();
+        for change in std::mem::take(&mut self.changes) {
+            let stays = |i: &usize| !moved_old.contains(i);
+            let stays_new = |j: &usize| !moved_new.contains(j);
+            if change.old.iter().all(stays) && change.new.iter().all(stays_new) {
+                self.changes.push(change);
+                continue;
+            }
+            for (i, j) in change.side_by_side(self.old, self.new) {
+                if stays(&i) && stays_new(&j) {
+                    self.push(change.rule, change.certain, i, j);
+                }
+            }
+        }
+        self.changes
+            .extend(displaced.into_iter().map(|(i, j)| Change {
+                moved: true,
+                ..Change::new(Rule::FieldsSwapped, true, vec![i], vec![j])
+            }));
     }
 
     /// Pairs what is missing in one place and new in another: it was moved.
@@ -69,7 +125,10 @@ impl<'d> Run<'_, 'd> {
             } else if old.is_opaque() {
                 (Rule::OpaqueFieldChanged, false)
             } else {
-                (Rule::FieldsSwapped, !old.is_hollow())
+                (
+                    Rule::FieldsSwapped,
+                    !old.is_hollow() && !self.only_tests_between(left.step, i, j),
+                )
             };
             self.changes.push(Change {
                 moved: true,
@@ -169,6 +228,12 @@ impl<'d> Run<'_, 'd> {
         };
         let of_removed = [Rule::FieldRemoved, Rule::ConditionalFieldRemoved];
         let of_added = [Rule::FieldAdded, Rule::ConditionalFieldAdded];
+        let steps = self.removed.iter().chain(&self.added);
+        let steps: BTreeSet<usize> = steps.map(|left| left.step).collect();
+        let tested: FxHashSet<usize> = steps
+            .into_iter()
+            .filter(|&step| self.tests_balance(step))
+            .collect();
         let mut last_step = None;
         for (side, left_over, [rule, conditional]) in [
             (Build::Old, std::mem::take(&mut self.removed), of_removed),
@@ -186,7 +251,8 @@ impl<'d> Run<'_, 'd> {
                     hollow.push((side, left.item));
                     continue;
                 }
-                let (rule, certain) = lone(item, rule, conditional, left.balanced);
+                let balanced = left.balanced || tested.contains(&left.step);
+                let (rule, certain) = lone(item, rule, conditional, balanced);
                 if item.present && (item.is_subsection() || item.is_opaque() || item.bytes() > 0) {
                     let own = vec![left.item];
                     let (old, new) = match side {
@@ -204,6 +270,45 @@ impl<'d> Run<'_, 'd> {
             }
         }
         hollow
+    }
+
+    /// Returns the items around a step between the nearest two matches that are always sent: which of them are in step is for
+    /// tests to say.
+    fn around(&self, step: usize) -> (Range<usize>, Range<usize>) {
+        let fixed = |step: &Step| match *step {
+            Step::Match { old, new } if self.old[old].is_unconditional() => Some((old, new)),
+            _ => None,
+        };
+        let before = self.steps[..step].iter().rev().find_map(fixed);
+        let (old, new) = before.map_or((0, 0), |(old, new)| (old + 1, new + 1));
+        let behind = self.steps[step..].iter().find_map(fixed);
+        let (old_end, new_end) = behind.unwrap_or((self.old.len(), self.new.len()));
+        (old..old_end, new..new_end)
+    }
+
+    /// Tells whether a field of the step and its counterpart stand at one place where no test lets anything through.
+    fn only_tests_between(&self, step: usize, old: usize, new: usize) -> bool {
+        let (of_old, of_new) = self.around(step);
+        of_new.contains(&new)
+            && sum(&self.old[of_old.start..old]) == sum(&self.new[of_new.start..new])
+    }
+
+    /// Tells whether what is left over around a step may be as much in both builds, as tests decide.
+    fn tests_balance(&self, step: usize) -> bool {
+        let (old, new) = self.around(step);
+        let left = |all: &[Item], left_over: &[LeftOver], within: Range<usize>| {
+            let here = left_over.iter().map(|left| left.item);
+            let here = here.filter(|at| within.contains(at) && !all[*at].is_subsection());
+            let here = items(all, &here.collect::<Vec<usize>>());
+            let mut tested = Vec::new();
+            here.iter()
+                .for_each(|item| item.tested_bytes(1, &mut tested));
+            (total(&here), tested)
+        };
+        let (of_old, old) = left(self.old, &self.removed, old);
+        let (of_new, new) = left(self.new, &self.added, new);
+        let short = if of_old < of_new { old } else { new };
+        of_old == of_new || sums_to(&short, of_old.abs_diff(of_new))
     }
 
     /// The layout around a change: a few lines before and behind it, the change itself between.
@@ -279,4 +384,59 @@ impl<'d> Run<'_, 'd> {
         ));
         lines
     }
+}
+
+fn sum(items: &[Item]) -> u64 {
+    total(&items.iter().collect::<Vec<_>>())
+}
+
+/// Returns where the items of a change stand that have no match: of which change they are, and how many bytes of that stand
+/// before them.
+fn spots<'s>(
+    all: &'s [Item],
+    change: usize,
+    indices: &'s [usize],
+    matched: &'s FxHashSet<usize>,
+) -> impl Iterator<Item = (usize, (usize, u64))> + 's {
+    let mut before = 0u64;
+    let spots = indices.iter().map(move |&i| {
+        let spot = (i, (change, before));
+        before = before.saturating_add(all[i].bytes());
+        spot
+    });
+    spots.filter(|(i, _)| !matched.contains(i))
+}
+
+/// A name of an item: its path, or only the last part of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Name {
+    Path(Id),
+    Leaf(Id),
+}
+
+/// Returns the names of an item, and those of its elements where each is one field: that stands where the array does.
+fn names<'i>(item: &'i Item) -> impl Iterator<Item = Name> + 'i {
+    fn inside<'i, 'd>(item: &&'i Item<'d>) -> Option<&'i Item<'d>> {
+        match &item.kind {
+            Kind::Array(inside) if inside.len() == 1 => inside.first(),
+            _ => None,
+        }
+    }
+    std::iter::successors(Some(item), inside)
+        .filter(|item| !item.is_padding())
+        .flat_map(|item| [Name::Path(item.path), Name::Leaf(item.leaf)])
+}
+
+/// Returns the item of each name, none where several have it.
+fn lone_names(all: &[Item]) -> FxHashMap<Name, Option<usize>> {
+    let mut lone = FxHashMap::default();
+    for (at, item) in all.iter().enumerate() {
+        for name in names(item) {
+            let owner = lone.entry(name).or_insert(Some(at));
+            if *owner != Some(at) {
+                *owner = None;
+            }
+        }
+    }
+    lone
 }

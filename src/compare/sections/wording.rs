@@ -197,7 +197,10 @@ impl<'d> Spot<'_, 'd> {
                 Some(_) => format!("{old} is called {new} in {in_new}"),
                 None => format!("{}{same}", self.renames()),
             },
-            Rule::FieldRegrouped => format!("{old} is grouped differently in {in_new}{same}"),
+            Rule::FieldRegrouped => {
+                let are = plural(self.old, "is", "are");
+                format!("{old} {are} grouped differently in {in_new}{same}")
+            }
             Rule::FieldPadded => {
                 let read = self.read_from_padding();
                 let (was, is) = (bytes(self.old), bytes(self.new));
