@@ -660,6 +660,12 @@ fn what_stands_past_a_test_alone_is_a_doubt() {
             "a:1 e*3{ b:4? } z:8",
             &["warning fields-swapped a"],
         ),
+        (
+            "such an array past fields",
+            "e*3{ b:4? } a:1 k:2 z:8",
+            "a:1 k:2 e*3{ b:4? } z:8",
+            &["warning fields-swapped e"],
+        ),
     ]);
 }
 

@@ -90,11 +90,12 @@ impl<'d> Run<'_, 'd> {
                 }
             }
         }
-        self.changes
-            .extend(displaced.into_iter().map(|(i, j)| Change {
+        for (i, j) in displaced {
+            self.changes.push(Change {
                 moved: true,
                 ..Change::new(Rule::FieldsSwapped, true, vec![i], vec![j])
-            }));
+            });
+        }
     }
 
     /// Pairs what is missing in one place and new in another: it was moved.
@@ -125,10 +126,8 @@ impl<'d> Run<'_, 'd> {
             } else if old.is_opaque() {
                 (Rule::OpaqueFieldChanged, false)
             } else {
-                (
-                    Rule::FieldsSwapped,
-                    !old.is_hollow() && !self.only_tests_between(left.step, i, j),
-                )
+                let tested = old.is_hollow() || self.only_tests_between(left.step, i, j);
+                (Rule::FieldsSwapped, !tested)
             };
             self.changes.push(Change {
                 moved: true,
