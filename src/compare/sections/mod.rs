@@ -202,7 +202,6 @@ impl<'d> Comparison<'d, '_> {
         run.settle_displaced();
         run.settle_moves();
         run.settle_replaced();
-        run.settle_divided();
         let hollow = run.settle_left_over(self.wording.direction);
         run.changes.sort_by_key(|c| {
             let old = c.old.first().copied();

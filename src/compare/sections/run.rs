@@ -159,56 +159,6 @@ impl<'d> Run<'_, 'd> {
         }
     }
 
-    /// Joins what became a part of an array with it, where one dump does not say how many elements there are.
-    pub(super) fn settle_divided(&mut self) {
-        let left_over = self.removed.iter().chain(&self.added);
-        let steps: BTreeSet<usize> = left_over.map(|left| left.step).collect();
-        for step in steps {
-            let here = |left_over: &[LeftOver]| -> Vec<usize> {
-                let here = left_over.iter().filter(|left| left.step == step);
-                here.map(|left| left.item).collect()
-            };
-            let (mut old, mut new) = (here(&self.removed), here(&self.added));
-            let neighbours = [step.wrapping_sub(1), step + 1].into_iter();
-            let mut matched = neighbours.filter_map(|at| match self.steps.get(at)? {
-                &Step::Match { old, new } => Some((old, new)),
-                Step::Gap { .. } => None,
-            });
-            if let Some((o, n)) = matched.find(|&pair| self.may_be_divided(pair, &old, &new)) {
-                self.removed.retain(|left| left.step != step);
-                self.added.retain(|left| left.step != step);
-                old.push(o);
-                new.push(n);
-                old.sort_unstable();
-                new.sort_unstable();
-                let change = Change::new(Rule::ArrayLengthUnstated, false, old, new);
-                self.changes.push(change);
-            }
-        }
-    }
-
-    /// Tells whether one of two matched arrays, of which the dump states the number, may have taken up items of the other build
-    /// that stand next to its own, of which no number is stated. The other way round the array is taken to be as long as it
-    /// was, and what stands beside it to be new.
-    fn may_be_divided(&self, matched: (usize, usize), removed: &[usize], added: &[usize]) -> bool {
-        let (old, new) = (&self.old[matched.0], &self.new[matched.1]);
-        let is_stated = |item: &Item| !item.loose && !item.is_number_borrowed();
-        let (array, others) = match (is_stated(old), is_stated(new)) {
-            (true, false) => (old, added.len()),
-            (false, true) => (new, removed.len()),
-            _ => return false,
-        };
-        let items = items(self.old, removed)
-            .into_iter()
-            .chain(items(self.new, added));
-        array.counted
-            && others > 0
-            && array.num.unwrap_or(1) > others as u64
-            && removed.is_empty() != added.is_empty()
-            && (items.chain([old, new]))
-                .all(|item| item.is_certain() && !item.is_padding() && item.size == array.size)
-    }
-
     /// Reports what has no counterpart anywhere. A subsection that only the destination knows is
     /// never sent. Returns the arrays of which only the elements can tell what is sent.
     pub(super) fn settle_left_over(&mut self, direction: Direction) -> Vec<(Build, usize)> {
