@@ -76,6 +76,7 @@ mod suggestions;
 mod survivors;
 mod sweep;
 mod verdicts;
+mod wire_model;
 
 use std::process::ExitCode;
 

@@ -101,6 +101,15 @@ impl<'d> Walk<'_, 'd> {
         let mut twins = counterpart.map(|other| Twins::new(fields, other.fields()));
         for (at, field) in fields.iter().enumerate() {
             let twin = twins.as_mut().and_then(|twins| twins.of(at, field));
+            // What a structure that this build alone has groups stands around it in the other one.
+            let inside = match twin {
+                Some(twin) => twin.description.as_deref(),
+                None => counterpart,
+            };
+            let twin = Twin {
+                field: twin,
+                inside,
+            };
             self.field(description, field, version, twin, around, items);
         }
         // A loader finds subsections by name, so their order among themselves says nothing. Of several
@@ -126,7 +135,7 @@ impl<'d> Walk<'_, 'd> {
         description: &'d Vmsd,
         field: &'d VmsdField,
         version: i64,
-        twin: Option<&'d VmsdField>,
+        twin: Twin<'d>,
         around: Around,
         items: &mut Vec<Item<'d>>,
     ) {
@@ -145,17 +154,16 @@ impl<'d> Walk<'_, 'd> {
         let conditional = around.conditional || field.conditional;
         let present = around.present && is_open;
         let num = match field.num {
-            None if !self.states_lengths => twin.and_then(|twin| borrowed(field, twin)),
+            None if !self.states_lengths => twin.field.and_then(|twin| borrowed(field, twin)),
             stated => stated,
         };
         let inner = field.description.as_deref();
-        let other = twin.and_then(|twin| twin.description.as_deref());
         // What is an array in the other build is compared with it element by element, where its own dump states one
         // element, and where it states no number, which then comes from the state.
         let is_elastic = self.states_lengths
             && field.num.is_none_or(|num| num == 1)
-            && twin.and_then(|twin| twin.num).is_some_and(|num| num > 1)
-            && (other.zip(inner)).is_some_and(|(other, inner)| other.name == inner.name);
+            && (twin.field).is_some_and(|twin| twin.num.is_some_and(|num| num > 1))
+            && (twin.inside.zip(inner)).is_some_and(|(other, inner)| other.name == inner.name);
         // A length of one and no length at all are the same bytes.
         let num = num.filter(|&n| n != 1 || is_elastic);
         let loose = around.loose || (num.is_none() && !self.states_lengths);
@@ -196,12 +204,12 @@ impl<'d> Walk<'_, 'd> {
         };
         if num.is_none() && !is_elastic {
             // A nested version is not on the wire: each side decides with its own.
-            self.description(inner, inner.version_id, other, inside, items);
+            self.description(inner, inner.version_id, twin.inside, inside, items);
         } else {
             inside.conditional = false;
             inside.path = ROOT;
             let mut element = Vec::new();
-            self.description(inner, inner.version_id, other, inside, &mut element);
+            self.description(inner, inner.version_id, twin.inside, inside, &mut element);
             item.kind = Kind::Array(element);
             items.push(item);
         }
@@ -228,6 +236,14 @@ fn borrowed(field: &VmsdField, twin: &VmsdField) -> Option<u64> {
     is_as_many.then_some(num)
 }
 
+/// The counterpart of a field in the other build.
+#[derive(Debug, Clone, Copy)]
+struct Twin<'d> {
+    field: Option<&'d VmsdField>,
+    /// The description that has the counterparts of the fields in it.
+    inside: Option<&'d Vmsd>,
+}
+
 /// The fields of the other build's description, for each field the one of that name.
 enum Twins<'d> {
     /// All names are the same, one for one.
@@ -243,8 +259,17 @@ impl<'d> Twins<'d> {
             return Twins::InStep(others);
         }
         let mut by_name: FxHashMap<&str, (Vec<&VmsdField>, usize)> = FxHashMap::default();
-        for other in others {
-            by_name.entry(&other.name).or_default().0.push(other);
+        let mut open = vec![others];
+        while let Some(others) = open.pop() {
+            for other in others {
+                by_name.entry(&other.name).or_default().0.push(other);
+            }
+            // What the other build alone groups stands around it in this one.
+            let single = others.iter().filter(|other| {
+                let is_lone = fields.iter().all(|field| field.name != other.name);
+                is_lone && other.num.is_none_or(|num| num == 1)
+            });
+            open.extend(single.filter_map(|other| Some(other.description.as_deref()?.fields())));
         }
         Twins::ByName(by_name)
     }

@@ -244,3 +244,27 @@ fn a_number_is_borrowed_only_by_what_may_have_as_many() {
         ),
     ]);
 }
+
+#[test]
+fn a_number_is_borrowed_through_a_structure_that_one_build_alone_has() {
+    hold(&[
+        (
+            "grouped by the other build",
+            "~b:4 e{ x:4 y:2 } c:4",
+            "g{ b:4 e*3{ x:4 y:2 } } c:4",
+            &["note field-regrouped b"],
+        ),
+        (
+            "grouped by this one",
+            "~g{ b:4 e{ x:4 y:2 } } c:4",
+            "b:4 e*3{ x:4 y:2 } c:4",
+            &["note field-regrouped g/b"],
+        ),
+        (
+            "of another field of the name, in a structure that both have",
+            "~e:4 s{ x:4 e:2 } c:4",
+            "s{ x:4 e:2*3 } c:4",
+            &["error field-removed e"],
+        ),
+    ]);
+}
