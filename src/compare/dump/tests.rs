@@ -577,7 +577,7 @@ fn a_field_that_the_other_build_has_elsewhere_is_not_renamed() {
             "behind a field that its array took in",
             "a:8*1 b:8*2",
             "b:8*3",
-            &["error fields-swapped b"],
+            &["warning fields-swapped b"],
         ),
         (
             "in front of a field that its array took in",

@@ -91,9 +91,11 @@ impl<'d> Run<'_, 'd> {
             }
         }
         for (i, j) in displaced {
+            // One that grew may have taken in what stood before it.
+            let certain = self.old[i].bytes() == self.new[j].bytes();
             self.changes.push(Change {
                 moved: true,
-                ..Change::new(Rule::FieldsSwapped, true, vec![i], vec![j])
+                ..Change::new(Rule::FieldsSwapped, certain, vec![i], vec![j])
             });
         }
     }
