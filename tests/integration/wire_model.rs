@@ -700,7 +700,7 @@ fn hold_all(lengths: [Lengths; 2]) {
         ..ProptestConfig::default()
     };
     let config = ProptestConfig {
-        cases: config.cases.max(1500),
+        cases: config.cases.max(1000),
         ..config
     };
     let always = TestRng::deterministic_rng(config.rng_algorithm);
