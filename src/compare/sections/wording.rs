@@ -201,28 +201,7 @@ impl<'d> Spot<'_, 'd> {
                 let are = plural(self.old, "is", "are");
                 format!("{old} {are} grouped differently in {in_new}{same}")
             }
-            Rule::FieldPadded => {
-                let read = self.read_from_padding();
-                let (was, is) = (bytes(self.old), bytes(self.new));
-                let mut text = if !read.is_empty() {
-                    let arrive = plural(&read, "it arrives", "they arrive");
-                    format!(
-                        "{source} sends padding where {destination} reads {} ({}): {arrive} as zeros",
-                        list(&read),
-                        bytes(&read)
-                    )
-                } else if !self.new.iter().all(|item| item.is_padding()) {
-                    format!("{new} ({is}) took the place of padding")
-                } else if is_as_wide {
-                    format!("{old} ({was}) became padding of the same size")
-                } else {
-                    format!("{old} ({was}) became padding ({is})")
-                };
-                if !is_as_wide {
-                    text = format!("{text}; {}", self.says_no_length());
-                }
-                text
-            }
+            Rule::FieldPadded => self.padded(),
             Rule::VersionGateChanged => {
                 let (a, b) = (self.old.first(), self.new.first());
                 format!(
@@ -259,23 +238,7 @@ impl<'d> Spot<'_, 'd> {
                     widths(self.new)
                 )
             }
-            Rule::OpaqueFieldChanged if self.moved => format!(
-                "{old} stands at another place in {in_new}; a dump does not say how wide it is"
-            ),
-            Rule::OpaqueFieldChanged => match (self.old.is_empty(), self.new.is_empty()) {
-                (false, false) => {
-                    let sides = self.old.iter().chain(self.new);
-                    let unknown: Vec<&Item> = sides.copied().filter(|i| i.is_opaque()).collect();
-                    let is = plural(self.old, "is", "are");
-                    let wide = plural(&unknown, "is", "are");
-                    let unknown = list(&unknown);
-                    format!(
-                        "{old} {is} {new} in {in_new}; a dump does not say how wide {unknown} {wide}"
-                    )
-                }
-                (true, _) => format!("{new} is new; a dump does not say how wide it is"),
-                (_, true) => format!("{old} is gone; a dump does not say how wide it was"),
-            },
+            Rule::OpaqueFieldChanged => self.of_unknown_width(),
             Rule::DescriptionRenamed => format!(
                 "the description of the structure around {old} is called `{}` in {in_old} and `{}` in {in_new}; \
                  the name of a nested description is not on the wire",
@@ -290,27 +253,7 @@ impl<'d> Spot<'_, 'd> {
                 "{in_old} decides at run time whether it has {old}, {in_new} always has it{}",
                 renamed_to(&old, &new)
             ),
-            Rule::ConditionalFieldChanged => {
-                if self.moved {
-                    format!("{old}, sent when a test says so, stands at another place in {in_new}")
-                } else if old == new && widths(self.old) == widths(self.new) {
-                    let (of_old, of_new) = self.arrays.unzip();
-                    format!(
-                        "{old} {is} sent when {} so in {in_old} and when {} so in {in_new}: a dump does not say whether \
-                         that is the same",
-                        self.tests(self.old, of_old),
-                        self.tests(self.new, of_new),
-                        is = plural(self.old, "is", "are"),
-                    )
-                } else {
-                    format!(
-                        "{old} ({}), sent when a test says so, is {new} ({}) in {in_new}; a dump does not \
-                         say whether the tests agree",
-                        widths(self.old),
-                        widths(self.new)
-                    )
-                }
-            }
+            Rule::ConditionalFieldChanged => self.tested_otherwise(),
             Rule::SubsectionUnknown => format!(
                 "{source} may send the subsection {}, which {destination} does not know there",
                 list(self.owned().1)
@@ -325,6 +268,90 @@ impl<'d> Spot<'_, 'd> {
             Some(reason) => format!("{text}: {reason}"),
             None => text,
         }
+    }
+
+    /// Says which fields came in the place of padding, or padding in theirs.
+    fn padded(&self) -> String {
+        let Wording {
+            source,
+            destination,
+            ..
+        } = self.wording;
+        let (was, is) = (bytes(self.old), bytes(self.new));
+        let is_as_wide = total(self.old) == total(self.new);
+        let read = self.read_from_padding();
+        let text = if !read.is_empty() {
+            let arrive = plural(&read, "it arrives", "they arrive");
+            format!(
+                "{source} sends padding where {destination} reads {} ({}): {arrive} as zeros",
+                list(&read),
+                bytes(&read)
+            )
+        } else if !self.new.iter().all(|item| item.is_padding()) {
+            format!("{} ({is}) took the place of padding", list(self.new))
+        } else if is_as_wide {
+            format!("{} ({was}) became padding of the same size", list(self.old))
+        } else {
+            format!("{} ({was}) became padding ({is})", list(self.old))
+        };
+        match is_as_wide {
+            true => text,
+            false => format!("{text}; {}", self.says_no_length()),
+        }
+    }
+
+    /// Says what became of fields of which a dump does not say how wide they are.
+    fn of_unknown_width(&self) -> String {
+        let in_new = self.wording.new;
+        let (old, new) = (list(self.old), list(self.new));
+        if self.moved {
+            return format!(
+                "{old} stands at another place in {in_new}; a dump does not say how wide it is"
+            );
+        }
+        match (self.old.is_empty(), self.new.is_empty()) {
+            (false, false) => {
+                let sides = self.old.iter().chain(self.new);
+                let unknown: Vec<&Item> = sides.copied().filter(|i| i.is_opaque()).collect();
+                let is = plural(self.old, "is", "are");
+                let wide = plural(&unknown, "is", "are");
+                let unknown = list(&unknown);
+                format!(
+                    "{old} {is} {new} in {in_new}; a dump does not say how wide {unknown} {wide}"
+                )
+            }
+            (true, _) => format!("{new} is new; a dump does not say how wide it is"),
+            (_, true) => format!("{old} is gone; a dump does not say how wide it was"),
+        }
+    }
+
+    /// Says what became of fields that are sent when a test says so.
+    fn tested_otherwise(&self) -> String {
+        let Wording {
+            old: in_old,
+            new: in_new,
+            ..
+        } = self.wording;
+        let (old, new) = (list(self.old), list(self.new));
+        if self.moved {
+            return format!("{old}, sent when a test says so, stands at another place in {in_new}");
+        }
+        if old == new && widths(self.old) == widths(self.new) {
+            let (of_old, of_new) = self.arrays.unzip();
+            return format!(
+                "{old} {is} sent when {} so in {in_old} and when {} so in {in_new}: a dump does not say whether \
+                 that is the same",
+                self.tests(self.old, of_old),
+                self.tests(self.new, of_new),
+                is = plural(self.old, "is", "are"),
+            );
+        }
+        format!(
+            "{old} ({}), sent when a test says so, is {new} ({}) in {in_new}; a dump does not say whether the tests \
+             agree",
+            widths(self.old),
+            widths(self.new)
+        )
     }
 
     /// Returns the build that has these items, where only one has them.

@@ -8,15 +8,12 @@ use crate::model::c_number;
 use crate::report::GuestReason;
 
 pub(super) fn disk(reader: &mut Reader, node: Node) {
-    let name = attribute(node, "target", "dev").unwrap_or_default();
     let kind = node.attribute("device").unwrap_or("disk");
-    let bus = bus_of(node);
     if matches!(node.attribute("type"), Some("vhostuser" | "vhostvdpa")) {
         return reader.leave_out(node, GuestReason::NeedsProcess);
     }
     // Every disk has a node of its own, whatever it is made of.
     let drive = reader.backend("libvirt-disk");
-    let is_floppy = kind == "floppy" || bus == "fdc";
     let has_medium = child(node, "source").is_some() || !matches!(kind, "cdrom" | "floppy");
     let read_only = child(node, "readonly").is_some() || kind == "cdrom";
     if has_medium {
@@ -29,6 +26,20 @@ pub(super) fn disk(reader: &mut Reader, node: Node) {
         reader.add_list(node, "blockdev", blockdev);
     }
     let mut items = Items::default();
+    let Some(driver) = driver(reader, node, kind, &mut items) else {
+        return reader.leave_out(node, GuestReason::UnknownElement);
+    };
+    if has_medium {
+        items.set("drive", drive);
+    }
+    settings(node, kind, &mut items);
+    reader.add_device(node, &driver, items);
+}
+
+/// Returns the driver of a disk of a kind, and adds its place on the bus that it is on. `None` for a bus that is not known.
+fn driver(reader: &mut Reader, node: Node, kind: &str, items: &mut Items) -> Option<String> {
+    let name = attribute(node, "target", "dev").unwrap_or_default();
+    let bus = bus_of(node);
     let address = child(node, "address");
     let at = |place: &str| match address {
         Some(address) => address
@@ -73,20 +84,22 @@ pub(super) fn disk(reader: &mut Reader, node: Node) {
             }
         }
         "usb" => "usb-storage",
-        _ if is_floppy => {
+        bus if kind == "floppy" || bus == "fdc" => {
             items.set("unit", at("unit"));
             if reader.is_q35 {
                 items.set("bus", format!("fdc{}.0", at("controller")));
             }
             "floppy"
         }
-        _ => return reader.leave_out(node, GuestReason::UnknownElement),
+        _ => return None,
     };
-    if has_medium {
-        items.set("drive", drive);
-    }
+    Some(driver.to_owned())
+}
+
+/// Adds what the elements of a disk set.
+fn settings(node: Node, kind: &str, items: &mut Items) {
     // An ATA disk has one name, and a SCSI disk two.
-    let product = match bus {
+    let product = match bus_of(node) {
         "ide" | "sata" => "model",
         _ => "product",
     };
@@ -109,9 +122,9 @@ pub(super) fn disk(reader: &mut Reader, node: Node) {
             ("rotation_rate", "rotation_rate"),
         ],
     );
-    let settings = child(node, "driver");
+    let driver = child(node, "driver");
     items.attributes(
-        settings,
+        driver,
         &[
             ("queues", "num-queues"),
             ("queue_size", "queue-size"),
@@ -119,12 +132,12 @@ pub(super) fn disk(reader: &mut Reader, node: Node) {
             ("ioeventfd", "ioeventfd"),
         ],
     );
-    let cache = settings.and_then(|settings| settings.attribute("cache"));
+    let cache = driver.and_then(|driver| driver.attribute("cache"));
     items.set_some(
         "write-cache",
         cache.filter(|_| kind != "lun").and_then(write_cache),
     );
-    items.threads(settings);
+    items.threads(driver);
     items.attributes(
         child(node, "blockio"),
         &[
@@ -143,7 +156,6 @@ pub(super) fn disk(reader: &mut Reader, node: Node) {
             ("trans", "bios-chs-trans"),
         ],
     );
-    reader.add_device(node, driver, items);
 }
 
 /// Returns whether a disk tells its guest that it has a cache, of which the host has a mode.
