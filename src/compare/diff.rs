@@ -248,7 +248,7 @@ impl Walk<'_> {
     }
 
     fn structures(&mut self, old: &Structure, new: &Structure) {
-        let [olds, news] = [old, new].map(runs);
+        let [olds, news] = [old, new].map(|of| of.runs().collect::<Vec<_>>());
         let labels = |runs: &[&[Node]]| -> Vec<Arc<str>> {
             let first = runs.iter().filter_map(|run| run.first());
             first.map(|node| node.name.clone()).collect()
@@ -462,15 +462,9 @@ impl Walk<'_> {
     }
 }
 
-/// Returns the fields of a structure, those of one name that follow one another together.
-fn runs(structure: &Structure) -> Vec<&[Node]> {
-    let runs = structure.fields.chunk_by(|a, b| a.name == b.name);
-    runs.collect()
-}
-
 /// Returns the bytes of fields that follow one another.
 fn sent(run: &[Node]) -> Vec<u8> {
-    run.iter().flat_map(|node| node.bytes.to_vec()).collect()
+    run.iter().flat_map(|node| &node.bytes).copied().collect()
 }
 
 fn subsection_side(subsection: &Subsection) -> Side {

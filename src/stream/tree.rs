@@ -313,6 +313,12 @@ impl Structure {
         })
     }
 
+    /// Returns its fields, those together that follow one another under one name: elements of an array, which may have an
+    /// entry each, with an index or, by some versions, without one. A stream numbers other fields of one name.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &[Node]> {
+        self.fields.chunk_by(|a, b| a.name == b.name)
+    }
+
     /// Tells whether both have the same fields in the same order with the same bytes, at whatever
     /// offsets.
     pub(crate) fn is_alike(&self, other: &Structure) -> bool {

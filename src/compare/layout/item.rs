@@ -53,7 +53,20 @@ pub(crate) enum SizeIs {
 
 /// In-memory size of a `QEMUTimer`, which is 8 bytes on the wire (`include/qemu/timer.h`,
 /// `vmstate_info_timer`). No buffer in QEMU 5.2 to 11.1 has this size.
-pub(super) const TIMER_SIZE: u64 = 48;
+const TIMER_SIZE: u64 = 48;
+
+/// Returns the bytes on the wire of a field that takes so many in memory, as far as these show.
+pub(super) fn on_wire(in_memory: u64) -> u64 {
+    match in_memory {
+        TIMER_SIZE => 8,
+        other => other,
+    }
+}
+
+/// Tells whether an integer may have so many bytes.
+pub(super) fn fits_integer(size: u64) -> bool {
+    matches!(size, 1 | 2 | 4 | 8)
+}
 
 impl<'d> Item<'d> {
     /// Returns the place where a subsection of a description follows.
@@ -106,7 +119,7 @@ impl Item<'_> {
 
     /// Tells whether it is a single integer as far as the dump shows.
     pub(crate) fn is_integer(&self) -> bool {
-        matches!(self.kind, Kind::Field) && matches!(self.size, 1 | 2 | 4 | 8)
+        matches!(self.kind, Kind::Field) && fits_integer(self.size)
     }
 
     /// Tells whether it has the size of a timer that is embedded in its device's state.
@@ -135,7 +148,9 @@ impl Item<'_> {
                 element.saturating_mul(self.num.unwrap_or(1))
             }
             Kind::Subsection(_) => 0,
-            Kind::Field if self.is_timer() => self.num.unwrap_or(1).saturating_mul(8),
+            Kind::Field if self.size_is == SizeIs::InMemory => {
+                on_wire(self.size).saturating_mul(self.num.unwrap_or(1))
+            }
             _ => self.size.saturating_mul(self.num.unwrap_or(1)),
         }
     }

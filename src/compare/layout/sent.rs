@@ -100,9 +100,7 @@ impl SentLayout {
 
 fn fields(structure: &Structure, empty: &Lists) -> Vec<SentField> {
     let mut fields = Vec::new();
-    // Elements of an array may have an entry each, with an index or, by some versions, without one.
-    // Other fields never follow under one and the same name: a stream numbers them.
-    for run in structure.fields.chunk_by(|a, b| a.name == b.name) {
+    for run in structure.runs() {
         let elements: Vec<SentField> = run
             .iter()
             .flat_map(|node| field(node, structure, empty))

@@ -7,7 +7,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::compare::layout::interner::{Id, Interner, Place, ROOT};
-use crate::compare::layout::item::{Item, Kind, SizeIs, TIMER_SIZE};
+use crate::compare::layout::item::{Item, Kind, SizeIs, fits_integer, on_wire};
 use crate::compare::layout::{Dumped, Layout};
 use crate::vmstate::dump::{Vmsd, VmsdField};
 
@@ -221,16 +221,13 @@ impl<'d> Walk<'_, 'd> {
 /// else has another width may have any number.
 fn borrowed(field: &VmsdField, twin: &VmsdField) -> Option<u64> {
     let num = twin.num?;
-    let wire = |field: &VmsdField| match field.size {
-        TIMER_SIZE => 8,
-        size => size,
-    };
-    let (own, other) = (wire(field), wire(twin));
-    let is_number = |size: u64| matches!(size, 1 | 2 | 4 | 8);
+    let (own, other) = (on_wire(field.size), on_wire(twin.size));
     let is_as_many = match (&field.description, &twin.description) {
         (Some(_), Some(_)) => true,
         (None, None) if own == other => true,
-        (None, None) => is_number(own) && is_number(other) && own != other.saturating_mul(num),
+        (None, None) => {
+            fits_integer(own) && fits_integer(other) && own != other.saturating_mul(num)
+        }
         _ => false,
     };
     is_as_many.then_some(num)

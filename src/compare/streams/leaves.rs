@@ -36,7 +36,7 @@ fn collect(structure: &Structure, path: &[String], label: &str, into: &mut Vec<L
         "" => name.to_owned(),
         label => format!("{label}/{name}"),
     };
-    for run in structure.fields.chunk_by(|a, b| a.name == b.name) {
+    for run in structure.runs() {
         let mut index = 0;
         for node in run {
             let path = [path, &[layout_name(node).to_owned()]].concat();
