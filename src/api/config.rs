@@ -16,7 +16,7 @@ use crate::sweep::selection::MachineSelection as Machines;
 use crate::sweep::shard::Shard;
 
 /// Two builds of QEMU, and the directions in which a guest moves between them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Builds {
     /// The build that a guest comes from: a QEMU program or wrapper script, `debian:SUITE`, or for a
@@ -50,7 +50,7 @@ impl Builds {
 }
 
 /// The lists and the policy that findings are judged by; by default the shipped lists, and every rule with its own level.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Judging {
     /// Folders with lists of known issues, beside the shipped ones.
@@ -92,7 +92,7 @@ impl StaticConfig {
 }
 
 /// Round trips of one guest, instead of one move in each direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Loops {
     /// The number of them.
@@ -109,7 +109,7 @@ impl Loops {
 }
 
 /// The guest that works in a machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum WorkloadKind {
     /// A program of our own, which works in memory while it is moved and uses no device.
@@ -125,7 +125,7 @@ pub enum WorkloadKind {
 ///
 /// Nothing of it is executed, opened or reached: disks, networks and the like are replaced by something of
 /// the same kind that touches nothing of the host, and the report has each line with what became of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct GuestDescription {
     /// The name for messages, that of the file for instance.
@@ -145,7 +145,7 @@ impl GuestDescription {
 }
 
 /// Options of QEMU that one side alone is given, word by word.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct SideArgs {
     /// Those of the old build, whichever side it is.
@@ -159,7 +159,7 @@ pub struct SideArgs {
 }
 
 /// The guests of a run, and how they are moved; by default the default device set, once in each direction while it works.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Guests {
     /// The user's own guest, instead of device sets. An empty machine type is then that of the guest.
@@ -289,7 +289,7 @@ impl LiveConfig {
 }
 
 /// The devices that a comparison of dumps leaves in doubt, and that are moved alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Doubts {
     /// Each that an error or a warning is about, and each that one dump alone describes.
@@ -300,7 +300,7 @@ pub enum Doubts {
 }
 
 /// Dumps compared and guests moved, for one verdict.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct CheckConfig {
     /// The builds; a dump cannot run.
@@ -502,7 +502,7 @@ impl LoadConfig {
 }
 
 /// Earlier results that a run is held against, which breaks then count, and the people to tell of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Memory {
     /// A report in JSON, plain, `.gz` or `.zst`: every finding and case says how it stands to it.

@@ -1,6 +1,8 @@
 //! The question that a check asks, so that its report is held against none of another question.
 
-use xxhash_rust::xxh3::xxh3_64;
+use std::hash::Hash;
+
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::api::config::{CheckConfig, Doubts, Memory};
 use crate::api::error::Error;
@@ -43,8 +45,9 @@ impl Question {
         counts.memory = Memory::default();
         let sets = sets_digest(&config.guests.device_sets);
         let (version, program) = (old.info.version, old.fingerprint());
-        let all = format!("{counts:?} {version} {program:?} {sets} {:?}", Tool::this());
-        let key = format!("{:012x}", xxh3_64(all.as_bytes()) >> 16);
+        let mut all = Xxh3::new();
+        (counts, version, program, sets, Tool::this()).hash(&mut all);
+        let key = format!("{:012x}", all.digest() >> 16);
         let arch = opened.pair.arch().to_owned();
         Ok(Question { config, key, arch })
     }

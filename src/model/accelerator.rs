@@ -44,7 +44,7 @@ impl FromStr for Accelerator {
 }
 
 /// Accelerators in the order of preference: the first that both builds and the host can use is taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AcceleratorPreference(Vec<Accelerator>);
 
 impl AcceleratorPreference {

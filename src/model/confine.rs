@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{display_as_serialized, from_word};
 
 /// The wish to confine the processes of builds: they write into the folders of their run alone, and reach no network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Confine {
     /// As far as the host can, except what is the user's own and may need more: scripts that start a build, device sets

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::Pattern;
 
 /// Cases that a run leaves out, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Exclusion {
     /// The ids, with `*` for any text.
     pub cases: String,

@@ -59,7 +59,7 @@ impl Entry {
 }
 
 /// The place of fetched builds, and whether more may be fetched.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct CacheConfig {
     /// The folder; by default `migcompat` in the user's cache folder.
     pub folder: Option<PathBuf>,

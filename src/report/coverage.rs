@@ -116,7 +116,7 @@ pub struct RequiredCoverage {
 }
 
 /// The least percentages of what depends on the guest's state, in any direction.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RequiredState {
     /// The percentage of subsections.

@@ -10,7 +10,7 @@ use crate::report::{
 };
 
 /// The findings that count against two builds, and the required coverage.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Policy {
     /// Warnings count as errors do.
@@ -77,7 +77,7 @@ fn is_regression(memory: Option<&Memory>) -> bool {
 }
 
 /// The breaks that count, of those that no list allows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Gate {
     /// Every one.
@@ -92,7 +92,7 @@ pub enum Gate {
 }
 
 /// The level that a user gives a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LevelOverride {
     /// An error.

@@ -10,7 +10,7 @@ use crate::model::{Version, display_as_serialized, from_word};
 const FILE_SINCE: Version = Version::new(8, 2, 0);
 
 /// A transport of a migration stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// A socket in the file system.

@@ -41,7 +41,7 @@ const MULTIFD_CHANNELS: u8 = 4;
 const LOCKED_BY_ZERO_COPY: u64 = 64 << 20;
 
 /// A migration capability that a case can use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Capability {
