@@ -270,7 +270,7 @@ impl RunResult {
     pub(crate) fn is_quiet(&self) -> bool {
         [&self.source_stderr, &self.destination_stderr]
             .into_iter()
-            .all(|text| output::complaint(text).is_none())
+            .all(|text| output::complaints_of_completed(text).next().is_none())
     }
 }
 

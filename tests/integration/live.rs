@@ -1174,6 +1174,43 @@ fn what_a_build_prints_as_it_starts_is_not_held_against_a_load() {
     );
 }
 
+/// The destination closes its connections when it has loaded everything. A thread of the source that has an empty packet left
+/// by then says so, or not, as the host's load has it.
+#[apply(test)]
+#[needs(Builds)]
+fn a_source_that_finds_its_connections_closed_has_completed() {
+    let prefix = build(OLD).shell_prefix();
+    let source_that_says = |line: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let says = format!("echo \"qemu-system-x86_64: {line}\" >&2");
+        let text = format!("env {prefix} \"$@\"; status=$?; {says}; exit $status");
+        let source = script(dir.path(), "qemu-system-x86_64", &text);
+        let args =
+            words!("live {source} {OLD} -M q35 --device-set bare --paused --direction forward");
+        Run::new(&args)
+    };
+    for line in [
+        "Unable to write to socket: Broken pipe",
+        "Unable to write to socket: Connection reset by peer",
+        "Cannot write to TLS channel: Broken pipe",
+    ] {
+        let run = source_that_says(line);
+        assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+    }
+    for line in [
+        "Unable to write to socket: No buffer space available",
+        "multifd_send_sync_main: channel 1 has already quit",
+    ] {
+        let run = source_that_says(line);
+        assert_eq!(run.outcomes(), ["broken"], "{}", run.said());
+        let cause = &run.case(0)["cause"];
+        assert_eq!(
+            (&cause["kind"], &cause["side"]),
+            (&"complaint".into(), &"source".into())
+        );
+    }
+}
+
 /// What a check finds of devices that nobody asked for, and what it makes of the findings about them.
 #[apply(test)]
 #[needs(Builds)]

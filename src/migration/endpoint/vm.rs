@@ -472,11 +472,13 @@ impl Vm {
         })
     }
 
-    /// Returns the first line that it should not have printed, since it has started.
+    /// Returns the first line since it has started that it should not have printed, if its migration completed.
     pub(crate) fn complaint(&self) -> Option<String> {
         let printed = self.monitored.process.stderr();
         let is_new = |line: &&str| self.printed.lines().all(|known| known != *line);
-        output::complaints(&printed).find(is_new).map(str::to_owned)
+        output::complaints_of_completed(&printed)
+            .find(is_new)
+            .map(str::to_owned)
     }
 
     /// Asks for its buses and the devices on them.
