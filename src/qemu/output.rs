@@ -57,14 +57,14 @@ pub(crate) fn complaints(stderr: &str) -> impl Iterator<Item = &str> {
 
 /// Returns the lines that a QEMU should not have printed whose migration completed on both sides.
 ///
-/// That the other side has closed a connection is no such line, for it had all that it needed by then. Threads of multifd send
-/// one packet without a page more than they are waited for, up to 8.2 (`pending_job` in migration/multifd.c): a destination
-/// that has loaded everything may be gone before, and whether it is depends on the load of the host.
+/// That a connection is closed is no such line, for each side had all that it needed by then. Threads of multifd send one packet
+/// without a page more than they are waited for, up to 8.2 (`pending_job` in migration/multifd.c): a source that has completed
+/// closes their connections meanwhile, or not, as the load of the host has it.
 pub(crate) fn complaints_of_completed(stderr: &str) -> impl Iterator<Item = &str> {
     complaints(stderr).filter(|line| !tells_of_closed_connection(line))
 }
 
-/// Recognises what is printed of writing to a connection that the other side has closed, by io/channel-*.c.
+/// Recognises what is printed of writing to a connection that either side has closed, by io/channel-*.c.
 fn tells_of_closed_connection(line: &str) -> bool {
     const CLOSED: [&str; 2] = [": Broken pipe", ": Connection reset by peer"];
     const WRITING: [&str; 2] = ["Unable to write", "Cannot write to TLS channel"];

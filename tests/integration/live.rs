@@ -1174,8 +1174,8 @@ fn what_a_build_prints_as_it_starts_is_not_held_against_a_load() {
     );
 }
 
-/// The destination closes its connections when it has loaded everything. A thread of the source that has an empty packet left
-/// by then says so, or not, as the host's load has it.
+/// A source that has completed closes its connections. A thread of it that has an empty packet left says so, or not, as the
+/// host's load has it.
 #[apply(test)]
 #[needs(Builds)]
 fn a_source_that_finds_its_connections_closed_has_completed() {
