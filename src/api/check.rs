@@ -71,7 +71,7 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
         inquiry.link();
     }
     inquiry.explain();
-    inquiry.link_common();
+    inquiry.link_lengths();
     inquiry.withdraw();
     inquiry.cover();
     let mut report = inquiry.into_report();

@@ -13,6 +13,9 @@
 //! never initialised may look the same each time: two further moves fill it with one byte and with
 //! another, so that what comes from it differs.
 //!
+//! Nor is a change that one build alone makes what a load does: a field that one build loses whoever sent it, and that the
+//! other one holds when it is sent to itself, is a defect within the one.
+//!
 //! Memory is judged by pages. Where a build loses other pages of a block each time it is sent to
 //! itself, it has no memory of that block to compare with: that too is a defect within the builds,
 //! unless some pages are lost between the builds each time.
@@ -21,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::migration::checks::changes::{LoadChange, LoadChanges};
-use crate::migration::config::{Step, Watcher};
+use crate::migration::config::{MigrationConfig, Step, Watcher};
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::result::RunResult;
 use crate::migration::run::RunSpec;
@@ -126,8 +129,21 @@ pub(crate) async fn calibrate(
         }
         if let Some(cause) = unsteady.cause(&own) {
             if is_settled {
-                calibrated.run.wrong = unsteady.all_wrong(&calibrated.run, &again);
+                let sections = unsteady.0.iter().map(|(one, _)| one);
+                calibrated.run.wrong = all_wrong(sections, &calibrated.run, &again);
             }
+            return calibrated.broken(cause);
+        }
+        let lost = lost_by_one(spec, &calibrated.run, &own).await;
+        if let Some(cause) = lost.first().map(lost_alone) {
+            calibrated.guests += LOST_BY_ONE;
+            let is_lost = |change: &LoadChange| {
+                let mut lost = lost.iter();
+                lost.any(|one| LoadChange::of_field(&one.diff) == *change)
+            };
+            calibrated.known.retain(|change, _| !is_lost(change));
+            let sections = lost.iter().map(|one| &one.diff);
+            calibrated.run.wrong = all_wrong(sections, &calibrated.run, &again);
             return calibrated.broken(cause);
         }
         calibrated.run = again;
@@ -157,8 +173,11 @@ impl Calibrated {
         within
     }
 
-    /// Makes it a defect within the builds.
+    /// Makes it a defect within the builds, beside which the rest of what they are known to do to themselves is tolerated.
     fn broken(mut self, cause: Cause) -> Calibrated {
+        let mut tolerated = LoadChanges::clone(&self.launch.tolerated);
+        tolerated.extend(self.known.keys().cloned());
+        self.launch.tolerated = Arc::new(tolerated);
         self.run.outcome = Outcome::Broken;
         self.run.cause = Some(cause);
         self
@@ -350,32 +369,110 @@ impl Unsteady {
         let (one, other) = self.0.first()?;
         Some(garbage(one, other, own.get(&LoadChange::of_field(one))))
     }
+}
 
-    /// Returns all that did not arrive in a run: these, and what was left when the guest was moved again and everything
-    /// known was tolerated.
-    fn all_wrong(&self, run: &RunResult, again: &RunResult) -> Option<BTreeSet<String>> {
-        run.wrong.as_ref()?;
-        let left = match again.outcome {
-            Outcome::Pass if again.state.unchecked.is_none() => Some(BTreeSet::new()),
-            _ => again.wrong.clone(),
+/// Returns all that did not arrive in a run: what these are of, and what was left when the guest was moved again and
+/// everything known was tolerated.
+fn all_wrong<'d>(
+    of: impl Iterator<Item = &'d StateDiff>,
+    run: &RunResult,
+    again: &RunResult,
+) -> Option<BTreeSet<String>> {
+    run.wrong.as_ref()?;
+    let left = match again.outcome {
+        Outcome::Pass if again.state.unchecked.is_none() => Some(BTreeSet::new()),
+        _ => again.wrong.clone(),
+    };
+    let mut wrong = left?;
+    wrong.extend(of.map(|diff| diff.section.to_string()));
+    Some(wrong)
+}
+
+/// A field that a build loses whoever sent it, while the other build holds its own.
+struct LostByOne {
+    diff: StateDiff,
+    /// The label of the build that loses it.
+    loads: String,
+    /// The label of the build that holds it.
+    holds: String,
+}
+
+/// The number of guests that are moved to find a field of this kind: one from each build to itself.
+const LOST_BY_ONE: usize = 2;
+
+/// Returns the fields of a run that the build which loaded them was alone in losing from itself, too. No guest runs where
+/// that is tried once more: what that does by itself may come in one of two controls by chance.
+async fn lost_by_one(spec: RunSpec<'_>, run: &RunResult, own: &OwnChanges) -> Vec<LostByOne> {
+    let MigrationConfig { old, new, .. } = spec.config;
+    let launch = LaunchSpec {
+        workload: None,
+        tolerated: Arc::default(),
+        ..spec.launch.clone()
+    };
+    let spec = RunSpec {
+        launch: &launch,
+        ..spec
+    };
+    let mut found = Vec::new();
+    for (loads, holds) in [(old, new), (new, old)] {
+        let [loads_label, holds_label] = [loads, holds].map(|build| build.build.label());
+        let alone = BTreeSet::from([loads_label.to_owned()]);
+        let is_lost = |diff: &&StateDiff| {
+            let to = spec.route.get(diff.leg + 1);
+            diff.change == Change::Changed
+                && to.is_some_and(|to| to.build.label() == loads_label)
+                && own.get(&LoadChange::of_field(diff)) == Some(&alone)
         };
-        let mut wrong = left?;
-        wrong.extend(self.0.iter().map(|(one, _)| one.section.to_string()));
-        Some(wrong)
+        let lost: Vec<&StateDiff> = run.state.diffs.iter().filter(is_lost).collect();
+        if lost.is_empty() || loads_label == holds_label {
+            continue;
+        }
+        let (of_one, of_other) = tokio::join!(
+            Box::pin(spec.within(loads, run)),
+            Box::pin(spec.within(holds, run))
+        );
+        let changed = of_one.only_changes().unwrap_or_default();
+        let changed_by_other = match of_other.outcome {
+            Outcome::Pass if of_other.state.unchecked.is_none() => BTreeSet::new(),
+            _ => match of_other.only_changes() {
+                Some(changes) => changes,
+                None => continue,
+            },
+        };
+        let lost = lost.into_iter().filter(|diff| {
+            let change = LoadChange::of_field(diff);
+            changed.contains(&change) && !changed_by_other.contains(&change)
+        });
+        found.extend(lost.map(|diff| LostByOne {
+            diff: diff.clone(),
+            loads: loads_label.to_owned(),
+            holds: holds_label.to_owned(),
+        }));
     }
+    found
+}
+
+/// Makes the cause of a field that one build loses whoever sent it.
+fn lost_alone(lost: &LostByOne) -> Cause {
+    let LostByOne { diff, loads, holds } = lost;
+    cause_of(
+        diff,
+        format!(
+            "{loads} loses {} of {} when it loads it, from itself too: sent as {}, it is {}; {holds} holds what it sends itself",
+            diff.field,
+            diff.section,
+            diff.sent,
+            held(diff),
+        ),
+    )
 }
 
 /// Makes the cause of a field that a load leaves with garbage.
 fn garbage(one: &StateDiff, other: &StateDiff, labels: Option<&BTreeSet<String>>) -> Cause {
-    let held = |diff: &StateDiff| diff.held.clone().unwrap_or_else(|| "nothing".to_owned());
     let within = in_controls(labels.into_iter().flatten());
-    Cause {
-        phase: Some(Phase::StateCheck),
-        kind: Some(FailureKind::StateDiffers),
-        section: Some(one.section.clone()),
-        instance: Some(one.instance),
-        field: Some(one.field.clone()),
-        message: format!(
+    cause_of(
+        one,
+        format!(
             "a load leaves garbage in {}: {}, sent as {} twice, is {} after one load and {} after another{within}",
             one.section,
             one.field,
@@ -383,8 +480,25 @@ fn garbage(one: &StateDiff, other: &StateDiff, labels: Option<&BTreeSet<String>>
             held(one),
             held(other),
         ),
+    )
+}
+
+/// Makes the cause of a field that does not hold what was sent.
+fn cause_of(diff: &StateDiff, message: String) -> Cause {
+    Cause {
+        phase: Some(Phase::StateCheck),
+        kind: Some(FailureKind::StateDiffers),
+        section: Some(diff.section.clone()),
+        instance: Some(diff.instance),
+        field: Some(diff.field.clone()),
+        message,
         ..Cause::default()
     }
+}
+
+/// Returns the value after a load.
+fn held(diff: &StateDiff) -> &str {
+    diff.held.as_deref().unwrap_or("nothing")
 }
 
 /// Formats the end of a sentence about what these builds do to themselves as well.
@@ -463,23 +577,26 @@ mod tests {
             wrong,
             ..RunResult::passed(Vec::new(), StateChecks::default())
         };
-        let pair = (diff("used", "0x0", "0x7f31"), diff("used", "0x0", "0x55aa"));
-        let unsteady = Unsteady(vec![pair]);
+        let used = diff("used", "0x0", "0x7f31");
+        let unsteady = || std::iter::once(&used);
         let first = run(wrong(&["dev", "vmclock_page"]));
-        assert_eq!(unsteady.all_wrong(&first, &run(None)), wrong(&["dev"]));
+        assert_eq!(all_wrong(unsteady(), &first, &run(None)), wrong(&["dev"]));
         // Something else is left when both are tolerated.
         let again = RunResult {
             outcome: Outcome::Lost,
             ..run(wrong(&["other"]))
         };
-        assert_eq!(unsteady.all_wrong(&first, &again), wrong(&["dev", "other"]));
+        assert_eq!(
+            all_wrong(unsteady(), &first, &again),
+            wrong(&["dev", "other"])
+        );
         // Not everything was compared.
-        assert_eq!(unsteady.all_wrong(&run(None), &run(None)), None);
+        assert_eq!(all_wrong(unsteady(), &run(None), &run(None)), None);
         let again = RunResult {
             outcome: Outcome::Fail,
             ..run(None)
         };
-        assert_eq!(unsteady.all_wrong(&first, &again), None);
+        assert_eq!(all_wrong(unsteady(), &first, &again), None);
     }
 
     #[test]

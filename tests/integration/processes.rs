@@ -97,6 +97,8 @@ pub enum Fault {
     Events,
     /// Nothing more comes.
     Silence,
+    /// A byte is written to a port of the build, before what it said is passed on.
+    Write(u16, u8),
     /// Nothing but the marker, for another build that waits for it.
     Nothing,
 }
@@ -110,6 +112,7 @@ pub fn faulty(build: &str, at: &str, fault: Fault, marker: Option<&Path>) -> Str
     let what = match fault {
         Fault::Signal(name, after) => format!("{name} {after}"),
         Fault::Exit(status) => format!("Exit {status}"),
+        Fault::Write(port, byte) => format!("o_/b_{port}_{byte} 0"),
         other => format!("{other:?} 0"),
     };
     let marker = marker.map_or_else(String::new, |path| path.display().to_string());
@@ -148,7 +151,12 @@ struct Victim {
     marker: String,
     /// The way to those who think that we are the build, while it is open.
     out: Mutex<Option<UnixStream>>,
+    /// The way to the build, once it is there.
+    build: Mutex<Option<UnixStream>>,
 }
+
+/// What the answer to a command of ours is known by.
+const OURS: &str = "\"migcompat-test\"";
 
 impl Victim {
     fn say(&self, line: &[u8]) -> bool {
@@ -189,6 +197,16 @@ impl Victim {
                 thread::spawn(move || while this.say(&event) {});
             }
             "Silence" => std::mem::forget(self.out.lock().unwrap().take()),
+            typed if typed.contains('_') => {
+                let typed = typed.replace('_', " ");
+                let command = format!(
+                    "{{\"execute\": \"human-monitor-command\", \"id\": {OURS}, \
+                     \"arguments\": {{\"command-line\": \"{typed}\"}}}}"
+                );
+                let mut build = self.build.lock().unwrap();
+                let build = build.as_mut().unwrap();
+                build.write_all(command.as_bytes()).unwrap();
+            }
             signal => {
                 thread::sleep(Duration::from_millis(self.number));
                 // It may have ended by itself.
@@ -223,6 +241,7 @@ fn interpose(fault: &str) {
             number: number.parse().unwrap(),
             marker,
             out: Mutex::new(Some(theirs.try_clone().unwrap())),
+            build: Mutex::default(),
         });
         if let Place::File(path) = &place {
             let (path, victim) = (path.clone(), Arc::clone(&victim));
@@ -283,6 +302,7 @@ fn send(to: &mut UnixStream, line: &[u8], passed: &[RawFd]) -> io::Result<()> {
 fn relay(place: &Place, victim: &Arc<Victim>, listener: &UnixListener, theirs: UnixStream) {
     let (mut ours, _) = listener.accept().unwrap();
     let answers = ours.try_clone().unwrap();
+    *victim.build.lock().unwrap() = Some(ours.try_clone().unwrap());
     let (text, first) = match place {
         Place::Line(text) => (Some(text.clone()), false),
         other => (None, matches!(other, Place::BeforeTheGreeting)),
@@ -293,9 +313,17 @@ fn relay(place: &Place, victim: &Arc<Victim>, listener: &UnixListener, theirs: U
             to.strike();
         }
         for line in BufReader::new(answers).split(b'\n').map_while(Result::ok) {
-            to.say(&[&line[..], b"\n"].concat());
             let said = String::from_utf8_lossy(&line).replace(' ', "");
-            if text.as_ref().is_some_and(|text| said.contains(text)) {
+            if said.contains(OURS) {
+                continue;
+            }
+            let hit = text.as_ref().is_some_and(|text| said.contains(text));
+            let before = to.what.contains('_');
+            if hit && before {
+                to.strike();
+            }
+            to.say(&[&line[..], b"\n"].concat());
+            if hit && !before {
                 to.strike();
             }
         }

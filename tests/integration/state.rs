@@ -5,7 +5,8 @@ use std::process::Command;
 use macro_rules_attribute::apply;
 use serde_json::{Value, json};
 
-use crate::common::{with_builds, words};
+use crate::common::{build, script, with_builds, words};
+use crate::processes::{Fault, faulty};
 
 const OLD: &str = "debian:bookworm";
 const NEW: &str = "debian:trixie";
@@ -201,6 +202,70 @@ fn a_field_that_a_load_leaves_to_chance_is_a_defect_within_the_build() {
             assert_eq!(case["changed_by_load"], json!([]), "{case:#}");
         }
     }
+}
+
+/// What a load does by design is done by each build. What one does alone is a defect of it, whoever sent the guest, and in
+/// neither case is a device to blame beside which it is.
+#[apply(test)]
+#[needs(Builds)]
+fn a_field_that_one_build_alone_loses_from_itself_too_is_a_defect_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let prefix = build(OLD).shell_prefix();
+    // The index of a register of the clock, when the load is over.
+    let write = Fault::Write(0x70, 0x33);
+    let losing = faulty(&prefix, "<\"completed\"", write, None);
+    let [one, other] = ["one", "other"].map(|name| {
+        let folder = dir.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        script(&folder, "qemu-system-x86_64", &losing)
+    });
+    let set = words!("-M q35 --device-set bare");
+    for how in [&[][..], &["--paused"]] {
+        let found = live(OLD, &one, &[&set[..], how].concat());
+        let [forward, backward] = &found[..] else {
+            panic!("{found:#?}");
+        };
+        assert_eq!(forward["outcome"], "broken", "{forward:#}");
+        let cause = &forward["cause"];
+        assert_eq!(cause["section"], "mc146818rtc", "{cause:#}");
+        assert_eq!(cause["field"], "cmos_index", "{cause:#}");
+        let message = cause["message"].as_str().unwrap();
+        assert!(message.contains("it is 0x33"), "{message}");
+        let holds = format!("; {OLD} holds what it sends itself");
+        assert!(message.ends_with(&holds), "{message}");
+        assert_eq!(forward["changed_by_load"], json!([]), "{forward:#}");
+        assert_eq!(backward["outcome"], "pass", "{backward:#}");
+    }
+    for case in live(&one, &other, &[&set[..], &["--paused"]].concat()) {
+        assert_eq!(case["outcome"], "pass", "{case:#}");
+        let changed = &case["changed_by_load"][0];
+        assert_eq!(changed["field"], "cmos_index", "{changed:#}");
+        assert_eq!(changed["builds"], json!([one, other]), "{changed:#}");
+    }
+}
+
+/// A page that every load writes is not what is lost beside it.
+#[apply(test)]
+#[needs(Builds)]
+fn a_device_that_a_load_changes_in_any_case_is_not_to_blame_for_another_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let prefix = build(NEW).shell_prefix();
+    let reports = "-global virtio-balloon-pci.free-page-reporting=on";
+    let text = format!("exec env {prefix} \"$@\" {reports}");
+    let new = script(dir.path(), "qemu-system-x86_64", &text);
+    let devices = words!("--device vmclock --device virtio-balloon-pci");
+    let how = words!("-M pc-q35-10.0 --paused --direction forward");
+    let found = live(NEW, &new, &[devices, how].concat());
+    assert_eq!(found[0]["outcome"], "lost", "{:#}", found[0]);
+    let split = &found[0]["split"];
+    assert_eq!(
+        split["culprits"],
+        json!([["virtio-balloon-pci"]]),
+        "{split:#}"
+    );
+    assert_eq!(split["passed"], json!(["vmclock"]), "{split:#}");
+    let message = found[0]["cause"]["message"].as_str().unwrap();
+    assert!(message.contains("`free-page-reporting`"), "{message}");
 }
 
 #[apply(test)]

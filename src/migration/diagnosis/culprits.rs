@@ -1,6 +1,7 @@
 //! Finding the devices that make a case fail, and a case for each of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::culprit::{Answer, Item, Search, Verdict};
@@ -8,6 +9,7 @@ use crate::devices::DeviceSet;
 use crate::migration::config::{CaseSpec, Part};
 use crate::migration::diagnosis::evidence::owner;
 use crate::migration::diagnosis::layouts;
+use crate::migration::endpoint::vm::LaunchSpec;
 use crate::migration::result::RunResult;
 use crate::migration::run::RunSpec;
 use crate::model::Route;
@@ -19,7 +21,7 @@ pub(crate) struct Found {
     pub split: Split,
     /// Culprits that fail of the same cause as others, by their ids, with the first of those.
     pub alike: BTreeMap<String, String>,
-    /// The runs of culprits alone, by their ids.
+    /// The runs of culprits alone in which nothing was tolerated, by their ids.
     pub alone: BTreeMap<String, RunResult>,
 }
 
@@ -39,7 +41,11 @@ impl Splitting<'_> {
         }
         let tried = self.set.select(ids).ok()?;
         let config = self.spec.config;
-        let launch = &config.launch(config.compose(&tried).args);
+        let launch = &LaunchSpec {
+            // What a load does in any case is no fault of the device that it is of.
+            tolerated: Arc::clone(&self.spec.launch.tolerated),
+            ..config.launch(config.compose(&tried).args)
+        };
         // It is deep enough without the run of a guest in each of its futures.
         let run = RunSpec {
             launch,
@@ -98,6 +104,7 @@ impl Splitting<'_> {
         if tried.without?.outcome != Outcome::Pass {
             return None;
         }
+        let alone = Some(tried.alone?).filter(|run| run.state.tolerated.is_empty());
         Some(Found {
             split: Split {
                 culprits: vec![vec![first.clone()]],
@@ -106,7 +113,7 @@ impl Splitting<'_> {
                 hidden: tried.hidden,
                 ..Split::default()
             },
-            alone: [(first.clone(), tried.alone?)].into(),
+            alone: alone.into_iter().map(|run| (first.clone(), run)).collect(),
             ..Found::default()
         })
     }
@@ -180,7 +187,9 @@ pub(crate) async fn find(
             }
         }
         rest = tried.others;
-        found.alone.insert(id.clone(), alone);
+        if alone.state.tolerated.is_empty() {
+            found.alone.insert(id.clone(), alone);
+        }
         found.split.hidden.extend(tried.hidden);
         found.split.culprits.push(vec![id]);
         match tried.without {

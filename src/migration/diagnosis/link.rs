@@ -3,14 +3,23 @@
 use std::collections::BTreeMap;
 
 use crate::model::{Direction, Rule};
-use crate::report::{Case, Cause, Confirmation, Finding, Level, Outcome};
+use crate::report::{Case, Cause, Confirmation, Evidence, Finding, Level, Outcome};
 
-/// Returns the finding of a comparison that predicted the failure: same direction, same description, and the
+/// Tells whether a finding only says that a length differs in what builds sent, which the state or the set-up of the device
+/// may make.
+fn is_symptom(finding: &Finding) -> bool {
+    finding.rule == Rule::FieldResized
+        && finding.evidence == Evidence::Stream
+        && finding.level != Level::Error
+}
+
+/// Returns the finding of a comparison that predicted the failure, among those: same direction, same description, and the
 /// same field, unless nothing of that description migrates whatever the state is.
 fn explain<'f>(
     cause: &Cause,
     direction: Direction,
     findings: &'f mut [Finding],
+    is_among: fn(&Finding) -> bool,
 ) -> Option<&'f mut Finding> {
     let name = cause.section.as_ref()?.vmsd_name();
     // `esp/drq_state`, or a field alone. Names of subsections have slashes themselves.
@@ -32,13 +41,13 @@ fn explain<'f>(
         .iter_mut()
         .filter(|f| f.direction == direction && f.is_about(name))
         .filter(|f| refused.is_none_or(|rule| f.rule == rule))
-        .filter(|f| explains(f) && !f.is_common_width())
+        .filter(|f| explains(f) && !f.is_common_width() && is_among(f))
         .min_by_key(|f| (!names_it(f), f.level, f.allowed_by.is_some()))
 }
 
-/// Links a case that failed to what several kinds of section have in common, if its section is one of them and no
-/// other set-up of the device explains it. That is added to its cause. To be called last, and once for a case.
-pub(crate) fn link_common<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Finding> {
+/// Links a case that failed to the length that differs in its section, if no other set-up of the device explains it. One that
+/// several kinds of section have in common is added to its cause. To be called last, and once for a case.
+pub(crate) fn link_length<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Finding> {
     let direction = case.last_direction();
     // What explains another one of its kind explains it.
     let gates = case.gates() && case.same_as.is_none();
@@ -46,12 +55,22 @@ pub(crate) fn link_common<'f>(case: &mut Case, findings: &'f mut [Finding]) -> O
     let cause = case.cause.as_mut();
     let cause = cause.filter(|cause| gates && !cause.rule.is_some_and(is_explained))?;
     let section = cause.section.as_ref()?.vmsd_name();
-    let finding = findings.iter_mut().find(|finding| {
+    let is_common = |finding: &Finding| {
         let mut paths = std::iter::once(&finding.path).chain(&finding.also_paths);
         finding.is_common_width()
             && finding.direction == direction
             && paths.any(|path| path.first().is_some_and(|first| first == section))
-    })?;
+    };
+    let Some(at) = findings.iter().position(is_common) else {
+        if cause.rule.is_some() {
+            return None;
+        }
+        let finding = explain(cause, direction, findings, is_symptom)?;
+        cause.rule = Some(finding.rule);
+        confirm(finding, &case.id);
+        return Some(finding);
+    };
+    let finding = &mut findings[at];
     cause.message.push_str("; ");
     cause.message.push_str(&finding.message);
     cause.rule = Some(finding.rule);
@@ -85,7 +104,7 @@ pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&
         let mut findings = findings.iter();
         return findings.find(|finding| finding.is_confirmed_by(&case.id));
     }
-    let finding = explain(cause, direction, findings)?;
+    let finding = explain(cause, direction, findings, |finding| !is_symptom(finding))?;
     cause.rule = Some(finding.rule);
     // A reader of the findings alone is to know that it happened. A loss that was seen on a machine
     // after reset does not depend on state.
@@ -230,7 +249,7 @@ mod tests {
             let mut case = case(Outcome::Fail, Some("sd"));
             let cause = case.cause.as_mut().expect("a cause");
             cause.rule = rule;
-            let linked = link_common(&mut case, &mut common).is_some();
+            let linked = link_length(&mut case, &mut common).is_some();
             assert_eq!(linked, is_linked, "{rule:?}: {:#?}", common[0]);
         }
     }
@@ -278,5 +297,28 @@ mod tests {
         }
         let mut findings = vec![certain];
         assert!(link(&mut case(Outcome::Pass, None), &mut findings).is_none());
+    }
+
+    /// What the set-up of a device explains is not to be explained by what it brings about.
+    #[test]
+    fn a_length_that_the_state_may_make_is_the_last_explanation() {
+        let length = |level: &str| {
+            testing::finding(json!({
+                "rule": "field-resized", "level": level, "direction": "backward", "section": "sd-card",
+                "path": ["sd", "sizes"], "evidence": "stream",
+            }))
+        };
+        for (level, rule, at_once, at_last) in [
+            ("error", None, true, false),
+            ("warning", None, false, true),
+            ("warning", Some(Rule::PropertyDefaultChanged), false, false),
+        ] {
+            let mut findings = [length(level)];
+            let mut case = case(Outcome::Lost, Some("sizes"));
+            let cause = case.cause.as_mut().expect("a cause");
+            cause.rule = rule;
+            assert_eq!(link(&mut case, &mut findings).is_some(), at_once);
+            assert_eq!(link_length(&mut case, &mut findings).is_some(), at_last);
+        }
     }
 }

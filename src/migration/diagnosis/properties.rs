@@ -400,8 +400,8 @@ pub(crate) fn may_drop_features(snapshots: &Snapshots) -> bool {
     differences.any(|difference| difference.feature_dropped().is_some())
 }
 
-/// Explains all cases of a run by [`explain()`]; `specs` are what they were made of, and `known` has all properties of
-/// the machine of some.
+/// Explains all cases of a run by [`explain()`]; `specs` are what they or the wholes of which they are parts were made of, and
+/// `known` has all properties of the machine of some.
 ///
 /// # Errors
 /// A build does not start any more.
@@ -415,10 +415,16 @@ pub(crate) async fn explain_all<'s>(
 ) -> Result<Vec<Finding>, ProbeError> {
     let mut all = Vec::new();
     for case in cases.iter_mut().filter(|case| suspect(case).is_some()) {
-        let Some(spec) = specs.iter().find(|spec| case::id(config, spec) == case.id) else {
+        let whole = case.part_of.as_ref().unwrap_or(&case.id);
+        let Some(spec) = specs.iter().find(|spec| case::id(config, spec) == *whole) else {
             continue;
         };
-        let launch = config.launch(config.compose(&spec.set).args);
+        let part = case.part_of.as_ref().and_then(|_| {
+            let ids: Vec<&str> = case.devices.iter().map(String::as_str).collect();
+            spec.set.select(&ids).ok()
+        });
+        let set = part.as_ref().unwrap_or(&spec.set);
+        let launch = config.launch(config.compose(set).args);
         let found = explain(case, config, &launch, senders, known(spec), lists);
         all.extend(found.await?);
     }
