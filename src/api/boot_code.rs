@@ -48,10 +48,8 @@ pub(crate) fn with_boot_code(board: &Board, boot_code: bool) -> Arc<Board> {
 
 /// Tells whether the cards of a guest that was saved had boot code.
 pub(crate) fn is_in_state(state: &Stream) -> bool {
-    state.ram.blocks.iter().any(|block| {
-        let is_of_card = SectionName::new(&block.name).pci_path().is_some();
-        is_of_card && block.name.ends_with(".rom")
-    })
+    let mut blocks = state.ram.blocks.iter();
+    blocks.any(|block| SectionName::new(&block.name).is_of_boot_code())
 }
 
 /// Returns the label of a build that does not start for want of a file with boot code, and the file.

@@ -71,7 +71,7 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
         inquiry.link();
     }
     inquiry.explain();
-    inquiry.link_lengths();
+    inquiry.link_symptoms();
     inquiry.withdraw();
     inquiry.cover();
     let mut report = inquiry.into_report();

@@ -23,7 +23,7 @@ use crate::migration::checks::state::Names;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part};
 use crate::migration::coverage::{Observed, Reach, cover};
 use crate::migration::diagnosis::layouts;
-use crate::migration::diagnosis::link::{adopt_causes, link, link_features, link_length};
+use crate::migration::diagnosis::link::{adopt_causes, link, link_features, link_symptom};
 use crate::migration::diagnosis::properties::{self, ProbeError, suspect};
 use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::migration::diagnosis::survey::{Survey, survey};
@@ -477,8 +477,8 @@ impl<'i> Inquiry<'i> {
         }
     }
 
-    /// Ties cases to a length that differs in their sections, where nothing better explains them.
-    pub(crate) fn link_lengths(&mut self) {
+    /// Ties cases to what differs in what builds sent of their sections, where nothing better explains them.
+    pub(crate) fn link_symptoms(&mut self) {
         // What explains the whole explains its parts.
         let explained = Some(Rule::PropertyDefaultChanged);
         let is_explained = |case: &&Case| case.cause.as_ref().is_some_and(|c| c.rule == explained);
@@ -486,7 +486,7 @@ impl<'i> Inquiry<'i> {
         let wholes: BTreeSet<String> = wholes.map(|case| case.id.clone()).collect();
         let is_of = |case: &Case| case.part_of.as_ref().is_some_and(|id| wholes.contains(id));
         for case in self.cases.iter_mut().filter(|case| !is_of(case)) {
-            if let Some(predicted) = link_length(case, &mut self.findings) {
+            if let Some(predicted) = link_symptom(case, &mut self.findings) {
                 let allowed = self.scope.allows_case(case, Some(predicted));
                 case.allowed_by = allowed.map(|found| found.reason);
             }

@@ -81,7 +81,7 @@ fn run(config: &LiveConfig, policy: &Policy, progress: &dyn Progress) -> Result<
     inquiry.compare_streams();
     inquiry.explain();
     inquiry.link();
-    inquiry.link_lengths();
+    inquiry.link_symptoms();
     inquiry.excuse();
     inquiry.withdraw();
     let outcome = recalled.conclude(

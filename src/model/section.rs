@@ -75,6 +75,11 @@ impl SectionName {
         is_pci(first).then_some(first)
     }
 
+    /// Tells whether it is that of the memory block with the boot code of a card (`pci_add_option_rom()` in hw/pci/pci.c).
+    pub(crate) fn is_of_boot_code(&self) -> bool {
+        self.pci_path().is_some() && self.vmsd_name().ends_with(".rom")
+    }
+
     /// Tells whether the section belongs to the PCI device at an address, or to one behind it.
     pub fn is_at(&self, address: &str) -> bool {
         let rest = self.pci_path().and_then(|path| path.strip_prefix(address));
@@ -231,6 +236,17 @@ impl Serialize for SectionName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_boot_code_of_a_card_is_no_other_memory_of_it() {
+        for (name, is_so) in [
+            ("0000:00:01.0/virtio-net-pci.rom", true),
+            ("0000:00:01.0/bochs-display-vram", false),
+            ("pc.rom", false),
+        ] {
+            assert_eq!(SectionName::new(name).is_of_boot_code(), is_so, "{name}");
+        }
+    }
 
     #[test]
     fn a_name_is_taken_apart_by_the_forms_of_device_paths() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::compare::dump::compare::compare;
 use crate::compare::streams;
 use crate::migration::diagnosis::layouts;
-use crate::migration::diagnosis::link::{adopt_causes, link, link_features, link_length};
+use crate::migration::diagnosis::link::{adopt_causes, link, link_features, link_symptom};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::{ProbeError, Senders};
 use crate::migration::diagnosis::property_diff::Snapshots;
@@ -169,7 +169,7 @@ impl<'l> Assessment<'l> {
                     Err(error) => asked = Err(error),
                 }
             }
-            if let Some(predicted) = link_length(case, &mut self.findings) {
+            if let Some(predicted) = link_symptom(case, &mut self.findings) {
                 let allowed = self.scope.allows_case(case, Some(predicted));
                 case.allowed_by = allowed.map(|found| found.reason);
             }

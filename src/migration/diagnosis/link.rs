@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use crate::model::{Direction, Rule};
 use crate::report::{Case, Cause, Confirmation, Evidence, Finding, Level, Outcome};
 
-/// Tells whether a finding only says that a length differs in what builds sent, which the state or the set-up of the device
-/// may make.
+/// Tells whether a finding only says what differs in what builds sent, and the state or the set-up of the device may make
+/// the difference.
 fn is_symptom(finding: &Finding) -> bool {
-    finding.rule == Rule::FieldResized
-        && finding.evidence == Evidence::Stream
-        && finding.level != Level::Error
+    finding.evidence == Evidence::Stream && finding.level != Level::Error
 }
 
 /// Returns the finding of a comparison that predicted the failure, among those: same direction, same description, and the
@@ -45,9 +43,12 @@ fn explain<'f>(
         .min_by_key(|f| (!names_it(f), f.level, f.allowed_by.is_some()))
 }
 
-/// Links a case that failed to the length that differs in its section, if no other set-up of the device explains it. One that
-/// several kinds of section have in common is added to its cause. To be called last, and once for a case.
-pub(crate) fn link_length<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Finding> {
+/// Links a case that failed to what differs in its section in what builds sent, if no other set-up of the device explains it. A
+/// length that several kinds of section have in common is added to its cause. To be called last, and once for a case.
+pub(crate) fn link_symptom<'f>(
+    case: &mut Case,
+    findings: &'f mut [Finding],
+) -> Option<&'f Finding> {
     let direction = case.last_direction();
     // What explains another one of its kind explains it.
     let gates = case.gates() && case.same_as.is_none();
@@ -249,7 +250,7 @@ mod tests {
             let mut case = case(Outcome::Fail, Some("sd"));
             let cause = case.cause.as_mut().expect("a cause");
             cause.rule = rule;
-            let linked = link_length(&mut case, &mut common).is_some();
+            let linked = link_symptom(&mut case, &mut common).is_some();
             assert_eq!(linked, is_linked, "{rule:?}: {:#?}", common[0]);
         }
     }
@@ -301,10 +302,10 @@ mod tests {
 
     /// What the set-up of a device explains is not to be explained by what it brings about.
     #[test]
-    fn a_length_that_the_state_may_make_is_the_last_explanation() {
+    fn what_the_state_may_make_is_the_last_explanation() {
         let length = |level: &str| {
             testing::finding(json!({
-                "rule": "field-resized", "level": level, "direction": "backward", "section": "sd-card",
+                "rule": "field-removed", "level": level, "direction": "backward", "section": "sd-card",
                 "path": ["sd", "sizes"], "evidence": "stream",
             }))
         };
@@ -318,7 +319,7 @@ mod tests {
             let cause = case.cause.as_mut().expect("a cause");
             cause.rule = rule;
             assert_eq!(link(&mut case, &mut findings).is_some(), at_once);
-            assert_eq!(link_length(&mut case, &mut findings).is_some(), at_last);
+            assert_eq!(link_symptom(&mut case, &mut findings).is_some(), at_last);
         }
     }
 }

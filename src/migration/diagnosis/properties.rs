@@ -175,7 +175,8 @@ pub(crate) async fn explain(
     };
     let differences = compare(&snapshots, Compared::Everything, lists);
     if let (Some(cause), Some(block), true) = (&mut case.cause, block, differences.is_empty()) {
-        let (file, what) = match rom_behind(&snapshots) {
+        let is_boot_code = SectionName::new(block).is_of_boot_code();
+        let (file, what) = match rom_behind(&snapshots).filter(|_| is_boot_code) {
             Some(file) => (Some(file), " (`romfile`)"),
             None => (firmware(config, launch, block).await, ""),
         };
