@@ -159,6 +159,23 @@ pub(crate) async fn calibrate(
     calibrated
 }
 
+/// Calibrates a control, which a build sends to itself: what it changes there is all that it can be compared with.
+pub(crate) async fn calibrate_control(
+    spec: RunSpec<'_>,
+    endpoint: &Endpoint,
+    run: RunResult,
+) -> Calibrated {
+    let config = MigrationConfig {
+        old: endpoint.clone(),
+        new: endpoint.clone(),
+        ..spec.config.clone()
+    };
+    let config = &config;
+    let mut own = OwnChanges::new();
+    add_own(&mut own, endpoint, &run);
+    calibrate(RunSpec { config, ..spec }, run, Some(own), &|_| {}).await
+}
+
 impl Calibrated {
     /// Moves the guest from each build to itself; returns what that changes.
     async fn changes_within(&mut self, spec: RunSpec<'_>) -> OwnChanges {

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::devices::Composition;
-use crate::migration::calibration::{OwnChanges, add_own, calibrate, garbage_of_load, summary};
+use crate::migration::calibration::{
+    OwnChanges, calibrate, calibrate_control, garbage_of_load, summary,
+};
 use crate::migration::config::{AGAIN, CaseSpec, MigrationConfig, Part, RACES, Step, Watcher};
 use crate::migration::coverage::{Observed, SentSection};
 use crate::migration::diagnosis::explain::explain_refusal;
@@ -497,20 +499,12 @@ async fn control(
     let mut same = guest.within(endpoint, result).await;
     // What a load changes in any case is no failure of a control, where it is not what failed.
     if result.only_changes().is_none() && same.only_changes().is_some() {
-        let config = MigrationConfig {
-            old: endpoint.clone(),
-            new: endpoint.clone(),
-            ..guest.config.clone()
-        };
         let route = guest.route_within(endpoint, result);
         let spec = RunSpec {
-            config: &config,
             route: &route,
             ..guest
         };
-        let mut own = OwnChanges::new();
-        add_own(&mut own, endpoint, &same);
-        let calibrated = Box::pin(calibrate(spec, same, Some(own), &|_| {})).await;
+        let calibrated = Box::pin(calibrate_control(spec, endpoint, same)).await;
         (same, changed) = (calibrated.run, calibrated.known);
     }
     keep_control(name, &mut same, &mut files);

@@ -26,6 +26,16 @@ impl SectionOverride {
         true
     }
 
+    /// Leaves out all devices' sections of a stream that another one does not have.
+    pub fn leave_out_unknown(&mut self, sent: &Stream, of: &Stream) {
+        for section in sent.devices() {
+            let name = section.name.as_str();
+            if !of.has(name) && !self.has(name) {
+                self.names.push(name.to_owned());
+            }
+        }
+    }
+
     /// The names of all sections that are not sent as they were.
     pub fn names(&self) -> &[String] {
         &self.names
@@ -123,6 +133,19 @@ mod tests {
             sections.map(parts).collect::<Vec<_>>()
         };
         assert_eq!(rest(replaced), rest(sent));
+    }
+
+    #[test]
+    fn all_that_the_other_build_does_not_have_is_left_out_at_once() {
+        let bytes = fixture("7.2.22/x86_64-q35");
+        let sent = parse(&bytes).stream;
+        let lacks = |name: &str| name.starts_with("ps2") || name == "ram";
+        let mut own = parse(&bytes).stream;
+        own.sections.retain(|section| !lacks(section.name.as_str()));
+        let mut replacement = SectionOverride::default();
+        replacement.take("ps2kbd", &own);
+        replacement.leave_out_unknown(&sent, &own);
+        assert_eq!(replacement.names(), ["ps2kbd", "ps2mouse"]);
     }
 
     #[test]

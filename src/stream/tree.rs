@@ -362,6 +362,11 @@ impl Stream {
             .filter(|s| s.kind == SectionKind::Device)
     }
 
+    /// Tells whether it has a section of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.sections.iter().any(|s| s.name == *name)
+    }
+
     pub fn section(&self, name: &str, instance_id: u32) -> Option<&Section> {
         let mut sections = self.sections.iter();
         sections.find(|s| s.name == *name && s.instance_id == instance_id)

@@ -142,8 +142,8 @@ pub(crate) fn device_case(
         ));
         return case;
     };
-    if let Some(sections) = across.bare.overrides.get(&direction) {
-        case.grafted = sections.names().to_vec();
+    if let Some(found) = across.bare.overrides.get(&direction) {
+        case.grafted = found.sections.names().to_vec();
     }
     if let Some(needed) = across.needed_culprit(route, item) {
         case.cause = message(format!(

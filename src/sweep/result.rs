@@ -54,9 +54,9 @@ impl MachineResult {
                 fall_back: Vec::new(),
                 left_out: catalogue.left_out.clone(),
                 grafted: overrides
-                    .map(|(&direction, sections)| Grafted {
+                    .map(|(&direction, found)| Grafted {
                         direction,
-                        sections: sections.names().to_vec(),
+                        sections: found.sections.names().to_vec(),
                     })
                     .collect(),
                 only_old: catalogue.only_old.clone(),

@@ -111,6 +111,11 @@ impl LoadChanges {
         landed || self.changes.contains(&LoadChange::of_field(diff))
     }
 
+    /// Returns all of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &LoadChange> {
+        self.changes.iter()
+    }
+
     /// Adds changes.
     pub(crate) fn extend(&mut self, changes: impl IntoIterator<Item = LoadChange>) {
         for change in changes {

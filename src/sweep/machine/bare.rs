@@ -6,13 +6,14 @@ use std::sync::Arc;
 use crate::devices::DeviceSet;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::config::AGAIN;
+use crate::migration::diagnosis::section_override::Overridden;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::vm::Endpoint;
 use crate::model::{Direction, Route};
 use crate::report::{Outcome, Repeated};
 use crate::stream::section_override::SectionOverride;
 use crate::sweep::case_id::{BARE, State};
-use crate::sweep::machine::guest::{Guest, Purpose, Task};
+use crate::sweep::machine::guest::{Guest, Moved, Purpose, Task};
 use crate::sweep::machine::options::Context;
 use crate::sweep::machine::run::Run;
 
@@ -25,7 +26,9 @@ pub(crate) struct BareMachine {
     /// The buses to plug a device into, or why they are not known; of the first guest that could be asked.
     pub buses: Option<Result<Buses, String>>,
     /// The sections to override so that a machine migrates that does not by itself.
-    pub overrides: BTreeMap<Direction, Arc<SectionOverride>>,
+    pub overrides: BTreeMap<Direction, Overridden>,
+    /// The changes that the builds make to it by themselves, on whichever route that was seen.
+    of_builds: LoadChanges,
 }
 
 impl BareMachine {
@@ -47,8 +50,10 @@ impl BareMachine {
         &mut self,
         context: Context<'_>,
         route: Route,
-        run: &Arc<Run>,
+        moved: &Moved,
     ) -> Vec<Task> {
+        let run = &moved.run;
+        self.of_builds.extend(moved.own_changes.keys().cloned());
         let surveyed = run.attempt.buses.clone();
         let refused = || Err(run.refusal(&context.target.config.old));
         // A guest that does not work on one side says nothing of the other one.
@@ -58,7 +63,11 @@ impl BareMachine {
         let mut tasks = Vec::new();
         let is_across = route.direction().is_some();
         if is_across && run.attempt.failed() && !self.has_failed() {
-            tasks.extend(Route::CONTROLS.map(|route| task(route, Purpose::BareMachine)));
+            let of_values = run.attempt.only_changes().is_some();
+            tasks.extend(Route::CONTROLS.map(|route| match of_values {
+                true => task(route, Purpose::BareMachine),
+                false => task(route, Purpose::BareControl),
+            }));
         }
         let before = self.died.get(&route).map_or(0, Vec::len);
         if is_across && before < most_deaths(run.attempt.outcome) {
@@ -101,7 +110,7 @@ impl BareMachine {
     /// nothing about its devices.
     pub(crate) fn gets_across(&self, route: Route) -> bool {
         let loads = |run: &Arc<Run>| run.passed() || run.attempt.only_changes().is_some();
-        self.runs.get(&route).is_some_and(loads) || self.section_override(route).is_some()
+        self.runs.get(&route).is_some_and(loads) || self.overridden(route).is_some()
     }
 
     /// Returns why a build did not start with the machine, or its guest did not, if one did not.
@@ -114,13 +123,23 @@ impl BareMachine {
     /// Returns the changes of the machine itself on a route, so that they are not attributed to the
     /// devices of a guest.
     pub(crate) fn tolerated(&self, route: Route) -> Arc<LoadChanges> {
-        let run = self.runs.get(&route);
-        run.map_or_else(Arc::default, |run| Arc::clone(&run.differing))
+        let mut tolerated = self.of_builds.clone();
+        let run = self.runs.get(&route).map(|run| &*run.differing);
+        let overridden = self.overridden(route).map(|found| &found.differing);
+        for changes in run.into_iter().chain(overridden) {
+            tolerated.extend(changes.iter().cloned());
+        }
+        Arc::new(tolerated)
     }
 
     /// Returns the sections that guests need on a route.
     pub(crate) fn section_override(&self, route: Route) -> Option<Arc<SectionOverride>> {
-        self.overrides.get(&route.direction()?).cloned()
+        let found = self.overridden(route)?;
+        Some(Arc::clone(&found.sections))
+    }
+
+    fn overridden(&self, route: Route) -> Option<&Overridden> {
+        self.overrides.get(&route.direction()?)
     }
 }
 

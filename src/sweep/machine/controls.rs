@@ -198,7 +198,10 @@ impl<'t> Controls<'t> {
 
     fn tasks(&self, trials: Vec<Trial>) -> Vec<Task> {
         let task = |trial: Trial| Task {
-            guest: Guest::new(trial.route, self.across.devices.union(&trial.items)),
+            guest: Guest {
+                tolerated: self.across.bare.tolerated(trial.route),
+                ..Guest::new(trial.route, self.across.devices.union(&trial.items))
+            },
             purpose: Purpose::Control(trial),
         };
         trials.into_iter().map(task).collect()

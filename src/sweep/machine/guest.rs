@@ -11,13 +11,16 @@ use crate::compare::renames::NoRenames;
 use crate::compare::streams::CommonWidth;
 use crate::culprit::{Item, Trial};
 use crate::devices::{Device, DeviceSet};
-use crate::migration::calibration::{OwnChanges, calibrate, garbage_of_load, summary};
+use crate::migration::calibration::{
+    OwnChanges, calibrate, calibrate_control, garbage_of_load, summary,
+};
 use crate::migration::case::milliseconds;
 use crate::migration::checks::changes::{LoadChange, LoadChanges};
 use crate::migration::coverage::SentSection;
 use crate::migration::diagnosis::explain::explain_refusal;
+use crate::migration::diagnosis::layouts;
 use crate::migration::diagnosis::property_diff::Snapshots;
-use crate::migration::diagnosis::{layouts, section_override};
+use crate::migration::diagnosis::section_override::{self, Overridden};
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::run::RunSpec;
 use crate::model::{Direction, Route, SectionName};
@@ -56,6 +59,8 @@ pub(crate) struct Guest {
 pub(crate) enum Purpose {
     /// Move the machine without any device, and ask what one could be plugged into.
     BareMachine,
+    /// Move the machine without any device from a build to itself, since a stream of it was refused.
+    BareControl,
     /// Look for the sections that keep a machine, which failed like this, from migrating.
     FindOverride(Arc<Run>),
     /// Move a pack between the builds.
@@ -126,7 +131,7 @@ impl Task {
     pub(crate) fn weight(&self) -> usize {
         if matches!(
             self.purpose,
-            Purpose::BareMachine | Purpose::FindOverride(_)
+            Purpose::BareMachine | Purpose::BareControl | Purpose::FindOverride(_)
         ) {
             return FIRST;
         }
@@ -190,7 +195,7 @@ impl Task {
 pub(crate) enum TaskResult {
     Moved(Moved),
     /// The sections to override for the machine to migrate, if there are any.
-    Override(Option<Arc<SectionOverride>>),
+    Override(Option<Overridden>),
     /// The run of a culprit that takes the place of the one before: with the explanation of its failure, or one that
     /// shows what a load leaves garbage in, if it does.
     Corrected(Option<Arc<Run>>),
@@ -278,18 +283,28 @@ async fn moved(target: &SweepTarget, task: &Task, spec: RunSpec<'_>, begun: Inst
     let mut own_changes = OwnChanges::new();
     let mut calibration = 0;
     let mut differing = LoadChanges::default();
-    if task.is_calibrated() {
+    let calibrated = if task.is_calibrated() {
         let controls = match &task.purpose {
             Purpose::Calibrate { controls, .. } => controls.clone(),
             _ => None,
         };
-        let calibrated = calibrate(spec, attempt, controls, &|_| {}).await;
-        own_changes = calibrated.known;
-        differing = LoadChanges::clone(&calibrated.launch.tolerated);
-        differing.extend(calibrated.run.only_changes().into_iter().flatten());
-        calibration = calibrated.guests;
-        attempt = calibrated.run;
-    }
+        Ok(calibrate(spec, attempt, controls, &|_| {}).await)
+    } else if matches!(task.purpose, Purpose::BareControl) {
+        // What a load changes in any case is no failure of a control, and not what the stream was refused for.
+        Ok(calibrate_control(spec, spec.route[0], attempt).await)
+    } else {
+        Err(attempt)
+    };
+    let mut attempt = match calibrated {
+        Ok(calibrated) => {
+            own_changes = calibrated.known;
+            differing = LoadChanges::clone(&calibrated.launch.tolerated);
+            differing.extend(calibrated.run.only_changes().into_iter().flatten());
+            calibration = calibrated.guests;
+            calibrated.run
+        }
+        Err(attempt) => attempt,
+    };
     attempt.buses = buses;
     let streams = [&attempt.state.first, &attempt.state.refused];
     let sent = streams.into_iter().flatten().flat_map(SentSection::all);

@@ -149,12 +149,16 @@ impl<'t> MachineSweep<'t> {
         let route = task.guest.route;
         let evidence = &mut self.evidence;
         match (&mut self.phase, task.purpose, result) {
-            (Phase::BareMachine(bare), Purpose::BareMachine, Moved(moved)) => {
+            (
+                Phase::BareMachine(bare),
+                Purpose::BareMachine | Purpose::BareControl,
+                Moved(moved),
+            ) => {
                 let (run, stream) = (&moved.run, moved.stream.as_ref());
                 if let Some(direction) = route.direction() {
                     evidence.add(direction, &[], 0, BTreeSet::new(), run, stream);
                 }
-                return bare.record(self.context, route, run);
+                return bare.record(self.context, route, &moved);
             }
             (Phase::BareMachine(bare), _, Override(Some(found))) => {
                 let found = route.direction().map(|direction| (direction, found));
