@@ -22,14 +22,15 @@ use crate::migration::leg;
 use crate::migration::leg::error::{LegError, LegErrorKind};
 use crate::migration::leg::result::{LegResult, StateCheck, memory_differs, memory_sent_on};
 use crate::migration::leg::resume::{Stay, quit, resume};
+use crate::migration::leg::save::NewMachine;
 use crate::migration::leg::set_up::set_up;
 use crate::migration::leg::watch::Stats;
 use crate::migration::linux_boot::{NotBooted, boot_to_be_sent};
 use crate::migration::result::{RunResult, Surveyed};
 use crate::migration::saved::LoadError;
 use crate::model::{Direction, SectionName};
-use crate::qemu::MemoryKills;
 use crate::qemu::properties::Asked;
+use crate::qemu::{MallocFill, MemoryKills};
 use crate::report::{DrivenReport, Leg, LegSide, LinuxReport, Outcome, Phase, Repeated};
 use crate::stream::Stream;
 use crate::workload::{SerialLog, Workload};
@@ -389,7 +390,8 @@ impl MigrationRun<'_> {
         };
         // Only while the source is there.
         if let (0, Ok(sent)) = (index, &result.sent.stream) {
-            self.state.own_addresses = own_addresses(source, sent);
+            let seen = own_addresses(source, sent);
+            self.state.own_addresses = without_leftovers(spec, seen).await;
         }
         if result.outcome.is_err() {
             let stats = self.check(direction, result).await?;
@@ -591,6 +593,30 @@ fn own_addresses(source: &Vm, sent: &Stream) -> BTreeSet<SectionName> {
     let sections = sent.devices();
     let having = sections.filter(|section| space.is_seen_in(&section.payload));
     having.map(|section| section.name.clone()).collect()
+}
+
+/// Leaves those of these sections that have addresses whatever was in memory before: what a device never wrote to may be an
+/// address that somebody else left there, and no load takes it for one.
+async fn without_leftovers(
+    spec: RunSpec<'_>,
+    mut seen: BTreeSet<SectionName>,
+) -> BTreeSet<SectionName> {
+    let Some(&source) = spec.route.first().filter(|_| !seen.is_empty()) else {
+        return seen;
+    };
+    let [fill, _] = MallocFill::BOTH;
+    let filled = Endpoint {
+        build: source.build.with_malloc_fill(fill),
+        ..source.clone()
+    };
+    if let Ok(mut machine) = NewMachine::start(&filled, spec.launch).await {
+        if let Ok(sent) = machine.save(spec.config.timeouts.leg).await {
+            let still = own_addresses(&machine.vm, &sent);
+            seen.retain(|name| still.contains(name));
+        }
+        machine.end().await;
+    }
+    seen
 }
 
 /// Asks both builds for the buses to plug a device into.

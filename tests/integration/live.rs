@@ -1416,6 +1416,25 @@ fn a_case_with_addresses_of_a_process_is_repeated() {
     }
 }
 
+/// What a device never wrote to has an address in it where somebody else left one before: no load takes it for one.
+#[apply(test)]
+#[needs(Builds)]
+fn an_address_that_was_left_in_memory_is_none_of_the_device() {
+    for (arch, machine, build) in [
+        ("x86_64", "pc", "debian:trixie"),
+        ("i386", "pc", "debian:trixie-backports"),
+        ("mips64el", "malta", "debian:trixie"),
+    ] {
+        let board = words!("live {build} {build} --arch {arch} -M {machine}");
+        let how = words!("--device vmware-svga --paused --direction forward");
+        let run = Run::new(&[board, how].concat());
+        assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+        let case = run.case(0);
+        assert_eq!(case.get("own_addresses"), None, "{}", run.said());
+        assert_eq!(case["repeated"], Value::Null);
+    }
+}
+
 /// A build that refuses its own streams now and then, as it refuses the other one's, is no break of the pair: its one control
 /// passes by chance.
 #[apply(test)]

@@ -542,9 +542,9 @@ fn what_has_addresses_of_its_process_has_to_pass_more_than_once() {
     let suite = "debian:bookworm";
     let dir = tempfile::tempdir().expect("a folder");
     let count = dir.path().join("count").display().to_string();
-    // One source, after the first few, has memory of another size, which is refused.
+    // One source, after the first few, has memory of another size, which is refused. One with filled memory is none.
     let first = format!(
-        "case \"$*\" in *-incoming*) ;; *isa-vga*) echo >> {count}; \
+        "case \"$GLIBC_TUNABLES$*\" in *perturb*|*-incoming*) ;; *isa-vga*) echo >> {count}; \
          if [ $(wc -l < {count}) -ge 4 ] && mkdir {count}.done 2>/dev/null; \
          then set -- \"$@\" -global isa-vga.vgamem_mb=32; fi ;; esac"
     );
