@@ -30,6 +30,10 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     let case = config.case.as_ref();
     let mut config = config.clone();
     one_case::narrow(case, &mut config.builds, &mut config.judging.policy);
+    // A guest of one's own has its machine.
+    if config.guests.own.is_none() {
+        one_case::place(case, &mut config.machine, &mut config.builds.architecture);
+    }
     run(&config, progress).map_err(|error| one_case::error(case, error))
 }
 

@@ -52,6 +52,10 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
         ..Policy::default()
     };
     one_case::narrow(case, &mut config.builds, &mut policy);
+    // A guest of one's own has its machine.
+    if config.guests.own.is_none() {
+        one_case::place(case, &mut config.machine, &mut config.builds.architecture);
+    }
     run(&config, &policy, progress).map_err(|error| one_case::error(case, error))
 }
 

@@ -16,6 +16,19 @@ pub(crate) fn narrow(case: Option<&CaseName>, builds: &mut Builds, policy: &mut 
     }
 }
 
+/// Takes the machine of the case, and its architecture, where nobody named a machine: its id has both.
+pub(crate) fn place(
+    case: Option<&CaseName>,
+    machine: &mut Option<String>,
+    architecture: &mut Option<String>,
+) {
+    if let (Some(case), None) = (case, &machine) {
+        *machine = Some(case.machine().to_owned());
+        let of_case = case.architecture().map(str::to_owned);
+        *architecture = architecture.take().or(of_case);
+    }
+}
+
 /// Tells whether the case is of this set, or of devices that are to blame for a failure of it.
 pub(crate) fn is_of_set(case: &CaseName, set: &DeviceSet) -> bool {
     match case.subject().strip_prefix(set.name.as_str()) {

@@ -9,6 +9,8 @@ use crate::model::{Direction, from_word, serialize_as_text};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CaseName {
     text: String,
+    architecture: Option<String>,
+    machine: String,
     subject: String,
     direction: Direction,
 }
@@ -37,6 +39,16 @@ impl CaseName {
         self.text.ends_with("/linux")
     }
 
+    /// Returns the guest's architecture, where the id has one.
+    pub fn architecture(&self) -> Option<&str> {
+        self.architecture.as_deref()
+    }
+
+    /// Returns the machine, or the family of its type.
+    pub fn machine(&self) -> &str {
+        &self.machine
+    }
+
     /// Returns the name of what is moved: a device set, a device type, or `bare`.
     pub fn subject(&self) -> &str {
         &self.subject
@@ -62,9 +74,11 @@ impl FromStr for CaseName {
             .map_or(direction, |(way, _)| way);
         let direction = from_word(way).ok_or_else(bad)?;
         let mut next = || parts.next().filter(|part| !part.is_empty()).ok_or_else(bad);
-        let (_transport, subject, _machine) = (next()?, next()?, next()?);
+        let (_transport, subject, machine) = (next()?, next()?, next()?);
         Ok(CaseName {
             text: text.to_owned(),
+            machine: machine.to_owned(),
+            architecture: parts.next().map(str::to_owned),
             subject: subject.to_owned(),
             direction,
         })
@@ -86,6 +100,16 @@ mod tests {
     #[test]
     fn a_name_says_what_moves_and_in_which_direction() {
         use Direction::{Backward, Forward};
+        let name = |text: &str| text.parse::<CaseName>().expect(text);
+        let (plain, other) = (
+            name("q35/bare/unix/backward"),
+            name("m68k/virt/ramfb/unix/forward"),
+        );
+        assert_eq!((plain.architecture(), plain.machine()), (None, "q35"));
+        assert_eq!(
+            (other.architecture(), other.machine()),
+            (Some("m68k"), "virt")
+        );
         for (text, subject, direction) in [
             ("q35/am53c974/unix/forward", "am53c974", Forward),
             ("q35/bare/unix/backward", "bare", Backward),

@@ -158,6 +158,28 @@ fn a_case_alone_decides_whatever_else_fails() {
     }
 }
 
+/// Its id says where a case was: nobody has to name the machine and the architecture again.
+#[apply(test)]
+#[needs(Builds)]
+fn a_case_has_its_machine_in_its_id() {
+    for (command, case, outcome) in [
+        ("check", "i440fx/bare/unix/forward", "pass"),
+        ("live", "i440fx/bare/unix/forward/paused", "pass"),
+        ("sweep", "ppc/g3beige/bare/unix/forward", "pass"),
+    ] {
+        let pair = ["debian:bookworm", "debian:trixie", "--case", case];
+        let of_live = ["--device-set", "bare", "--paused"];
+        let more = if command == "live" { &of_live[..] } else { &[] };
+        let args = [&[command][..], &pair, more, &["--format", "json", "-q"]];
+        let output = with_builds(&args.concat()).output().expect("it starts");
+        let report = report(&output);
+        let cases = report["cases"].as_array().expect("cases");
+        let found = cases.iter().find(|of| of["id"] == case);
+        let found = found.unwrap_or_else(|| panic!("{case}: {}", stderr(&output)));
+        assert_eq!(found["outcome"], outcome, "{case}");
+    }
+}
+
 #[apply(test)]
 #[needs(Builds)]
 fn a_list_does_not_excuse_the_case_that_decides() {

@@ -14,6 +14,7 @@ use crate::report::Sought;
 use crate::rules::known_issues::KnownIssues;
 use crate::sweep::case_id::is_of_group;
 use crate::sweep::catalogue::Only;
+use crate::sweep::selection::MachineSelection;
 use crate::sweep::target::SecondPass;
 use crate::sweep::{Options, Packing};
 use crate::workload::linux::Network;
@@ -37,6 +38,11 @@ pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, E
     let case = config.case.as_ref();
     let mut config = config.clone();
     one_case::narrow(case, &mut config.builds, &mut config.judging.policy);
+    if let (Some(case), true) = (case, config.machines == MachineSelection::default()) {
+        let of_case = case.architecture().map(str::to_owned);
+        config.machines.architectures.extend(of_case);
+        config.machines.names.push(case.machine().to_owned());
+    }
     run(&config, progress).map_err(|error| one_case::error(case, error))
 }
 
