@@ -7,12 +7,12 @@ use crate::api::found::Found;
 use crate::migration::batch;
 use crate::migration::config::MigrationConfig;
 use crate::migration::default_devices::{self, DEFAULTS, Trees, launch_of, specs, with_defaults};
-use crate::migration::diagnosis::properties::{self, Senders, is_of_board};
-use crate::migration::diagnosis::property_diff::{Difference, findings};
+use crate::migration::diagnosis::properties::{self, Senders, is_of_board, is_of_cpu};
+use crate::migration::diagnosis::property_diff::{Difference, How, findings};
 use crate::migration::pool::RunFailure;
-use crate::model::{Direction, Rule};
+use crate::model::{Direction, Rule, SectionName};
 use crate::qemu::block_on;
-use crate::report::{Case, Confirmation, Finding, Level, NoticeKind, Outcome};
+use crate::report::{Case, Cause, Confirmation, Finding, Level, NoticeKind, Outcome};
 use crate::rules::known_issues::KnownIssues;
 
 /// Moves a machine as both builds make it by themselves, if what they add to it is not the same and no other guest
@@ -81,7 +81,7 @@ pub(crate) fn settle(
             };
             let judged = match is_hidden {
                 _ if defaults.findings.iter().any(is_same) => continue,
-                true => judged(finding, &mut defaults.cases, &explained),
+                true => judged(finding, &difference.how, &mut defaults.cases, &explained),
                 // Every guest has them.
                 false => finding,
             };
@@ -112,11 +112,23 @@ fn of_board(
 }
 
 /// Judges a difference that other guests do not show by the guest that does.
-fn judged(finding: Finding, cases: &mut [Case], explained: &BTreeSet<Direction>) -> Finding {
+fn judged(
+    finding: Finding,
+    how: &How,
+    cases: &mut [Case],
+    explained: &BTreeSet<Direction>,
+) -> Finding {
     let mut cases = cases.iter_mut();
     let case = cases.find(|case| case.direction == finding.direction);
-    let shows =
-        |case: &&mut Case| case.outcome != Outcome::Skip && !explained.contains(&case.direction);
+    // What fails within one build, too, fails for no difference of the two.
+    let shows = |case: &&mut Case| {
+        !matches!(case.outcome, Outcome::Skip | Outcome::Broken)
+            && !explained.contains(&case.direction)
+            && case
+                .cause
+                .as_ref()
+                .is_none_or(|cause| may_be_of(how, cause))
+    };
     let Some(case) = case.filter(shows) else {
         let message = format!("{}; no guest here shows it", finding.message);
         return Finding {
@@ -140,13 +152,30 @@ fn judged(finding: Finding, cases: &mut [Case], explained: &BTreeSet<Direction>)
     }
 }
 
-/// Explains such cases by what the builds choose, where nothing else explains them.
-pub(crate) fn explain(cases: &mut [Case]) {
+/// Tells whether a failure can come of such a choice: a CPU has no memory, and devices change nothing of a CPU.
+fn may_be_of(how: &How, cause: &Cause) -> bool {
+    let Some(section) = cause.section.as_ref().map(SectionName::vmsd_name) else {
+        return true;
+    };
+    match how {
+        How::OtherCpu { .. } => is_of_cpu(section) || !is_of_board(section),
+        _ => !is_of_cpu(section),
+    }
+}
+
+/// Explains such cases by what the builds choose, where a finding about that names them and nothing else explains them.
+pub(crate) fn explain(cases: &mut [Case], findings: &[Finding]) {
     let cases = cases
         .iter_mut()
         .filter(|case| case.device_set == DEFAULTS && case.gates());
-    for cause in cases.filter_map(|case| case.cause.as_mut()) {
-        cause.rule.get_or_insert(Rule::PropertyDefaultChanged);
+    for case in cases {
+        let of_case = Some(Confirmation::Case(case.id.clone()));
+        let mut choices = findings.iter().filter(|finding| {
+            finding.rule == Rule::PropertyDefaultChanged && finding.confirmed_by == of_case
+        });
+        if let (Some(cause), Some(_)) = (&mut case.cause, choices.next()) {
+            cause.rule.get_or_insert(Rule::PropertyDefaultChanged);
+        }
     }
 }
 
@@ -157,4 +186,35 @@ pub(crate) fn explain(cases: &mut [Case]) {
 pub(crate) fn ask(config: &MigrationConfig) -> Result<Trees, String> {
     let asked = block_on(Trees::by_default(config));
     asked.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_explains_what_it_can_have_to_do_with() {
+        let cpu = How::OtherCpu {
+            old: "cortex-a57-arm-cpu".to_owned(),
+            new: "neoverse-n2-arm-cpu".to_owned(),
+        };
+        let devices = How::OtherDevices {
+            old: "VGA".to_owned(),
+            new: "bochs-display".to_owned(),
+        };
+        for (section, of_cpu, of_devices) in [
+            (None, true, true),
+            (Some("cpu"), true, false),
+            (Some("cpu_common"), true, false),
+            (Some("ram"), false, true),
+            (Some("0000:00:02.0/vga"), true, true),
+        ] {
+            let cause = Cause {
+                section: section.map(SectionName::from),
+                ..Cause::default()
+            };
+            let found = [&cpu, &devices].map(|how| may_be_of(how, &cause));
+            assert_eq!(found, [of_cpu, of_devices], "{section:?}");
+        }
+    }
 }

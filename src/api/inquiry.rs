@@ -298,7 +298,7 @@ impl<'i> Inquiry<'i> {
                 .allows_case(case, predicted)
                 .map(|found| found.reason);
         }
-        defaults::explain(&mut self.cases);
+        defaults::explain(&mut self.cases, &self.findings);
     }
 
     /// Notes which findings a baseline has: no device is moved for these.

@@ -162,6 +162,28 @@ fn other_devices_are_not_blamed_for_the_memory_of_a_machine() {
     }
 }
 
+/// Another CPU has nothing to do with a block of memory, nor with what a build cannot do to itself.
+#[apply(test)]
+#[needs(Builds)]
+fn another_cpu_is_not_blamed_for_what_it_does_not_explain() {
+    let pair = ["sweep", NEW, "debian:trixie-backports", "--arch", "hppa"];
+    let (found, _) = run(&[&pair[..], &["-M", "B160L", "--only", "loader"]].concat());
+    assert_eq!(
+        with_defaults(&found),
+        [("backward", "fail"), ("forward", "broken")]
+    );
+    let cases = found["cases"].as_array().expect("cases");
+    let of = |case: &&Value| case["device_set"] == "defaults";
+    for case in cases.iter().filter(of) {
+        let message = case["cause"]["message"].as_str().expect("a text");
+        assert!(!message.contains("another CPU"), "{message}");
+        assert_eq!(case["cause"]["rule"], Value::Null, "{case:#}");
+    }
+    let findings = found["findings"].as_array().expect("findings").iter();
+    let mut of_cpu = findings.filter(|finding| finding["path"] == json!(["cpu"]));
+    assert!(of_cpu.all(|finding| finding["confirmed_by"].is_null()));
+}
+
 /// What every guest shows needs no guest more.
 #[apply(test)]
 #[needs(Builds)]

@@ -155,7 +155,7 @@ impl<'t> Sites<'t> {
                 notices
                     .push(NoticeKind::FailuresNotExplained.about(&*target.config.machine, error));
             }
-            defaults::explain(&mut result.cases);
+            defaults::explain(&mut result.cases, assessment.findings());
         }
         Ok(())
     }

@@ -117,7 +117,7 @@ fn concerned(objects: &[Object], section: &str, senders: &Senders) -> Vec<bool> 
         .collect()
 }
 
-fn is_of_cpu(section: &str) -> bool {
+pub(crate) fn is_of_cpu(section: &str) -> bool {
     matches!(section, "cpu" | "cpu_common")
 }
 
