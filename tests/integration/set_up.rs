@@ -576,3 +576,24 @@ async fn compare_with_each_question(endpoint: &Endpoint, launch: &LaunchSpec) {
     );
     vm.monitored.quit(vm.command).await;
 }
+
+/// A switch that the new build alone has is no cause where the guest fails in the same place without it.
+#[apply(test)]
+#[needs(Builds)]
+fn a_switch_is_not_blamed_for_what_fails_without_it() {
+    for (arch, machine, device) in [
+        ("x86_64", "microvm", "virtio-net-device"),
+        ("mipsel", "malta", "virtio-net-pci"),
+        ("alpha", "clipper", "virtio-net-pci"),
+    ] {
+        let pair = words!("live debian:trixie debian:trixie-backports --arch {arch} -M {machine}");
+        let how = words!("--device {device} --paused --direction forward --retries 0");
+        let run = Run::new(&[pair, how].concat());
+        assert_eq!(run.outcomes(), ["fail"], "{}", run.said());
+        let cause = &run.case(0)["cause"];
+        let message = cause["message"].as_str().unwrap();
+        assert!(message.contains("exceeds allocated max"), "{message}");
+        assert!(!message.contains("guest_tunnel"), "{message}");
+        assert_eq!(cause["rule"], Value::Null, "{cause:#}");
+    }
+}

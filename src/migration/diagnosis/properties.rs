@@ -189,11 +189,17 @@ pub(crate) async fn explain(
     }
     let offered = offered(&differences);
     let is_guess = |of: &&Difference| matches!(of.how, How::Added { .. });
-    let offered = match offered.iter().filter(|of| is_guess(of)).count() {
-        0 | 1 => offered,
-        _ => to_blame(offered, &cause, case.last_direction(), config, launch).await,
+    let (direction, machine) = (case.last_direction(), &launch.machine);
+    let (config, launch) = &at_rest(config, launch);
+    let blamed = match offered.iter().filter(|of| is_guess(of)).count() {
+        0 | 1 => Vec::new(),
+        _ => to_blame(&offered, &cause, direction, config, launch).await,
     };
-    Ok(link(case, &offered, &launch.machine))
+    let offered = match blamed.is_empty() {
+        true => not_ruled_out(offered, &cause, direction, config, launch).await,
+        false => blamed,
+    };
+    Ok(link(case, &offered, machine))
 }
 
 /// Returns the file that the owner of a block of memory reads it from in both builds, if there is one; each build may come
@@ -241,27 +247,15 @@ fn offered(differences: &[Difference]) -> Vec<&Difference> {
 
 /// Leaves the differences in switches of the new build that have to do with where the two builds' own sections part: with
 /// such a switch the other way, they part later or nowhere. Where the load is refused in that section even so, there are
-/// others. All, where none has to do with it.
+/// others.
 async fn to_blame<'d>(
-    offered: Vec<&'d Difference>,
+    offered: &[&'d Difference],
     cause: &Cause,
     direction: Direction,
     config: &MigrationConfig,
     launch: &LaunchSpec,
 ) -> Vec<&'d Difference> {
-    // It does not run: no guest, and nothing that one side alone is given.
-    let launch = &LaunchSpec {
-        workload: None,
-        role_args: RoleArgs::default(),
-        ..launch.clone()
-    };
-    let mut config = MigrationConfig {
-        running: false,
-        linux: None,
-        loops: None,
-        capabilities: Vec::new(),
-        ..config.clone()
-    };
+    let mut config = config.clone();
     let deadline = config.timeouts.leg;
     let saved = async |endpoint: &Endpoint| {
         let saved = save_new_machine(endpoint, launch, deadline).await;
@@ -273,13 +267,13 @@ async fn to_blame<'d>(
         sections.next().map(|section| section.payload.clone())
     };
     let Some(old) = saved(&config.old).await else {
-        return offered;
+        return Vec::new();
     };
     let alike = async |endpoint: &Endpoint| {
         let new = saved(endpoint).await?;
         Some(old.iter().zip(&new).take_while(|(a, b)| a == b).count())
     };
-    let (mut blamed, mut rest) = (Vec::new(), offered.clone());
+    let (mut blamed, mut rest) = (Vec::new(), offered.to_vec());
     while let Some(as_it_is) = alike(&config.new).await {
         let mut options = Vec::new();
         let mut others = Vec::new();
@@ -302,21 +296,71 @@ async fn to_blame<'d>(
         }
         rest = others;
         config.new.args.extend(options);
-        let route = config.route(direction);
-        let run = RunSpec {
-            config: &config,
-            launch,
-            route: &route,
-            direction,
-        };
         // What else differs may be nothing that a load looks at.
-        let again = Box::pin(run.run()).await.cause;
-        let place = |cause: &Cause| (cause.section.clone(), cause.instance);
-        if again.as_ref().map(place) != Some(place(cause)) {
+        if !fails_there(cause, direction, &config, launch).await {
             break;
         }
     }
-    if blamed.is_empty() { offered } else { blamed }
+    blamed
+}
+
+/// Leaves out the switches of the new build without which the guest fails in the same place, too.
+async fn not_ruled_out<'d>(
+    mut offered: Vec<&'d Difference>,
+    cause: &Cause,
+    direction: Direction,
+    config: &MigrationConfig,
+    launch: &LaunchSpec,
+) -> Vec<&'d Difference> {
+    let mut config = config.clone();
+    let switches = offered.iter().filter_map(|of| of.other_way());
+    let mut options = switches.peekable();
+    if options.peek().is_none() {
+        return offered;
+    }
+    let options = options.flat_map(|other| ["-global".to_owned(), other]);
+    config.new.args.extend(options);
+    if fails_there(cause, direction, &config, launch).await {
+        offered.retain(|of| of.other_way().is_none());
+    }
+    offered
+}
+
+/// Tells whether a guest fails in the section of this cause.
+async fn fails_there(
+    cause: &Cause,
+    direction: Direction,
+    config: &MigrationConfig,
+    launch: &LaunchSpec,
+) -> bool {
+    let route = config.route(direction);
+    let run = RunSpec {
+        config,
+        launch,
+        route: &route,
+        direction,
+    };
+    let again = Box::pin(run.run()).await.cause;
+    let place = |cause: &Cause| (cause.section.clone(), cause.instance);
+    again.as_ref().map(place) == Some(place(cause))
+}
+
+/// Returns the configuration and the launch of a machine that does not run: no guest, and nothing that one side alone is
+/// given.
+fn at_rest(config: &MigrationConfig, launch: &LaunchSpec) -> (MigrationConfig, LaunchSpec) {
+    let config = MigrationConfig {
+        running: false,
+        linux: None,
+        loops: None,
+        capabilities: Vec::new(),
+        ..config.clone()
+    };
+    let launch = LaunchSpec {
+        workload: None,
+        role_args: RoleArgs::default(),
+        ..launch.clone()
+    };
+    (config, launch)
 }
 
 /// Makes differences the explanation of a failed case.
