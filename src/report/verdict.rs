@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Direction, display_as_serialized};
-use crate::report::{Case, Coverage, Finding, Notice, Outcome, Policy, Report, RequiredCoverage};
+use crate::report::{
+    Case, Coverage, Finding, Notice, NoticeKind, Outcome, Policy, Report, RequiredCoverage,
+};
 
 /// The answer in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -32,8 +34,11 @@ impl Verdict {
             return Verdict::Incompatible;
         }
         if let Some(name) = &policy.case {
+            // A gate asks the history whether the case counts.
+            let mut notices = report.notices.iter();
+            let has_history = notices.all(|notice| notice.kind != NoticeKind::HistoryFailed);
             return match report.case(name.as_str()) {
-                Some(case) if !case.outcome.is_idle() => Verdict::Compatible,
+                Some(case) if has_history && !case.outcome.is_idle() => Verdict::Compatible,
                 Some(_) | None => Verdict::Untested,
             };
         }
@@ -83,7 +88,7 @@ mod tests {
 
     use super::*;
     use crate::model::Direction;
-    use crate::report::{CoveredSection, Level, NoticeKind, Reached, testing};
+    use crate::report::{CoveredSection, Gate, Level, Reached, testing};
     use Verdict::{Compatible, Incompatible, Untested};
 
     fn report() -> Report {
@@ -181,6 +186,46 @@ mod tests {
             (Outcome::Skip, Outcome::Fail, Incompatible),
         ] {
             assert_drawn(vec![case(planned, false), derived(outcome)], wanted);
+        }
+    }
+
+    #[test]
+    fn a_gate_that_asks_a_history_excuses_nothing_without_one() {
+        let id = "q35/a/unix/forward";
+        for name in [None, Some(id), Some("q35/b/unix/forward")] {
+            for gate in [Gate::Regression, Gate::Tier] {
+                for (history, outcome, is_known) in [
+                    (true, Outcome::Fail, true),
+                    (false, Outcome::Fail, false),
+                    (false, Outcome::Pass, false),
+                ] {
+                    let failed = NoticeKind::HistoryFailed.about("history.db", "disk full");
+                    let case = Case {
+                        id: id.to_owned(),
+                        ..case(outcome, false)
+                    };
+                    let report = Report {
+                        cases: vec![case],
+                        notices: if history { vec![] } else { vec![failed] },
+                        ..report()
+                    };
+                    let policy = Policy {
+                        gate,
+                        case: name.map(|name: &str| name.parse().expect("a name")),
+                        ..Policy::default()
+                    };
+                    let is_there = name.is_none_or(|name| name == id);
+                    let wanted = match is_known && is_there {
+                        true => Compatible,
+                        false => Untested,
+                    };
+                    assert_eq!(
+                        drawn(report, policy),
+                        wanted,
+                        "{name:?} {outcome} {history}"
+                    );
+                }
+            }
         }
     }
 
