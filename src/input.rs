@@ -1,5 +1,5 @@
-//! Reading of the texts that a person writes and names: lists, device sets. Whatever such a name leads to,
-//! it takes bounded time and memory.
+//! Reading of the texts that a person writes and names: lists, device sets, settings, owners, locks. Whatever such a
+//! name leads to, it takes bounded time and memory.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -13,8 +13,17 @@ const MOST: u64 = 4 << 20;
 /// # Errors
 /// The file cannot be read, is too long or is not UTF-8.
 pub(crate) fn read_text(file: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(file)?.take(MOST + 1).read_to_string(&mut text)?;
+    let text = String::from_utf8(read_bytes(file)?);
+    text.map_err(|error| io::Error::new(ErrorKind::InvalidData, error.utf8_error()))
+}
+
+/// Reads a text of any encoding.
+///
+/// # Errors
+/// The file cannot be read or is too long.
+pub(crate) fn read_bytes(file: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(file)?.take(MOST + 1).read_to_end(&mut text)?;
     match text.len() as u64 > MOST {
         true => Err(io::Error::new(
             ErrorKind::FileTooLarge,

@@ -64,4 +64,5 @@ mod input;
 mod owners;
 mod parallel;
 mod sweep;
+mod whole_file;
 mod workload;

@@ -1,13 +1,14 @@
 //! A lock for a freeze: this program, the lists and the device sets as they were, so that an outcome that
 //! changes is QEMU's doing.
 
-use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::history::Tester;
+use crate::input::read_text;
+use crate::whole_file::neighbour;
 
 /// Everything that tests and can be held, as it was when the lock was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,13 +47,15 @@ impl Lock {
             file: file.to_owned(),
             source,
         };
-        let text = match fs::read_to_string(file) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.make(file).map_err(failed)?;
-                return Ok(Vec::new());
-            }
-            text => text.map_err(failed)?,
+        let text = match read_text(file) {
+            Err(error) if error.kind() == ErrorKind::NotFound => match self.make(file) {
+                // Another process has just made it.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => read_text(file),
+                made => return made.map(|()| Vec::new()).map_err(failed),
+            },
+            text => text,
         };
+        let text = text.map_err(failed)?;
         let then: Lock = toml::from_str(&text).map_err(|error| LockError::Malformed {
             file: file.to_owned(),
             reason: error.message().to_owned(),
@@ -72,8 +75,38 @@ impl Lock {
 
     fn make(&self, file: &Path) -> io::Result<()> {
         let text = toml::to_string(self).map_err(io::Error::other)?;
+        let mut whole = neighbour(file)?;
+        whole.write_all(text.as_bytes())?;
         // Never over one that another process has just made.
-        let mut made = OpenOptions::new().write(true).create_new(true).open(file)?;
-        made.write_all(text.as_bytes())
+        whole.persist_noclobber(file)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_that_begin_at_once_make_one_lock() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let lock = |lists: &str| Lock {
+            migcompat: "1".to_owned(),
+            lists: lists.to_owned(),
+            device_sets: "2".to_owned(),
+        };
+        let ours = lock("3");
+        for round in 0..50 {
+            let file = folder.path().join(round.to_string());
+            std::thread::scope(|scope| {
+                let runs: Vec<_> = (0..8).map(|_| scope.spawn(|| ours.hold(&file))).collect();
+                for run in runs {
+                    let differences = run.join().expect("no panic").expect("the lock is whole");
+                    assert!(differences.is_empty(), "{differences:?}");
+                }
+            });
+            let differences = lock("4").hold(&file).expect("the lock is whole");
+            assert_eq!(differences.len(), 1, "{differences:?}");
+        }
     }
 }

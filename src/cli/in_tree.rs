@@ -27,6 +27,7 @@ use crate::model::visible_lines;
 use crate::qemu::{Tree, machine};
 use crate::report::render::json;
 use crate::report::{Gate, Report};
+use crate::whole_file::{folder_of, neighbour};
 
 /// The folder in a build that baselines are kept in.
 const FOLDER: &str = "migcompat";
@@ -306,10 +307,9 @@ fn plain(text: &str) -> String {
 }
 
 fn save(report: &Report, file: &Path) -> anyhow::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("."));
     let write = || {
-        fs::create_dir_all(folder)?;
-        let mut whole = tempfile::NamedTempFile::new_in(folder)?;
+        fs::create_dir_all(folder_of(file))?;
+        let mut whole = neighbour(file)?;
         json::write(report, &mut whole)?;
         Ok::<_, std::io::Error>(whole.persist(file)?)
     };

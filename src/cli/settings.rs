@@ -11,6 +11,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use toml::{Table, Value};
 
+use crate::input::read_text;
 use crate::model::nearest;
 
 /// The file's name.
@@ -216,8 +217,7 @@ impl Settings {
         let Some(file) = files.find(|file| file.is_file()) else {
             return Ok(None);
         };
-        let text = std::fs::read_to_string(&file)
-            .with_context(|| format!("cannot read {}", file.display()))?;
+        let text = read_text(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let table = text
             .parse()
             .map_err(|error: toml::de::Error| anyhow!("{}: {error}", file.display()))?;

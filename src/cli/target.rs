@@ -1,21 +1,21 @@
 //! A place to write to, checked before the work whose result is written there.
 
 use std::borrow::Cow;
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use anstream::ColorChoice;
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use tempfile::NamedTempFile;
 
 use crate::cleanup::uninterrupted;
 use crate::cli::Failure;
 use crate::model::visible_output;
+use crate::whole_file::{folder_of, neighbour};
 
 /// Number of links that Linux itself follows.
 const MOST_LINKS: usize = 40;
@@ -251,13 +251,6 @@ fn follow(file: &Path) -> io::Result<Followed> {
     Err(Errno::ELOOP.into())
 }
 
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
 /// Opens a named pipe without waiting for a reader. A reader that waits already keeps waiting, and
 /// gets an end of file if nothing comes.
 fn open_pipe(path: PathBuf) -> io::Result<Place> {
@@ -273,14 +266,6 @@ fn open_pipe(path: PathBuf) -> io::Result<Place> {
         Err(error) if error.raw_os_error() == Some(Errno::ENXIO as i32) => Ok(Place::Unread(path)),
         Err(error) => Err(error),
     }
-}
-
-/// A temporary file beside a file, to get its name.
-fn neighbour(path: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new()
-        // What the umask leaves of it.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder_of(path))
 }
 
 /// The file appears whole or not at all; one that was there is kept until then, and what it may be used

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::input::read_bytes;
 use crate::qemu::Tree;
 use crate::report::identity::FindingId;
 use crate::report::{BaselineStatus, Case, Finding, Level, Owner, Report, Source};
@@ -92,7 +93,7 @@ impl Owners {
                     .filter(|top| top.join(MAINTAINERS).is_file()),
             });
         }
-        let text = std::fs::read(file).map_err(|source| OwnersError::Io {
+        let text = read_bytes(file).map_err(|source| OwnersError::Io {
             file: file.to_owned(),
             source,
         })?;

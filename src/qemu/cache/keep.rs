@@ -1,11 +1,11 @@
 //! Files of the cache that are there as a whole or not at all.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::cleanup::uninterrupted;
+use crate::whole_file::neighbour;
 
 /// Keeps something that was found out about an entry in a file, where another run may be reading the previous one.
 ///
@@ -30,13 +30,11 @@ fn put(
     before_its_name: impl FnOnce(&File) -> io::Result<()>,
 ) -> io::Result<()> {
     uninterrupted(|| {
-        let mut builder = tempfile::Builder::new();
-        // What the umask leaves of it: whoever may use the build may read what is known of it.
-        builder.permissions(Permissions::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder)?;
+        let place = folder.join(name);
+        let mut file = neighbour(&place)?;
         file.write_all(bytes)?;
         before_its_name(file.as_file())?;
-        file.persist(folder.join(name))?;
+        file.persist(place)?;
         Ok(())
     })
 }
