@@ -13,7 +13,7 @@ use crate::report::map::{MAP_SCHEMA, Map};
 use crate::report::{REPORT_SCHEMA, Report};
 
 /// A report that unpacks to more than this is refused. Real ones have some megabytes.
-const MAX_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 256 << 20;
 
 /// A report, and the file that it is from.
 #[derive(Debug, Clone)]
@@ -48,12 +48,17 @@ pub(crate) enum ReadError {
     Interrupted { origin: String, signal: String },
 }
 
-fn names_map(text: &[u8]) -> bool {
+/// Returns the schema that a text names, without a look at the rest of it.
+fn schema(text: &[u8]) -> Result<String, String> {
     #[derive(Deserialize)]
     struct Head {
         schema: String,
     }
-    serde_json::from_slice::<Head>(text).is_ok_and(|head| head.schema == MAP_SCHEMA)
+    match serde_json::from_slice::<Head>(text) {
+        Ok(head) => Ok(head.schema),
+        Err(error) if error.is_data() => Err("it names no schema".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// The contents of a file.
@@ -69,10 +74,12 @@ pub(crate) enum Saved {
 /// The file cannot be read, or holds something else.
 pub(crate) fn read_saved(file: &Path) -> Result<Saved, ReadError> {
     let (text, origin) = text(file)?;
-    Ok(match names_map(&text) {
-        true => Saved::Map(parse(&text, &origin, MAP_SCHEMA)?),
-        false => Saved::Report(Box::new(parse(&text, &origin, REPORT_SCHEMA)?)),
-    })
+    Ok(
+        match schema(&text).is_ok_and(|schema| schema == MAP_SCHEMA) {
+            true => Saved::Map(parse(&text, &origin, MAP_SCHEMA)?),
+            false => Saved::Report(Box::new(parse(&text, &origin, REPORT_SCHEMA)?)),
+        },
+    )
 }
 
 /// Reads the map or the report of a whole run, as [`read_saved`] does.
@@ -148,7 +155,10 @@ fn text(file: &Path) -> Result<(Vec<u8>, String), ReadError> {
         });
     }
     let origin = file.display().to_string();
-    let text = unpacked(&bytes, &origin, MAX_BYTES)?.into_owned();
+    let text = match unpacked(&bytes, &origin, MAX_BYTES)? {
+        Cow::Owned(text) => text,
+        Cow::Borrowed(_) => bytes,
+    };
     Ok((text, origin))
 }
 
@@ -163,37 +173,58 @@ fn parse<T: DeserializeOwned>(
         reason,
     };
     // The schema first: in another one every key may be in another place.
-    let mut any: Value =
-        serde_json::from_slice(text).map_err(|error| no_report(error.to_string()))?;
-    match any.get("schema").and_then(Value::as_str) {
-        Some(schema) if schema == wanted => {}
-        Some(schema) => {
-            return Err(ReadError::OtherSchema {
-                origin: origin.to_owned(),
-                schema: schema.to_owned(),
-                wanted,
-            });
-        }
-        None => return Err(no_report("it names no schema".to_owned())),
+    let schema = schema(text).map_err(no_report)?;
+    if schema != wanted {
+        return Err(ReadError::OtherSchema {
+            origin: origin.to_owned(),
+            schema,
+            wanted,
+        });
     }
-    show_all(&mut any);
+    let text = shown(text);
     let mut track = serde_path_to_error::Track::new();
-    let traced = serde_path_to_error::Deserializer::new(any, &mut track);
-    let read = T::deserialize(traced);
+    // Not by way of a tree of values, which takes many times the memory of the text.
+    let mut json = serde_json::Deserializer::from_slice(&text);
+    let read = T::deserialize(serde_path_to_error::Deserializer::new(
+        &mut json, &mut track,
+    ));
     let path = track.path().to_string();
     read.map_err(|error| no_report(format!("at {path}: {error}")))
 }
 
 /// Makes every text of a report visible. Texts of rules have lines, and so do messages that quote a build.
-fn show_all(value: &mut Value) {
-    match value {
-        Value::String(text) => {
-            if let Cow::Owned(shown) = visible_lines(text) {
-                *text = shown;
-            }
+fn shown(json: &[u8]) -> Cow<'_, [u8]> {
+    let mut shown = Vec::new();
+    let mut done = 0;
+    let mut at = 0;
+    while let Some(start) = position(json, at, |byte| byte == b'"') {
+        let mut is_escaped = false;
+        let end = position(json, start + 1, |byte| {
+            let ends = byte == b'"' && !is_escaped;
+            is_escaped = byte == b'\\' && !is_escaped;
+            ends
+        });
+        let Some(end) = end else { break };
+        at = end + 1;
+        let quoted = &json[start..at];
+        if (!quoted.is_ascii() || quoted.contains(&b'\\'))
+            && let Ok(text) = serde_json::from_slice::<String>(quoted)
+            && let Cow::Owned(visible) = visible_lines(&text)
+        {
+            shown.extend_from_slice(&json[done..start]);
+            shown.extend(Value::from(visible).to_string().bytes());
+            done = at;
         }
-        Value::Array(values) => values.iter_mut().for_each(show_all),
-        Value::Object(entries) => entries.values_mut().for_each(show_all),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+    if done == 0 {
+        return Cow::Borrowed(json);
+    }
+    shown.extend_from_slice(&json[done..]);
+    Cow::Owned(shown)
+}
+
+/// Returns the place of the first such byte from a place on.
+fn position(bytes: &[u8], from: usize, is_wanted: impl FnMut(u8) -> bool) -> Option<usize> {
+    let mut rest = bytes.get(from..)?.iter().copied();
+    Some(from + rest.position(is_wanted)?)
 }

@@ -188,6 +188,12 @@ fn a_file_that_never_ends_is_refused() {
     }
     let output = with_set("/dev/zero");
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    for option in ["--lock", "--owners"] {
+        let output = bounded(&["static", pair[0], pair[1], option, "/dev/zero"]);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        let says = "/dev/zero: it has more than 4 MiB";
+        assert!(stderr(&output).contains(says), "{}", stderr(&output));
+    }
     assert!(begun.elapsed() < Duration::from_secs(120));
 }
 
@@ -221,6 +227,21 @@ fn a_small_file_does_not_unfold_to_gigabytes() {
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert!(
         stderr(&output).contains("bomb.json.zst"),
+        "{}",
+        stderr(&output)
+    );
+
+    let text = format!(
+        r#"{{"schema":"migcompat-report-1","x":[{}0]}}"#,
+        r#"{"":0},"#.repeat(2_000_000)
+    );
+    let bomb = dir.path().join("report.json.zst");
+    fs::write(&bomb, zstd::encode_all(text.as_bytes(), 3).unwrap()).unwrap();
+    let bomb = bomb.display().to_string();
+    let output = bounded(&["render", &bomb]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("missing field `tool`"),
         "{}",
         stderr(&output)
     );
