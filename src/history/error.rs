@@ -1,6 +1,8 @@
 //! A history that cannot be used.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
 
 /// A history that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -8,6 +10,14 @@ pub enum HistoryError {
     // SQLite's own words stand in the sentence: below them is a number, and the same once more.
     #[error("cannot use the history {}: {error}", file.display())]
     Sqlite {
+        file: PathBuf,
+        error: rusqlite::Error,
+    },
+    #[error(
+        "the history {} is damaged: {error}; move it away, and fill a new one from saved reports with `history import`",
+        file.display()
+    )]
+    Damaged {
         file: PathBuf,
         error: rusqlite::Error,
     },
@@ -39,4 +49,15 @@ pub enum HistoryError {
         what: &'static str,
         text: String,
     },
+}
+
+impl HistoryError {
+    /// Returns what an error of SQLite means for a file.
+    pub(super) fn of(file: &Path, error: rusqlite::Error) -> HistoryError {
+        let file = file.to_owned();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt) => HistoryError::Damaged { file, error },
+            _ => HistoryError::Sqlite { file, error },
+        }
+    }
 }

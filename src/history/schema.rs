@@ -96,6 +96,8 @@ pub(super) const UPGRADES: &[&str] = &[
 /// The reason why a file is not taken.
 pub(super) enum Refusal {
     Sqlite(rusqlite::Error),
+    /// Nothing is in it: who wanted to fill it died, or had no room.
+    Empty,
     Foreign,
     Newer {
         found: i64,
@@ -179,6 +181,7 @@ fn check(connection: &Connection) -> Result<(), Refusal> {
     match (application, found) {
         (APPLICATION, found) if found > known => Err(Refusal::Newer { found, known }),
         (APPLICATION, _) => Ok(()),
+        _ if is_empty(connection)? => Err(Refusal::Empty),
         _ => Err(Refusal::Foreign),
     }
 }
@@ -314,7 +317,28 @@ mod tests {
         assert!(matches!(missing, Err(HistoryError::Missing { .. })));
         let empty = folder.path().join("empty.db");
         std::fs::write(&empty, "").expect("written");
+        let missing = History::open(&empty, Access::Read);
+        assert!(matches!(missing, Err(HistoryError::Missing { .. })));
         drop(History::open(&empty, Access::Write).expect("it becomes one"));
+        // As a disk that is full leaves it: with a log, and nothing in it.
+        let begun = folder.path().join("begun.db");
+        let connection = Connection::open(&begun).expect("made");
+        use_log(&connection).expect("set");
+        drop(connection);
+        let missing = History::open(&begun, Access::Read);
+        assert!(matches!(missing, Err(HistoryError::Missing { .. })));
+        let whole = folder.path().join("whole.db");
+        drop(History::open(&whole, Access::Write).expect("made"));
+        // What follows the head of the file; its log is not copied.
+        let mut bytes = content(&whole);
+        bytes[100..].fill(0xff);
+        let damaged = folder.path().join("damaged.db");
+        std::fs::write(&damaged, bytes).expect("written");
+        for access in [Access::Write, Access::Read] {
+            let counted = History::open(&damaged, access).and_then(|history| history.stats());
+            let error = counted.expect_err("it is damaged");
+            assert!(matches!(error, HistoryError::Damaged { .. }), "{error}");
+        }
     }
 
     /// Has a file as it is for who may only read it: what lies beside a log cannot be made.

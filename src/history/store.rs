@@ -81,9 +81,9 @@ impl History {
             opened = connect_at_rest(file);
         }
         let connection = opened.map_err(|refusal| match refusal {
-            Refusal::Sqlite(error) => HistoryError::Sqlite {
+            Refusal::Sqlite(error) => HistoryError::of(file, error),
+            Refusal::Empty => HistoryError::Missing {
                 file: file.to_owned(),
-                error,
             },
             Refusal::Foreign => HistoryError::Foreign {
                 file: file.to_owned(),
@@ -112,10 +112,7 @@ impl History {
     }
 
     fn failed(&self, error: rusqlite::Error) -> HistoryError {
-        HistoryError::Sqlite {
-            file: self.file.clone(),
-            error,
-        }
+        HistoryError::of(&self.file, error)
     }
 
     /// Adds a run as a whole. Once this has returned, it is in the file.
@@ -384,7 +381,12 @@ fn is_protected(file: &Path, error: &rusqlite::Error) -> bool {
     let mut log = file.as_os_str().to_owned();
     log.push("-wal");
     let is_in_log = std::fs::metadata(log).is_ok_and(|log| log.len() > 0);
-    let codes = [ErrorCode::ReadOnly, ErrorCode::CannotOpen];
+    // The last is what a full disk comes to where the log is made.
+    let codes = [
+        ErrorCode::ReadOnly,
+        ErrorCode::CannotOpen,
+        ErrorCode::SystemIoFailure,
+    ];
     error
         .sqlite_error_code()
         .is_some_and(|code| codes.contains(&code))
