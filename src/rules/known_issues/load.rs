@@ -261,6 +261,10 @@ impl KnownIssues {
         }
         for (line, entry) in file.absent {
             let place = place(line);
+            if entry.machines.is_empty() || entry.types.is_empty() {
+                let reason = "machines and types may not be empty; [\"*\"] is every one";
+                return Err(refused(place, reason));
+            }
             self.absent.push(Absent { place, ..entry });
         }
         for (line, entry) in file.volatile {
@@ -270,6 +274,11 @@ impl KnownIssues {
                     place,
                     "name the fields: an entry for all of a description hides what is lost",
                 ));
+            }
+            if entry.fits_nothing() {
+                let reason = "no difference is meant: a range of bytes ends before it begins, a run has no bytes or \
+                    equal ones, or the length stays";
+                return Err(refused(place, reason));
             }
             let known = |target: &&String| machine::packages(target).is_some();
             if let Some(target) = entry.arch.iter().find(|target| !known(target)) {
@@ -438,6 +447,10 @@ reason = "the same 8 bytes"
     #[test]
     fn an_entry_that_is_wrong_says_where() {
         let refused = |text: &str| lists(text).expect_err(text).to_string();
+        let volatile = |difference: &str| {
+            let what = "description='esp'\nfields=['a']\nsource='x'\nreason='x'";
+            format!("[[volatile]]\n{what}\n{difference}")
+        };
         let cases = [
             (APIC.replace("description", "descripton"), "own.toml: TOML parse error at line 3"),
             (APIC.replace("description = \"apic\"", ""), "own.toml:2: an entry without section"),
@@ -464,6 +477,13 @@ reason = "the same 8 bytes"
                 "[[property]]\ntypes=['*']\nnames=[]\nreason='x'".to_owned(),
                 "own.toml:1: types and names may not be empty",
             ),
+            (
+                "[[absent]]\nmachines=['*']\ntypes=[]\nsource='x'\nreason='x'".to_owned(),
+                "own.toml:1: machines and types may not be empty",
+            ),
+            (volatile("bytes=[[0, 1], [9, 2]]"), "own.toml:1: no difference is meant"),
+            (volatile("run={count=2, sent=7, held=7}"), "own.toml:1: no difference is meant"),
+            (volatile("resized=0"), "own.toml:1: no difference is meant"),
         ];
         for (text, wanted) in cases {
             let message = refused(&text);

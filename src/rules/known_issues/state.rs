@@ -46,6 +46,15 @@ pub struct Run {
 }
 
 impl Volatile {
+    /// Tells whether no difference can be one that is meant.
+    pub(super) fn fits_nothing(&self) -> bool {
+        self.bytes.iter().any(|[first, last]| first > last)
+            || self
+                .run
+                .is_some_and(|run| run.count == 0 || run.sent == run.held)
+            || self.resized == Some(0)
+    }
+
     fn names(&self, description: &str, field: &str) -> bool {
         self.description == description && Pattern::any(&self.fields, field)
     }
