@@ -8,6 +8,9 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::report::ShardRef;
 
+/// Most shards of a run, which is more than any has cases to share out.
+const MOST: u32 = 1 << 16;
+
 /// Part `index` of `of`, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
@@ -35,6 +38,9 @@ pub enum BadShard {
         /// The number of shards.
         of: u32,
     },
+    /// There are more shards than a run has cases.
+    #[error("a run is split into {MOST} shards at most")]
+    TooMany,
     /// The number of shards is 0.
     #[error("a run cannot be split into zero shards")]
     None,
@@ -47,15 +53,7 @@ impl FromStr for Shard {
         let form = || BadShard::Form(text.to_owned());
         let (index, of) = text.split_once('/').ok_or_else(form)?;
         let number = |text: &str| text.trim().parse::<u32>().map_err(|_| form());
-        let (index, of) = (number(index)?, number(of)?);
-        let Some(all) = NonZeroU32::new(of) else {
-            return Err(BadShard::None);
-        };
-        match NonZeroU32::new(index) {
-            None => Err(BadShard::Zero { of }),
-            Some(_) if index > of => Err(BadShard::Beyond { index, of }),
-            Some(index) => Ok(Shard { index, of: all }),
-        }
+        Shard::new(number(index)?, number(of)?)
     }
 }
 
@@ -66,6 +64,22 @@ impl fmt::Display for Shard {
 }
 
 impl Shard {
+    /// Returns one of the shards of a run.
+    ///
+    /// # Errors
+    /// A run has no such shard.
+    pub fn new(index: u32, of: u32) -> Result<Shard, BadShard> {
+        let Some(all) = NonZeroU32::new(of) else {
+            return Err(BadShard::None);
+        };
+        match NonZeroU32::new(index) {
+            None => Err(BadShard::Zero { of }),
+            Some(_) if of > MOST => Err(BadShard::TooMany),
+            Some(_) if index > of => Err(BadShard::Beyond { index, of }),
+            Some(index) => Ok(Shard { index, of: all }),
+        }
+    }
+
     /// Returns the number of the part, counted from 1.
     pub fn index(self) -> u32 {
         self.index.get()
@@ -131,6 +145,7 @@ mod tests {
             ("0/4", "shards are counted from 1: the first of 4 is 1/4"),
             ("5/4", "there is no shard 5 of 4; the last one is 4/4"),
             ("0/0", "a run cannot be split into zero shards"),
+            ("1/4294967295", "a run is split into 65536 shards at most"),
         ] {
             assert_eq!(refused(text), message);
         }

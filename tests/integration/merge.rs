@@ -379,7 +379,7 @@ fn what_is_not_of_one_run_is_refused_with_both_names() {
     let first = part(&whole, 1, 2);
     let second = part(&whole, 2, 2);
     type Change = fn(&mut Value);
-    let changes: [(Change, &str); 10] = [
+    let changes: [(Change, &str); 11] = [
         (
             |r| r["tool"]["version"] = json!("9.9.9"),
             "not of one run: migcompat is",
@@ -416,6 +416,11 @@ fn what_is_not_of_one_run_is_refused_with_both_names() {
         (
             |r| r["shard"]["index"] = json!(7),
             "2.json: it claims to be shard 7/2",
+        ),
+        // To name those that are missing would take gigabytes.
+        (
+            |r| r["shard"]["of"] = json!(u32::MAX),
+            "2.json: it claims to be shard 2/4294967295",
         ),
     ];
     for (change, message) in changes {

@@ -4,18 +4,19 @@ use crate::model::BuildRef;
 use crate::report::ShardRef;
 use crate::report::read::Input;
 use crate::sweep::merge::MergeError;
+use crate::sweep::shard::Shard;
 
 /// Returns the shard that a report is of.
 ///
 /// # Errors
-/// The report is of a whole run.
+/// The report is of a whole run, or of a shard that none has.
 pub(super) fn shard_of(input: &Input) -> Result<ShardRef, MergeError> {
     match &input.report.shard {
         None => Err(MergeError::Whole(input.origin.clone())),
-        Some(shard) if shard.index == 0 || shard.index > shard.of => {
-            Err(MergeError::NoSuchShard(input.origin.clone(), shard.clone()))
-        }
-        Some(shard) => Ok(shard.clone()),
+        Some(shard) => match Shard::new(shard.index, shard.of) {
+            Ok(_) => Ok(shard.clone()),
+            Err(_) => Err(MergeError::NoSuchShard(input.origin.clone(), shard.clone())),
+        },
     }
 }
 
