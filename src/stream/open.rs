@@ -2,7 +2,7 @@
 //! size.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use crate::compression;
@@ -75,10 +75,17 @@ pub fn open_at(file: &Path, place: &Place) -> Result<Contained<'static>, OpenErr
             Err(reason) => return Err(refused(reason)),
         }
     };
-    let unpacked = compression::reader(input)
-        .map_err(io_error)?
-        .ok_or_else(|| OpenError::Empty {
-            file: file.to_owned(),
-        })?;
-    contained(unpacked, place.offset).map_err(refused)
+    let empty = || OpenError::Empty {
+        file: file.to_owned(),
+    };
+    let unpacked = compression::reader(input).map_err(io_error)?;
+    let mut found = contained(unpacked.ok_or_else(empty)?, place.offset).map_err(refused)?;
+    // What is packed or behind something else may be empty as well.
+    let mut start = Vec::new();
+    let first = found.input.by_ref().take(1).read_to_end(&mut start);
+    if first.map_err(io_error)? == 0 {
+        return Err(empty());
+    }
+    found.input = Box::new(Cursor::new(start).chain(found.input));
+    Ok(found)
 }

@@ -134,6 +134,16 @@ fn what_is_no_stream_is_named_once_and_shown_as_none() {
             "cannot read",
         ),
         (file("bz2", b"BZh91AY&SY"), "`bzip2 -dc`"),
+        (file("nothing", b""), "is empty: "),
+        (
+            file("packed", &zstd::encode_all(&b""[..], 1).expect("in memory")),
+            "is empty: ",
+        ),
+        (file("no-stream", &saved_by_libvirt(b"")), "is empty: "),
+        (
+            file("cut.qcow2", &unpacked("snapshot.qcow2")[..4096]),
+            "it is cut off",
+        ),
         (file("lzop", &saved_by_libvirt(b"\x89LZO\0")), "lzop -dc`"),
         (
             file("part", b"LibvirtQemudPart and more"),

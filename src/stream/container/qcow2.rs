@@ -2,7 +2,7 @@
 //! guest sees. `docs/interop/qcow2.txt` of QEMU specifies the form; all its numbers are big endian.
 
 use std::fmt;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
 /// The first bytes of an image.
 pub(super) const MAGIC: [u8; 4] = *b"QFI\xfb";
@@ -139,6 +139,9 @@ pub(super) fn open<F: Read + Seek>(
     sensible(snapshot.disk <= LARGEST_DISK, "the size of its disk")?;
     let fits = snapshot.l1.entries <= LARGEST_L1 / 8;
     sensible(fits, "the length of a snapshot's table")?;
+    // What no cluster is for reads as zeros, without an end; QEMU has one for all of a state.
+    let fits = snapshot.state <= image.seek(SeekFrom::End(0))?;
+    sensible(fits, "the length of a snapshot's state")?;
     Ok(State {
         image,
         geometry,
@@ -193,7 +196,7 @@ fn snapshots<F: Read + Seek>(
         let fits = all <= LARGEST_ENTRIES;
         sensible(fits, "the length of its snapshots' entries")?;
         let mut rest = vec![0; whole];
-        image.read_exact(&mut rest)?;
+        fill(image, at.saturating_add(ENTRY as u64), &mut rest)?;
         let (extra, names) = rest.split_at(extra_length);
         let (id, name) = names.split_at(lengths[0]);
         let state = match extra.len() {
@@ -285,9 +288,7 @@ impl<F: Read + Seek> Read for State<F> {
         }
         match self.cluster(self.at / size)? {
             Some(offset) => {
-                self.image
-                    .seek(SeekFrom::Start(offset.saturating_add(within)))?;
-                self.image.read_exact(into)?;
+                fill(&mut self.image, offset.saturating_add(within), into)?;
             }
             None => into.fill(0),
         }
@@ -299,9 +300,26 @@ impl<F: Read + Seek> Read for State<F> {
 
 fn read_at<const N: usize>(image: &mut (impl Read + Seek), at: u64) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
-    image.seek(SeekFrom::Start(at))?;
-    image.read_exact(&mut bytes)?;
+    fill(image, at, &mut bytes)?;
     Ok(bytes)
+}
+
+/// Reads what is at a place of an image.
+fn fill(image: &mut (impl Read + Seek), at: u64, into: &mut [u8]) -> io::Result<()> {
+    let read = image
+        .seek(SeekFrom::Start(at))
+        .and_then(|_| image.read_exact(into));
+    read.map_err(|error| match error.kind() {
+        // The second is a place that no file has.
+        ErrorKind::UnexpectedEof | ErrorKind::InvalidInput => io::Error::new(
+            ErrorKind::UnexpectedEof,
+            format!(
+                "the qcow2 image names {} bytes at offset {at} (0x{at:x}), which is behind its end: it is cut off or damaged",
+                into.len()
+            ),
+        ),
+        _ => error,
+    })
 }
 
 fn long(bytes: &[u8], at: usize) -> u64 {
@@ -403,6 +421,9 @@ mod tests {
         };
         let none = "without a snapshot of a running guest";
         let empty = image(&[("1", "empty", b"")]);
+        let mut long = image(&[("1", "long", b"x")]);
+        let entry = long.len() - 64;
+        long[entry + 40..entry + 48].copy_from_slice(&(1u64 << 62).to_be_bytes());
         for (image, wanted, words) in [
             (&two, None, "several snapshots: a, b; `--snapshot NAME`"),
             (&two, Some("c"), "without a snapshot \"c\"; it has a, b"),
@@ -413,7 +434,11 @@ mod tests {
             (&with(32, &2u32.to_be_bytes()), Some("a"), "encrypted"),
             (&with(72, &4u64.to_be_bytes()), Some("a"), "here (0x4)"),
             (&with(60, &[0xff; 4]), Some("a"), "number of its snapshots"),
-            (&with(60, &60u32.to_be_bytes()), Some("a"), "read on"),
+            (&with(60, &60u32.to_be_bytes()), Some("a"), "cut off"),
+            (&two[..two.len() - 7].to_vec(), Some("b"), "cut off"),
+            (&with(CLUSTER + 8, &[0x7f; 8]), Some("a"), "cut off"),
+            (&with(64, &[0xff; 8]), Some("a"), "cut off"),
+            (&long, None, "length of a snapshot's state"),
         ] {
             let error = read(image, wanted).expect_err(words).to_string();
             assert!(error.contains(words), "wanted {words:?} in {error:?}");
