@@ -36,7 +36,7 @@ use nix::sys::signal::Signal;
 use args::{Cli, Command};
 
 use crate::api::ObtainError;
-use crate::model::{visible_lines, visible_output};
+use crate::model::{in_brief, visible_lines, visible_output};
 use crate::qemu::QemuError;
 use crate::report::Verdict;
 use crate::{api, cleanup};
@@ -132,7 +132,7 @@ fn causes(error: &anyhow::Error) -> String {
         }
         text.push_str(&cause);
     }
-    text
+    in_brief(text)
 }
 
 impl From<anyhow::Error> for Failure {

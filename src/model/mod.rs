@@ -41,7 +41,7 @@ pub(crate) use uri::uri_path;
 pub use version::{BadVersion, Version};
 pub use virtio::{VirtioKind, feature_name};
 pub(crate) use visible::{
-    hidden_line, is_hidden, is_plain_json, make_visible, visible, visible_json, visible_lines,
-    visible_output,
+    hidden_line, in_brief, is_hidden, is_plain_json, make_visible, visible, visible_json,
+    visible_lines, visible_output,
 };
 pub(crate) use words::{display_as_serialized, from_word, serialize_as_text};

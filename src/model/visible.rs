@@ -17,6 +17,24 @@ pub(crate) fn visible_lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| is_hidden(c) && !matches!(c, '\n' | '\t'), escaped)
 }
 
+/// Most characters of a sentence. What a build printed, and is quoted, fits.
+const MOST: usize = 8192;
+
+/// Returns a sentence that is not too long to be read: of one that quotes a file at any length, the middle is left out.
+pub(crate) fn in_brief(text: String) -> String {
+    let Some(left_out @ 1..) = text.chars().count().checked_sub(MOST) else {
+        return text;
+    };
+    let mut places = text.char_indices().map(|(at, _)| at);
+    let head = places.nth(MOST / 2).unwrap_or_default();
+    let tail = places.nth(left_out - 1).unwrap_or_default();
+    format!(
+        "{} … {left_out} characters … {}",
+        &text[..head],
+        &text[tail..]
+    )
+}
+
 /// Returns the output of a command in which every character is seen, colours aside, as it is about to be
 /// written.
 pub(crate) fn visible_output(text: &str) -> Cow<'_, str> {
@@ -181,6 +199,32 @@ mod tests {
             assert_eq!(visible(&visible(text)), shown, "once is enough");
         }
         assert_eq!(visible_lines("a\r\n\tb\x08"), "a\\r\n\tb\\u{8}");
+    }
+
+    #[test]
+    fn of_a_long_sentence_the_middle_is_left_out() {
+        for (length, shown) in [
+            (MOST, "a".repeat(MOST)),
+            (
+                MOST + 1,
+                format!(
+                    "{} … 1 characters … {}",
+                    "a".repeat(MOST / 2),
+                    "a".repeat(MOST / 2)
+                ),
+            ),
+        ] {
+            assert_eq!(in_brief("a".repeat(length)), shown);
+        }
+        let text = format!("begin {} end", "é".repeat(1 << 20));
+        let brief = in_brief(text);
+        assert!(brief.starts_with("begin é") && brief.ends_with("é end"));
+        assert!(
+            brief.contains(" … 1040394 characters … "),
+            "{}",
+            &brief[..9000]
+        );
+        assert!(brief.chars().count() < MOST + 50);
     }
 
     #[test]

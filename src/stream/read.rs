@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
-use crate::model::SectionName;
+use crate::model::{SectionName, in_brief};
 use crate::stream::cut::{Cut, Stop};
 use crate::stream::error::{StreamError, StreamErrorKind};
 use crate::stream::iterative::{Iterative, IterativeStep};
@@ -667,7 +667,7 @@ fn parse_description(json: &[u8], offset: u64) -> Result<VmDesc, StreamError> {
             1 => offset + (e.column() as u64).saturating_sub(1).min(json.len() as u64),
             _ => offset,
         },
-        kind: StreamErrorKind::Description(e.to_string()),
+        kind: StreamErrorKind::Description(in_brief(e.to_string())),
     })
 }
 

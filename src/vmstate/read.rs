@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::compression::{UnpackError, unpacked};
-use crate::model::is_plain_json;
+use crate::model::{in_brief, is_plain_json};
 use crate::vmstate::dump::{Dump, MACHINE_KEY, RawMachine, RawSection, Section, Unreadable};
 use crate::vmstate::plain;
 
@@ -232,11 +232,11 @@ fn traced<T: DeserializeOwned>(text: &str) -> Result<T, Traced> {
 
 /// Returns the message of serde_json without the position that it appends.
 fn plain(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    match message.rfind(" at line ") {
-        Some(at) => message[..at].to_owned(),
-        None => message,
+    let mut message = error.to_string();
+    if let Some(at) = message.rfind(" at line ") {
+        message.truncate(at);
     }
+    in_brief(message)
 }
 
 /// Parses once more to learn the JSON path of the failure; costs nothing while dumps are fine.

@@ -197,6 +197,34 @@ fn a_file_that_never_ends_is_refused() {
     assert!(begun.elapsed() < Duration::from_secs(120));
 }
 
+#[apply(test)]
+fn an_error_is_not_as_long_as_what_it_quotes() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = "a".repeat(1 << 20);
+    let file = |name: &str, text: String| {
+        let file = dir.path().join(name);
+        fs::write(&file, text).unwrap();
+        file.display().to_string()
+    };
+    let dump = file("dump.json", format!(r#"{{"a": "{long}"}}"#));
+    let report = file("report.json", format!(r#"{{"schema": "{long}"}}"#));
+    let list =
+        format!("[[break]]\nsection='a'\nrule='{long}'\nmachines=['pc']\nby='9.0'\nreason='x'");
+    file("own.toml", list);
+    let lists = dir.path().display().to_string();
+    for args in [
+        &["static", &dump, &dump][..],
+        &["render", &report],
+        &["rules", "check", "--lists", &lists],
+    ] {
+        let output = migcompat(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let text = stderr(&output);
+        assert!(text.len() < 10_000, "{}", text.len());
+        assert!(text.contains(" characters … aaaa"), "{}", &text[..200]);
+    }
+}
+
 /// Runs the program where it may have a gigabyte of addresses and a minute of processor time.
 fn bounded(args: &[&str]) -> Output {
     let mut command = Command::new("sh");
