@@ -10,7 +10,7 @@ use toml::Spanned;
 use crate::devices::{Device, DeviceError, DeviceSet, LeftOut};
 use crate::input::read_text;
 use crate::model::{MachineNames, hidden_line};
-use crate::qemu::is_id;
+use crate::qemu::{is_id, machine};
 
 /// The fault of a text that could pass for something else where it is shown.
 const NOT_SEEN: &str =
@@ -47,6 +47,10 @@ impl Device {
             if driver.is_empty() || driver.contains([',', '=', ' ']) {
                 return Some(format!("`{driver}` is not the name of a driver"));
             }
+        }
+        let targets = self.arch.iter().flatten().chain(self.driver_on.keys());
+        if let Some(reason) = machine::no_target(targets) {
+            return Some(reason);
         }
         for key in ["id", "driver", "bus"] {
             if self.has_property(key) {
@@ -114,6 +118,9 @@ impl DeviceSet {
 
         if read.name.contains('\n') || read.description.contains('\n') {
             let reason = "name and description are one line each".to_owned();
+            return Err(malformed(1, reason));
+        }
+        if let Some(reason) = machine::no_target(&read.arch) {
             return Err(malformed(1, reason));
         }
         let ids: BTreeMap<&str, usize> = read

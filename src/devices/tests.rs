@@ -254,6 +254,13 @@ fn a_set_that_is_wrong_says_where() {
             "5: `y` sits on a bus of `x` and has to need it",
         ),
         (x, "driver = 'y,id=z'", "3: `y,id=z` is not the name of"),
+        (x, "arch = ['arm64']", "3: there is no target `arm64`"),
+        (
+            x,
+            "driver_on = { ppc64le = 'y' }",
+            "3: there is no target `ppc64le`",
+        ),
+        ("arch = ['x86-64']\n", x, "1: there is no target `x86-64`"),
         (x, "properties = { bus = 'b' }", "3: the property bus"),
         (x, "properties = { a = 1.5 }", "5: a property is a text"),
         (x, "backend = ['null']", "3: a backend starts with"),

@@ -133,6 +133,13 @@ pub fn packages(target: &str) -> Option<&'static [String]> {
     architecture_of(target).map(|architecture| architecture.packages.as_slice())
 }
 
+/// Returns what is wrong with the names of targets, if one of them is none.
+pub(crate) fn no_target<'t>(targets: impl IntoIterator<Item = &'t String>) -> Option<String> {
+    let mut targets = targets.into_iter();
+    let unknown = targets.find(|target| architecture_of(target).is_none())?;
+    Some(format!("there is no target `{unknown}`"))
+}
+
 /// Tells whether the boot code on PCI cards is for a target: it is for x86, and often not installed with others.
 pub(crate) fn runs_boot_code(target: &str) -> bool {
     architecture_of(target).is_some_and(|architecture| architecture.boot_code)

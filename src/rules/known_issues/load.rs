@@ -280,9 +280,8 @@ impl KnownIssues {
                     equal ones, or the length stays";
                 return Err(refused(place, reason));
             }
-            let known = |target: &&String| machine::packages(target).is_some();
-            if let Some(target) = entry.arch.iter().find(|target| !known(target)) {
-                return Err(refused(place, format!("there is no target `{target}`")));
+            if let Some(reason) = machine::no_target(&entry.arch) {
+                return Err(refused(place, reason));
             }
             self.volatile.push(Volatile { place, ..entry });
         }
