@@ -269,87 +269,27 @@ fn flash(guest: &GuestSpec) -> Vec<u64> {
 
 #[test]
 fn a_flash_device_has_the_size_that_its_board_or_its_firmware_has() {
-    const MIB: u64 = 1 << 20;
-    for (program, machine, code, vars, sizes) in [
-        (
-            "qemu-system-x86_64",
-            "q35",
-            "OVMF_CODE_4M.fd",
-            "x_VARS.fd",
-            [0x37_c000, 0x8_4000],
-        ),
-        (
-            "qemu-system-x86_64",
-            "q35",
-            "OVMF_CODE.4m.fd",
-            "x_VARS.fd",
-            [0x37_c000, 0x8_4000],
-        ),
-        (
-            "qemu-system-x86_64",
-            "pc",
-            "ovmf-x86_64-4m-code.bin",
-            "n",
-            [0x37_c000, 0x8_4000],
-        ),
-        (
-            "qemu-system-x86_64",
-            "pc",
-            "edk2-x86_64-code.fd",
-            "edk2-i386-vars.fd",
-            [0x37_c000, 0x8_4000],
-        ),
-        (
-            "qemu-system-x86_64",
-            "pc",
-            "OVMF_CODE.secboot.fd",
-            "x_VARS.fd",
-            [0x1e_0000, 0x2_0000],
-        ),
-        (
-            "kvm",
-            "type=q35+pve0",
-            "OVMF_CODE_4M.fd",
-            "d,size=1M",
-            [0x37_c000, MIB],
-        ),
-        ("kvm", "virt", "AAVMF_CODE.fd", "x_VARS.fd", [64 * MIB; 2]),
-        (
-            "qemu-system-arm",
-            "virt-9.0",
-            "AAVMF32_CODE.fd",
-            "v",
-            [64 * MIB; 2],
-        ),
-        (
-            "qemu-system-aarch64",
-            "virt+pve0",
-            "c,size=64M",
-            "v,size=64M",
-            [64 * MIB; 2],
-        ),
-        (
-            "qemu-system-riscv64",
-            "virt",
-            "RISCV_VIRT_CODE.fd",
-            "v",
-            [32 * MIB; 2],
-        ),
-        (
-            "qemu-system-loongarch64",
-            "virt",
-            "QEMU_EFI.fd",
-            "v",
-            [16 * MIB; 2],
-        ),
-        (
-            "qemu-system-aarch64",
-            "sbsa-ref",
-            "SBSA_FLASH0.fd",
-            "v",
-            [256 * MIB; 2],
-        ),
+    let kib = |size: &str| size.parse::<u64>().unwrap() << 10;
+    // The program, its machine, the files of its two flash devices, and their KiB.
+    for row in [
+        "qemu-system-x86_64 q35 OVMF_CODE_4M.fd x_VARS.fd 3568 528",
+        "qemu-system-x86_64 q35 OVMF_CODE.4m.fd x_VARS.fd 3568 528",
+        "qemu-system-x86_64 pc ovmf-x86_64-4m-code.bin n 3568 528",
+        "qemu-system-x86_64 pc edk2-x86_64-code.fd edk2-i386-vars.fd 3568 528",
+        "qemu-system-x86_64 pc OVMF_CODE.secboot.fd x_VARS.fd 1920 128",
+        "kvm type=q35+pve0 OVMF_CODE_4M.fd d,size=1M 3568 1024",
+        "kvm virt AAVMF_CODE.fd x_VARS.fd 65536 65536",
+        "qemu-system-arm virt-9.0 AAVMF32_CODE.fd v 65536 65536",
+        "qemu-system-aarch64 virt+pve0 c,size=64M v,size=64M 65536 65536",
+        "qemu-system-riscv64 virt RISCV_VIRT_CODE.fd v 32768 32768",
+        "qemu-system-loongarch64 virt QEMU_EFI.fd v 16384 16384",
+        "qemu-system-aarch64 sbsa-ref SBSA_FLASH0.fd v 262144 262144",
     ] {
+        let [program, machine, code, vars, first, second] = *row.split(' ').collect::<Vec<_>>()
+        else {
+            panic!("{row}");
+        };
+        let sizes = [first, second].map(kib);
         let drives = format!(
             "{program} -drive if=pflash,unit=0,file=/f/{code} -drive if=pflash,unit=1,file=/f/{vars} -machine {machine}"
         );
@@ -362,15 +302,15 @@ fn a_flash_device_has_the_size_that_its_board_or_its_firmware_has() {
         }
     }
     for (arch, machine, sizes) in [
-        ("x86_64", "q35", [0x37_c000, 0x8_4000]),
-        ("aarch64", "virt", [64 * MIB; 2]),
+        ("x86_64", "q35", ["3568", "528"]),
+        ("aarch64", "virt", ["65536", "65536"]),
     ] {
         let guest = of(&format!(
             "<domain><os firmware='efi'><type arch='{arch}' machine='{machine}'>hvm</type>\
              <nvram>/var/lib/libvirt/qemu/nvram/x_VARS.fd</nvram></os></domain>"
         ));
         let words = words(&guest).join(" ");
-        for size in sizes {
+        for size in sizes.map(kib) {
             assert!(words.contains(&format!("size={size},")), "{arch}: {words}");
         }
     }
