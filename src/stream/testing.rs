@@ -44,28 +44,63 @@ pub(crate) fn fixtures() -> Vec<(String, Vec<u8>)> {
     names.into_iter().map(load).collect()
 }
 
-/// A stream of hand-made sections: name, version, and the description as a stream has it, for which
-/// all bytes are zero but those that `values` puts at a place in the section.
+/// Describes `dev` by its fields and their sizes: unsigned numbers (`n:4`), arrays of them (`regs:4*2`), elements that have an
+/// entry of their own (`regs:4@0`), and those of another type (`config=pci~config:64`, where `~` is a space).
+pub(crate) fn fields(version: u32, layout: &str) -> String {
+    let field = |field: &str| {
+        let (name, size) = field.split_once(':').expect("a size");
+        let (size, occurs) = match size.split_once(['*', '@']) {
+            Some((of, n)) if size.contains('*') => (of, format!(r#", "array_len": {n}"#)),
+            Some((of, n)) => (of, format!(r#", "index": {n}"#)),
+            None => (size, String::new()),
+        };
+        let (name, of) = match name.split_once('=') {
+            Some((name, of)) => (name, of.replace('~', " ")),
+            None => (
+                name,
+                format!("uint{}", 8 * size.parse::<u64>().expect("a number")),
+            ),
+        };
+        format!(r#"{{"name": "{name}", "type": "{of}", "size": {size}{occurs}}}"#)
+    };
+    let fields: Vec<String> = layout.split_whitespace().map(field).collect();
+    let fields = fields.join(", ");
+    format!(r#""vmsd_name": "dev", "version": {version}, "fields": [{fields}]"#)
+}
+
+/// A hand-made section: name, version, the description as a stream has it, and the bytes.
 pub(crate) struct HandMade {
-    pub name: &'static str,
-    pub version_id: u32,
-    pub description: &'static str,
-    pub values: &'static [(usize, u8)],
+    name: &'static str,
+    version_id: u32,
+    description: StructDesc,
+    bytes: Vec<u8>,
 }
 
 /// Makes a section of zeros.
-pub(crate) fn section(name: &'static str, version_id: u32, description: &'static str) -> HandMade {
+pub(crate) fn section(name: &'static str, version_id: u32, description: &str) -> HandMade {
+    let json = format!(r#"{{"devices": [{{"name": "{name}", "instance_id": 0, {description}}}]}}"#);
+    let mut vmdesc = VmDesc::parse(json.as_bytes()).expect("a description");
+    let description = vmdesc.devices.remove(0).description;
     HandMade {
         name,
         version_id,
+        bytes: zeros(&description),
         description,
-        values: &[],
     }
 }
 
 impl HandMade {
-    pub(crate) fn with(self, values: &'static [(usize, u8)]) -> Self {
-        HandMade { values, ..self }
+    /// Puts bytes at places in the section.
+    pub(crate) fn with(mut self, values: &[(usize, u8)]) -> Self {
+        for &(at, byte) in values {
+            self.bytes[at] = byte;
+        }
+        self
+    }
+
+    pub(crate) fn of(self, bytes: &[u8]) -> Self {
+        let bytes = bytes.to_vec();
+        HandMade { bytes, ..self }
     }
 }
 
@@ -73,17 +108,8 @@ impl HandMade {
 pub(crate) fn hand_made(sections: &[HandMade]) -> Stream {
     let mut stream = Stream::default();
     for (index, made) in sections.iter().enumerate() {
-        let json = format!(
-            r#"{{"devices": [{{"name": "{}", "instance_id": 0, {}}}]}}"#,
-            made.name, made.description
-        );
-        let vmdesc = VmDesc::parse(json.as_bytes()).expect("a description");
-        let description = &vmdesc.devices[0].description;
-        let mut bytes = zeros(description);
-        for &(at, byte) in made.values {
-            bytes[at] = byte;
-        }
-        let payload = Bytes::from(bytes);
+        let description = &made.description;
+        let payload = Bytes::from(made.bytes.clone());
         let payload_offset = 1000 * (index as u64 + 1);
         let decoded = decode(description, &payload, payload_offset);
         assert_eq!(decoded.error, None, "{}", made.name);

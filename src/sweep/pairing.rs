@@ -134,12 +134,12 @@ pub(crate) fn beside(more: &Stream, fewer: &Stream) -> Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::testing::{hand_made, section};
-
-    const FIELDS: &str = r#""vmsd_name": "dev", "version": 1, "fields": [{"name": "n", "type": "uint8", "size": 1}]"#;
+    use crate::stream::testing::{fields, hand_made, section};
 
     fn stream(names: &[&'static str]) -> Arc<Stream> {
-        let made = names.iter().map(|&name| section(name, 1, FIELDS));
+        let made = names
+            .iter()
+            .map(|&name| section(name, 1, &fields(1, "n:1")));
         Arc::new(hand_made(&made.collect::<Vec<_>>()))
     }
 

@@ -5,7 +5,7 @@ use crate::compare::explain::*;
 use crate::compare::renames::NoRenames;
 use crate::model::Version;
 use crate::stream::parse;
-use crate::stream::testing::{fixture, hand_made, section};
+use crate::stream::testing::{fields, fixture, hand_made, section};
 use crate::vmstate::dump::Dump;
 
 fn real(name: &str) -> Stream {
@@ -176,11 +176,8 @@ fn what_a_stream_does_not_describe_is_not_called_the_same() {
 /// Where the layouts agree, what the build did says what is left, and the values that differ are named.
 #[test]
 fn a_section_of_the_same_layout_is_explained_by_how_the_build_failed() {
-    const LAYOUT: &str = r#""vmsd_name": "dev", "version": 1, "fields": [
-        {"name": "latch", "type": "uint32", "size": 4},
-        {"name": "mode", "type": "uint8", "size": 1},
-        {"name": "own", "type": "odd", "size": 2}]"#;
-    let of = |values| hand_made(&[section("dev", 1, LAYOUT).with(values)]);
+    let layout = fields(1, "latch:4 mode:1 own=odd:2");
+    let of = |values| hand_made(&[section("dev", 1, &layout).with(values)]);
     let (plain, other) = (of(&[]), of(&[(1, 7), (4, 1), (6, 1)]));
     let head = "the layout of dev is the same in both builds (a stream does not describe what is in own): ";
     let values =
@@ -320,10 +317,7 @@ fn a_block_of_memory_that_is_not_there_or_of_another_length_is_named() {
 
 #[test]
 fn the_lowest_version_is_what_the_dump_or_else_the_build_says() {
-    let of = |version_id| {
-        let description = r#""vmsd_name": "dev", "version": 2, "fields": []"#;
-        hand_made(&[section("dev", version_id, description)])
-    };
+    let of = |version_id| hand_made(&[section("dev", version_id, &fields(2, ""))]);
     let explained = |minimum| {
         let dev = Blamed {
             minimum,
@@ -340,15 +334,13 @@ fn the_lowest_version_is_what_the_dump_or_else_the_build_says() {
 /// at offset 1000.
 #[test]
 fn hand_made_devices_are_explained() {
-    const PLAIN: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
-        {"name": "irq", "type": "uint8", "size": 1},
-        {"name": "ports", "type": "uint32 equal", "size": 4},
-        {"name": "config", "type": "pci config", "size": 64}]"#;
-    const LONGER: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
-        {"name": "irq", "type": "uint16", "size": 2},
-        {"name": "ports", "type": "uint32 equal", "size": 4},
-        {"name": "config", "type": "pci config", "size": 64},
-        {"name": "more", "type": "bool", "size": 1}]"#;
+    let plain = &fields(2, "irq:1 ports=uint32~equal:4 config=pci~config:64");
+    let longer = &fields(
+        2,
+        "irq:2 ports=uint32~equal:4 config=pci~config:64 more=bool:1",
+    );
+    let counted = &fields(2, "n=int32~le:4 list:1");
+    let unchecked = &fields(2, "n=int32:4 list:1");
     const LISTED: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
         {"name": "list", "type": "qtailq", "size": 10,
          "vmsd_name": "entry", "version": 1, "fields": [
@@ -360,43 +352,37 @@ fn hand_made_devices_are_explained() {
          "subsections": [{"vmsd_name": "s", "version": 1, "fields": []}]}]"#;
     const LISTED_NONE: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
         {"name": "list", "type": "qtailq", "size": 1}]"#;
-    const COUNTED: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
-            {"name": "n", "type": "int32 le", "size": 4},
-            {"name": "list", "type": "uint8", "size": 1}]"#;
-    const UNCHECKED: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
-            {"name": "n", "type": "int32", "size": 4},
-            {"name": "list", "type": "uint8", "size": 1}]"#;
-    let of = |name, version_id, description, values| {
+    let of = |name, version_id, description: &str, values: &[_]| {
         hand_made(&[section(name, version_id, description).with(values)])
     };
     let dev = "0000:00:02.0/dev";
     let sentences =
         |sent: &Stream, own: &Stream| line(forward(sent, own, Some(blamed("dev", None))));
-    let plain = of(dev, 2, PLAIN, &[]);
+    let usual = of(dev, 2, plain, &[]);
     let more = of(
         dev,
         2,
         LISTED_MORE,
         &[(0, 1), (9, 5), (10, 1), (11, b's'), (15, 1)],
     );
-    let own_counted = of(dev, 2, COUNTED, &[(3, 4)]);
-    let with = |values| of(dev, 2, PLAIN, values);
+    let own_counted = of(dev, 2, counted, &[(3, 4)]);
+    let with = |values: &[_]| of(dev, 2, plain, values);
     let explained = [
-        ("nothing differs", &plain, &plain),
-        ("a version", &of(dev, 3, PLAIN, &[]), &plain),
-        ("an old version", &of(dev, 1, PLAIN, &[]), &plain),
-        ("a width", &plain, &of(dev, 2, LONGER, &[])),
-        ("a name", &of("0000:00:03.0/dev", 2, PLAIN, &[]), &plain),
-        ("a value", &with(&[(4, 6)]), &plain),
-        ("more", &of(dev, 2, COUNTED, &[(3, 5)]), &own_counted),
-        ("fewer", &of(dev, 2, COUNTED, &[(3, 3)]), &own_counted),
+        ("nothing differs", &usual, &usual),
+        ("a version", &of(dev, 3, plain, &[]), &usual),
+        ("an old version", &of(dev, 1, plain, &[]), &usual),
+        ("a width", &usual, &of(dev, 2, longer, &[])),
+        ("a name", &of("0000:00:03.0/dev", 2, plain, &[]), &usual),
+        ("a value", &with(&[(4, 6)]), &usual),
+        ("more", &of(dev, 2, counted, &[(3, 5)]), &own_counted),
+        ("fewer", &of(dev, 2, counted, &[(3, 3)]), &own_counted),
         (
             "more, unchecked",
-            &of(dev, 2, COUNTED, &[(3, 5)]),
-            &of(dev, 2, UNCHECKED, &[(3, 4)]),
+            &of(dev, 2, counted, &[(3, 5)]),
+            &of(dev, 2, unchecked, &[(3, 4)]),
         ),
-        ("the identity", &with(&[(5 + 8, 7)]), &plain),
-        ("what a guest writes", &with(&[(5 + 4, 7)]), &plain),
+        ("the identity", &with(&[(5 + 8, 7)]), &usual),
+        ("what a guest writes", &with(&[(5 + 4, 7)]), &usual),
         ("in a list", &more, &of(dev, 2, LISTED, &[(0, 1)])),
         ("an empty list", &more, &of(dev, 2, LISTED_NONE, &[])),
     ]
@@ -426,15 +412,9 @@ an empty list: ValueCheck | - @ - | sent - | expected - | -";
 /// A `config` that a build refuses is not explained by what comes behind it.
 #[test]
 fn what_follows_the_field_that_was_refused_is_no_reason() {
-    const SENT: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
-        {"name": "config", "type": "pci config", "size": 64},
-        {"name": "irq", "type": "uint8", "size": 1}]"#;
-    const MORE: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
-        {"name": "config", "type": "pci config", "size": 64},
-        {"name": "irq", "type": "uint8", "size": 1},
-        {"name": "timer", "type": "int64", "size": 8}]"#;
-    let of = |description| hand_made(&[section("0000:00:02.0/dev", 2, description)]);
-    let (sent, own) = (of(SENT), of(MORE));
+    let of = |layout| hand_made(&[section("0000:00:02.0/dev", 2, &fields(2, layout))]);
+    let sent = of("config=pci~config:64 irq:1");
+    let own = of("config=pci~config:64 irq:1 timer=int64:8");
     let sentences = |field| {
         let blamed = Blamed {
             field,

@@ -2,57 +2,26 @@
 
 use std::sync::LazyLock;
 
-use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use crate::compare::fidelity::*;
 use crate::model::Direction;
 use crate::rules::known_issues::{KnownIssues, Scope};
-use crate::stream::testing::{fixture, fixtures};
-use crate::stream::{Content, SectionKind, VmDesc, decode, parse};
+use crate::stream::testing::{self, fixture, fixtures, hand_made, section};
+use crate::stream::{Content, decode, parse};
 
 /// The offset of the payload of a section made by hand.
 const PAYLOAD: u64 = 1000;
 
 /// A stream of one section: its description as a stream has it, and its bytes.
 fn stream(version_id: u32, description: &str, bytes: &[u8]) -> Stream {
-    let json = format!(r#"{{"devices": [{{"name": "dev", "instance_id": 0, {description}}}]}}"#);
-    let vmdesc = VmDesc::parse(json.as_bytes()).expect("a description");
-    let payload = Bytes::copy_from_slice(bytes);
-    let decoded = decode(&vmdesc.devices[0].description, &payload, PAYLOAD);
-    assert_eq!(decoded.error, None, "{description}");
-    Stream {
-        sections: vec![Section {
-            id: 0,
-            name: "dev".into(),
-            instance_id: 0,
-            version_id,
-            kind: SectionKind::Device,
-            offset: PAYLOAD - 20,
-            payload_offset: PAYLOAD,
-            size: bytes.len() as u64,
-            payload,
-            content: Content::Decoded(decoded.structure),
-        }],
-        ..Stream::default()
-    }
+    hand_made(&[section("dev", version_id, description).of(bytes)])
 }
 
-/// Describes a device by the names and sizes of its fields: unsigned numbers, unless a type is named (`x=buffer:4`).
+/// Describes a device of version 1.
 fn fields(layout: &str) -> String {
-    let field = |field: &str| {
-        let (name, size) = field.split_once(':').expect("a size");
-        let size: usize = size.parse().expect("a number");
-        let (name, of) = match name.split_once('=') {
-            Some((name, of)) => (name, of.to_owned()),
-            None => (name, format!("uint{}", 8 * size)),
-        };
-        format!(r#"{{"name": "{name}", "type": "{of}", "size": {size}}}"#)
-    };
-    let fields: Vec<String> = layout.split(' ').map(field).collect();
-    let fields = fields.join(", ");
-    format!(r#""vmsd_name": "dev", "version": 1, "fields": [{fields}]"#)
+    testing::fields(1, layout)
 }
 
 /// Reads bytes between spaces.

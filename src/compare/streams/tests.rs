@@ -6,7 +6,7 @@ use crate::compare::renames::NoRenames;
 use crate::compare::streams::*;
 use crate::model::Rule;
 use crate::stream::parse;
-use crate::stream::testing::{fixture, hand_made, section};
+use crate::stream::testing::{fields, fixture, hand_made, section};
 
 const NAMES: &[&str] = &[
     "x86_64-q35",
@@ -145,12 +145,10 @@ fn a_dump_describes_devices_but_no_cpu() {
     assert_eq!(kinds(&stream, &none).undescribed.len(), all.len());
 }
 
-const REGS: &str = r#""vmsd_name": "dev", "version": 1, "fields": [
-    {"name": "n", "type": "uint32", "size": 4},
-    {"name": "regs", "type": "uint32", "size": 4, "array_len": 2}]"#;
+const REGS: &str = "n:4 regs:4*2";
 
-fn dev(version_id: u32, description: &'static str) -> Stream {
-    hand_made(&[section("0000:00:02.0/dev", version_id, description)])
+fn dev(version: u32, description: &str) -> Stream {
+    hand_made(&[section("0000:00:02.0/dev", version, description)])
 }
 
 #[test]
@@ -161,38 +159,24 @@ fn only_what_no_state_explains_is_an_error() {
         ("the same", REGS, None),
         (
             "a field more",
-            r#""vmsd_name": "dev", "version": 1, "fields": [
-                {"name": "n", "type": "uint32", "size": 4},
-                {"name": "irq", "type": "uint8", "size": 1},
-                {"name": "regs", "type": "uint32", "size": 4, "array_len": 2}]"#,
+            "n:4 irq:1 regs:4*2",
             Some((Level::Error, "field-added")),
         ),
         (
             "a wider field",
-            r#""vmsd_name": "dev", "version": 1, "fields": [
-                {"name": "n", "type": "uint64", "size": 8},
-                {"name": "regs", "type": "uint32", "size": 4, "array_len": 2}]"#,
+            "n:8 regs:4*2",
             Some((Level::Error, "field-resized")),
         ),
         (
             "more elements",
-            r#""vmsd_name": "dev", "version": 1, "fields": [
-                {"name": "n", "type": "uint32", "size": 4},
-                {"name": "regs", "type": "uint32", "size": 4, "array_len": 3}]"#,
+            "n:4 regs:4*3",
             Some((Level::Warning, "array-resized")),
         ),
-        (
-            "an entry for each element",
-            r#""vmsd_name": "dev", "version": 1, "fields": [
-                {"name": "n", "type": "uint32", "size": 4},
-                {"name": "regs", "type": "uint32", "size": 4, "index": 0},
-                {"name": "regs", "type": "uint32", "size": 4}]"#,
-            None,
-        ),
+        ("an entry for each element", "n:4 regs:4@0 regs:4", None),
     ];
-    let old = dev(1, REGS);
-    for (what, description, expected) in table {
-        let new = dev(1, description);
+    let old = dev(1, &fields(1, REGS));
+    for (what, layout, expected) in table {
+        let new = dev(1, &fields(1, layout));
         for direction in Direction::BOTH {
             let found = between((&old, &new), None, "dev", direction);
             let found: Vec<_> = found.iter().map(|(l, r, _)| (*l, r.as_str())).collect();
@@ -205,8 +189,6 @@ fn only_what_no_state_explains_is_an_error() {
 /// Of a section that is refused for its version no byte is read: what else differs in it breaks nothing.
 #[test]
 fn a_dump_of_the_destination_says_which_versions_it_takes() {
-    const OTHER: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
-        {"name": "n", "type": "uint64", "size": 8}]"#;
     let takes = |types: &[(&str, i64)]| {
         let types = types.iter().map(|(name, minimum)| {
             let description = format!(
@@ -217,7 +199,7 @@ fn a_dump_of_the_destination_says_which_versions_it_takes() {
         let json = format!("{{{}}}", types.collect::<Vec<_>>().join(", "));
         crate::vmstate::read::parse_dump(json.as_bytes(), "new").expect("a dump")
     };
-    let (old, new) = (dev(1, REGS), dev(2, OTHER));
+    let (old, new) = (dev(1, &fields(1, REGS)), dev(2, &fields(2, "n:8")));
     let rules = |dump: &Dump, direction| {
         let found = between((&old, &new), Some(dump), "dev", direction);
         found
@@ -238,20 +220,15 @@ fn a_dump_of_the_destination_says_which_versions_it_takes() {
 
 #[test]
 fn a_length_that_is_sent_in_front_of_a_field_is_no_break() {
-    const EIGHT: &str = r#""vmsd_name": "dev", "version": 1, "fields": [
-        {"name": "size", "type": "uint32", "size": 4},
-        {"name": "blob", "type": "buffer", "size": 8}]"#;
-    const TWELVE: &str = r#""vmsd_name": "dev", "version": 1, "fields": [
-        {"name": "size", "type": "uint32", "size": 4},
-        {"name": "blob", "type": "buffer", "size": 12}]"#;
-    let of = |description, values| {
-        hand_made(&[section("0000:00:02.0/dev", 1, description).with(values)])
+    let of = |length: u8, value| {
+        let description = fields(1, &format!("size:4 blob=buffer:{length}"));
+        hand_made(&[section("0000:00:02.0/dev", 1, &description).with(&[(3, value)])])
     };
-    let old = of(EIGHT, &[(3, 8)]);
+    let old = of(8, 8);
     for (new, level) in [
-        (of(TWELVE, &[(3, 12)]), Level::Note),
+        (of(12, 12), Level::Note),
         // It says so in one of them alone: a coincidence.
-        (of(TWELVE, &[(3, 11)]), Level::Warning),
+        (of(12, 11), Level::Warning),
     ] {
         for direction in Direction::BOTH {
             let found = compare(&old, (&new, None), &[direction], &NoRenames);
@@ -267,15 +244,13 @@ fn a_length_that_is_sent_in_front_of_a_field_is_no_break() {
 
 #[test]
 fn a_subsection_and_a_section_of_one_side_are_warnings_for_its_guests() {
-    let bare = dev(1, REGS);
+    let bare = dev(1, &fields(1, REGS));
+    let late = r#""subsections": [{"vmsd_name": "dev/late", "version": 1, "fields": []}]"#;
     let more = hand_made(&[
         section(
             "0000:00:02.0/dev",
             1,
-            r#""vmsd_name": "dev", "version": 1, "fields": [
-                {"name": "n", "type": "uint32", "size": 4},
-                {"name": "regs", "type": "uint32", "size": 4, "array_len": 2}],
-                "subsections": [{"vmsd_name": "dev/late", "version": 1, "fields": []}]"#,
+            &format!("{}, {late}", fields(1, REGS)),
         ),
         section(
             "other",
