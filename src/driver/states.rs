@@ -12,10 +12,8 @@ use crate::driver::script::Line;
 #[serde(deny_unknown_fields)]
 pub(crate) struct States {
     /// States of PCI functions.
-    #[serde(default)]
     pub pci: Vec<PciState>,
     /// States of what machines have built in, or on a bus where nothing says what is there.
-    #[serde(default)]
     pub board: Vec<BoardState>,
 }
 

@@ -1,8 +1,6 @@
 //! Names with wildcards, for the lists, the device sets and options.
 
-use std::convert::Infallible;
 use std::fmt;
-use std::str::FromStr;
 
 use serde::Deserialize;
 use wildmatch::WildMatch;
@@ -39,14 +37,6 @@ impl From<&str> for Pattern {
 impl From<String> for Pattern {
     fn from(text: String) -> Pattern {
         Pattern::from(text.as_str())
-    }
-}
-
-impl FromStr for Pattern {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Pattern, Infallible> {
-        Ok(Pattern::from(text))
     }
 }
 

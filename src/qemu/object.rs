@@ -17,7 +17,7 @@ pub struct Object {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_virtio: bool,
     /// The features that a virtio device offers, by the build's own names, where it tells them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub offers: Option<BTreeSet<String>>,
     /// Names of the blocks of memory that it owns.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -42,7 +42,7 @@ pub enum Kind {
 pub struct Setting {
     pub value: Value,
     /// The value where neither the machine type nor an option sets it, if the type has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
     /// Set if it turns on a feature that a virtio device offers its driver.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -500,18 +500,14 @@ pub struct VirtioStatus {
 }
 
 /// The features that a device offers. Each is a name and, after a colon, words about it.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
 pub struct HostFeatures {
-    #[serde(default)]
     pub transports: Vec<String>,
-    #[serde(default)]
     pub dev_features: Vec<String>,
     /// Those that the build has no name for, as a mask.
-    #[serde(default)]
     pub unknown_dev_features: u64,
     /// The same of bits from 64 on, which devices have since 10.2.
-    #[serde(default)]
     pub unknown_dev_features2: u64,
 }
 
@@ -537,7 +533,6 @@ command!(QueryCpuDefinitions, "query-cpu-definitions", Vec<CpuModel>);
 #[derive(Debug, Clone, Deserialize)]
 pub struct CpuModel {
     pub name: String,
-    #[serde(default)]
     pub typename: Option<String>,
 }
 

@@ -33,7 +33,6 @@ pub struct Bisection {
     /// The answer.
     pub conclusion: Conclusion,
     /// The signal that ended the search before it was done.
-    #[serde(default)]
     pub interrupted: Option<String>,
 }
 

@@ -94,7 +94,6 @@ pub struct Leg {
     /// Pages of RAM that were transferred.
     pub pages: Option<u64>,
     /// Passes over memory, the last one with the guest stopped.
-    #[serde(default)]
     pub passes: Option<u64>,
 }
 
@@ -133,7 +132,6 @@ pub struct StateDiff {
     /// The field that the bytes went into, where it was another.
     pub landed_in: Option<String>,
     /// The value of a filled field on a machine of the destination's build that never ran.
-    #[serde(default)]
     pub fresh: Option<String>,
 }
 
@@ -302,7 +300,6 @@ pub struct Case {
     pub grafted: Vec<String>,
     /// The id of the failed case that this one was made from: this one is about the devices to
     /// blame.
-    #[serde(default)]
     pub part_of: Option<String>,
     /// True if nobody asked for it: it settles what the dumps leave open, or is about what the builds add to a machine.
     /// It says nothing of what was asked for.
@@ -314,24 +311,19 @@ pub struct Case {
     pub running: bool,
     /// The reason why the guest did not run although it was to: the machine was moved as it is
     /// after reset.
-    #[serde(default)]
     pub not_running: Option<String>,
     /// The Linux guest that worked in the machine, where it was one.
-    #[serde(default)]
     pub linux: Option<LinuxReport>,
     /// The work of a driver from outside on the devices, where no guest ran.
-    #[serde(default)]
     pub driven: Option<DrivenReport>,
     /// The outcome.
     pub outcome: Outcome,
     /// The reason why it is left out on purpose, if it is.
-    #[serde(default)]
     pub excluded: Option<String>,
     /// The reason why it did not pass.
     pub cause: Option<Cause>,
     /// The id of the case of another device that fails for the same cause and stands for this one:
     /// the controls are from that case, and only that case was tried again and explained.
-    #[serde(default)]
     pub same_as: Option<String>,
     /// The same within one build, where it failed between the two.
     pub control: Option<Control>,
@@ -341,10 +333,9 @@ pub struct Case {
     #[serde(default)]
     pub without_capability: Vec<WithoutCapability>,
     /// The options without which it does not pass, where some were found.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub passes_with: Option<PassesWith>,
     /// The devices that are to blame, where a case with several of them failed.
-    #[serde(default)]
     pub split: Option<Split>,
     /// Its migrations, as far as it came.
     pub legs: Vec<Leg>,
@@ -365,13 +356,10 @@ pub struct Case {
     /// The list entry that excuses it, and why.
     pub allowed_by: Option<String>,
     /// The relation to the baseline, where there is one.
-    #[serde(default)]
     pub baseline: Option<BaselineStatus>,
     /// The evidence of earlier runs, where there is a history.
-    #[serde(default)]
     pub memory: Option<Memory>,
     /// Its tier, where there is a history.
-    #[serde(default)]
     pub tier: Option<CaseTier>,
     /// The headlines in the file of owners that it belongs to.
     #[serde(default)]
@@ -379,7 +367,6 @@ pub struct Case {
     /// One shell line that does the same by hand.
     pub reproduce: Option<String>,
     /// The same as a script beside the logs, to read and to change; it says what was expected and what came.
-    #[serde(default)]
     pub reproducer: Option<String>,
     /// The end of what each side printed, where the case did not pass.
     pub source_stderr: String,
@@ -388,7 +375,7 @@ pub struct Case {
     /// The folder with everything that both sides printed; kept where the case did not pass.
     pub logs: Option<String>,
     /// The reason why the logs of a case that failed could not be kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub logs_lost: Option<String>,
     /// Wall time of the whole case, controls and repetitions included.
     pub elapsed_ms: u64,

@@ -10,13 +10,10 @@ use crate::model::{Rule, SectionName};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     /// The side that failed; `None` where it is not one of them alone.
-    #[serde(default)]
     pub side: Option<LegSide>,
     /// The part of a migration in which it failed; `None` where no migration was tried.
-    #[serde(default)]
     pub phase: Option<Phase>,
     /// The way in which it failed; `None` where that is not known.
-    #[serde(default)]
     pub kind: Option<FailureKind>,
     /// The section, as the stream names it, for instance `0000:00:01.0/pciespscsi`.
     pub section: Option<SectionName>,
@@ -39,10 +36,10 @@ pub struct Cause {
     #[serde(default)]
     pub features: Vec<String>,
     /// The file that comes with each build, of whose contents a block of memory has another size or other bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// The state of the side for which a deadline passed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
 }
 

@@ -100,23 +100,19 @@ pub struct Finding {
     /// Id of the case that proved it.
     pub confirmed_by: Option<Confirmation>,
     /// Id of a case in which the device came through after reset. Another state may still fail.
-    #[serde(default)]
     pub refuted_by: Option<String>,
     /// The knowledge of the builds about a type that one dump alone describes; `None` where the other build lacks it, or
     /// dumps are all that there is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub lone_type: Option<LoneType>,
     /// The relation to the baseline, where there is one.
-    #[serde(default)]
     pub baseline: Option<BaselineStatus>,
     /// The evidence of earlier runs, where there is a history.
-    #[serde(default)]
     pub memory: Option<Memory>,
     /// The headlines in the file of owners that it belongs to.
     #[serde(default)]
     pub owners: Vec<String>,
     /// The description that it is about, in the tree of QEMU's sources, where there is one.
-    #[serde(default)]
     pub source: Option<Source>,
     /// The remedy as code of QEMU, to paste and to complete: the first that fits is the best.
     #[serde(default)]

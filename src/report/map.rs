@@ -37,7 +37,6 @@ pub struct Map {
     /// The time that it took, in milliseconds; of merged maps, that of all together.
     pub elapsed_ms: u64,
     /// The signal that ended the run before it was done.
-    #[serde(default)]
     pub interrupted: Option<String>,
 }
 
@@ -92,7 +91,6 @@ pub struct MapCell {
     /// The cause, where it does not pass.
     pub cause: Option<usize>,
     /// The relation to the baseline, where there is one.
-    #[serde(default)]
     pub baseline: Option<BaselineStatus>,
 }
 

@@ -118,13 +118,11 @@ pub struct RunRecord {
     /// The same of the new build.
     pub new_hash: Option<String>,
     /// The differences that it looked for; an earlier version did not say.
-    #[serde(default)]
     pub sought: Option<Sought>,
     /// The words of its command line, where it had one.
     #[serde(default)]
     pub command: Vec<String>,
     /// The milliseconds from its start to its verdict.
-    #[serde(default)]
     pub elapsed_ms: Option<u64>,
 }
 

@@ -79,7 +79,6 @@ pub struct Report {
     /// The build that they move to, and back from.
     pub new: BuildRef,
     /// The part of a run that this is; a whole run has none.
-    #[serde(default)]
     pub shard: Option<ShardRef>,
     /// The machine type, where one was asked for or the dumps name one.
     pub machine: Option<String>,
@@ -87,7 +86,6 @@ pub struct Report {
     pub verdict: Verdict,
     /// The signal that ended the run before it was done, as `SIGTERM`: the report has what was known by then, as it was
     /// before lists, controls and evidence that came later, and is untested.
-    #[serde(default)]
     pub interrupted: Option<String>,
     /// The policy that the verdict was drawn by.
     #[serde(default)]
@@ -102,7 +100,6 @@ pub struct Report {
     /// The part of the state known to the builds that was sent, where that was counted.
     pub coverage: Option<Coverage>,
     /// The part of what both builds really sent that their dumps describe.
-    #[serde(default)]
     pub described: Option<Described>,
     /// The accelerator that guests were moved with, by architecture; a dump comparison has none.
     #[serde(default)]
@@ -111,16 +108,13 @@ pub struct Report {
     #[serde(default)]
     pub confinement: Vec<ConfinedBuild>,
     /// The user's own guest, where the run was about one.
-    #[serde(default)]
     pub guest: Option<GuestFile>,
     /// Evidence that could not be had.
     #[serde(default)]
     pub notices: Vec<Notice>,
     /// When the run began, and by what it tested.
-    #[serde(default)]
     pub run: Option<RunRecord>,
     /// The earlier report that this one was held against.
-    #[serde(default)]
     pub baseline: Option<Baseline>,
     /// Breaks by the people to tell of them, where a file says who they are.
     #[serde(default)]

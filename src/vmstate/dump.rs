@@ -82,7 +82,7 @@ pub struct Vmsd {
     pub minimum_version_id: i64,
     /// `None` when the file has no such key. QEMU leaves it out for a description without a field
     /// table, which in practice is one marked `unmigratable`.
-    #[serde(rename = "Fields", default)]
+    #[serde(rename = "Fields")]
     pub fields: Option<Vec<VmsdField>>,
     #[serde(rename = "Subsections", default)]
     pub subsections: Vec<Vmsd>,
@@ -121,11 +121,10 @@ pub struct VmsdField {
     #[serde(rename = "field_exists")]
     pub conditional: bool,
     /// Elements of a fixed array. Printed from QEMU 8.1 on.
-    #[serde(default)]
     pub num: Option<u64>,
     /// Bytes of one element in memory; not always those on the wire.
     pub size: u64,
-    #[serde(rename = "Description", default)]
+    #[serde(rename = "Description")]
     pub description: Option<Box<Vmsd>>,
 }
 

@@ -322,12 +322,8 @@ impl<'c> Failure<'c> {
 pub(crate) fn skipped<'c>(
     cases: impl IntoIterator<Item = &'c Case>,
 ) -> BTreeMap<&'c str, Vec<&'c str>> {
-    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for case in cases.into_iter().filter(|c| c.outcome == Outcome::Skip) {
-        let reason = case.message().unwrap_or("no reason is known");
-        reasons.entry(reason).or_default().push(&case.id);
-    }
-    reasons
+    let cases = cases.into_iter().filter(|c| c.outcome == Outcome::Skip);
+    by_reason(cases.map(|case| (case.message().unwrap_or("no reason is known"), &*case.id)))
 }
 
 /// Groups the ids of cases that passed without a look at the devices' state by the reason: such a pass
@@ -335,24 +331,26 @@ pub(crate) fn skipped<'c>(
 pub(crate) fn unchecked<'c>(
     cases: impl IntoIterator<Item = &'c Case>,
 ) -> BTreeMap<&'c str, Vec<&'c str>> {
-    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for case in cases.into_iter().filter(|c| c.outcome == Outcome::Pass) {
-        if let Some(reason) = &case.state_unchecked {
-            reasons.entry(reason).or_default().push(&case.id);
-        }
-    }
-    reasons
+    let cases = cases.into_iter().filter(|c| c.outcome == Outcome::Pass);
+    by_reason(cases.filter_map(|case| Some((case.state_unchecked.as_deref()?, &*case.id))))
 }
 
 /// Devices by what keeps them out.
 pub(crate) fn left_out<'l>(
     left_out: impl IntoIterator<Item = &'l LeftOut>,
 ) -> BTreeMap<&'l str, Vec<&'l str>> {
-    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for LeftOut { device, reason } in left_out {
-        reasons.entry(reason).or_default().push(device);
+    let left_out = left_out.into_iter();
+    by_reason(left_out.map(|LeftOut { device, reason }| (&**reason, &**device)))
+}
+
+fn by_reason<'r>(
+    reasons: impl Iterator<Item = (&'r str, &'r str)>,
+) -> BTreeMap<&'r str, Vec<&'r str>> {
+    let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (reason, name) in reasons {
+        groups.entry(reason).or_default().push(name);
     }
-    reasons
+    groups
 }
 
 #[cfg(test)]
