@@ -278,9 +278,9 @@ impl<'i> Inquiry<'i> {
             }
         }
         let before = self.findings.len();
-        self.findings.retain(|finding| {
-            let mut names = finding.sections();
-            names.any(|name| types.contains(name.as_str()))
+        self.findings.retain_mut(|finding| {
+            // Others that have the same are as little in the guest.
+            finding.keep_sections(|name| types.contains(name))
                 || finding
                     .path
                     .first()

@@ -1,6 +1,8 @@
 //! Findings: single differences between two builds, judged.
 
 use std::fmt;
+use std::iter::once;
+use std::mem::take;
 
 use serde::{Deserialize, Serialize};
 
@@ -376,7 +378,20 @@ impl Finding {
 
     /// Returns the sections that it is about, the one that it is filed under first.
     pub(crate) fn sections(&self) -> impl Iterator<Item = &String> + Clone {
-        std::iter::once(&self.section).chain(&self.also_in)
+        once(&self.section).chain(&self.also_in)
+    }
+
+    /// Leaves out the sections that do not fit, with their paths, and tells whether there are others. Where none fits, all stay.
+    pub(crate) fn keep_sections(&mut self, fits: impl Fn(&str) -> bool) -> bool {
+        if !self.sections().any(|name| fits(name)) {
+            return false;
+        }
+        let first = (take(&mut self.section), take(&mut self.path));
+        let others = take(&mut self.also_in).into_iter();
+        let places = once(first).chain(others.zip(take(&mut self.also_paths)));
+        (self.also_in, self.also_paths) = places.filter(|(name, _)| fits(name)).unzip();
+        (self.section, self.path) = (self.also_in.remove(0), self.also_paths.remove(0));
+        true
     }
 
     /// Tells whether it is about a length that several kinds of section have in common, of what builds sent.
@@ -417,4 +432,35 @@ pub struct ContextLine {
     pub side: Side,
     /// The line, without a mark of the side.
     pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter::once;
+
+    use crate::report::testing;
+
+    #[test]
+    fn a_finding_is_filed_under_a_section_that_is_kept() {
+        let path = |name: &str| vec![format!("{name} as sent")];
+        for (kept, sections) in [
+            (&["am53c974"][..], &["am53c974"][..]),
+            (&["dc390"], &["dc390"]),
+            (&["esp", "dc390"], &["dc390", "esp"]),
+            (&[], &["am53c974", "dc390", "esp"]),
+        ] {
+            let mut finding = testing::finding(serde_json::json!({
+                "section": "am53c974", "also_in": ["dc390", "esp"], "path": path("am53c974")
+            }));
+            finding.also_paths = vec![path("dc390"), path("esp")];
+            let is_kept = finding.keep_sections(|name| kept.contains(&name));
+            assert_eq!(is_kept, !kept.is_empty());
+            assert!(finding.sections().eq(sections), "{finding:?}");
+            let paths = once(&finding.path).chain(&finding.also_paths).cloned();
+            assert!(
+                paths.eq(sections.iter().map(|name| path(name))),
+                "{finding:?}"
+            );
+        }
+    }
 }

@@ -295,10 +295,11 @@ fn the_line_to_blame_is_named() {
     let findings = found["findings"].as_array().unwrap();
     let errors: Vec<&Value> = findings.iter().filter(|f| f["level"] == "error").collect();
     assert!(!errors.is_empty());
-    assert!(
-        errors.iter().all(|f| f["section"] == "am53c974"),
-        "{errors:#?}"
-    );
+    // dc390 has the same, and is as little in it: neither told of nor moved.
+    let is_own = |f: &&Value| f["section"] == "am53c974" && f["also_in"] == serde_json::json!([]);
+    assert!(errors.iter().all(is_own), "{errors:#?}");
+    let cases = found["cases"].to_string();
+    assert!(cases.contains("q35/am53c974/unix/forward") && !cases.contains("dc390"));
     assert!(found["guest"]["other_findings"].as_u64().unwrap() > 0);
 }
 
