@@ -91,10 +91,7 @@ fn verdict(history: &History, case: usize) -> usize {
 fn history(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut history = filled(&folder.path().join("history.db"));
-    assert_eq!(
-        history.stats().expect("counted").rows,
-        (CASES * RUNS) as u64
-    );
+    assert_eq!(history.stats().expect("counted").rows, CASES * RUNS);
     let mut group = criterion.benchmark_group("history of a million results");
     group.sample_size(10);
     group.bench_function("one case", |bencher| bencher.iter(|| verdict(&history, 10)));

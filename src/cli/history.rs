@@ -10,6 +10,7 @@ use crate::cli::target::{Target, print};
 use crate::cli::{Exit, Failure, config};
 use crate::history::{Entry, Kind, Purpose, TierChange, Written, day, moment};
 use crate::report::Outcome;
+use crate::report::render::text::count;
 
 pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
     match &args.command {
@@ -49,11 +50,11 @@ pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
             printed(|out| {
                 writeln!(
                     out,
-                    "{} runs{}, {} cases, {} results, {} of them passed",
-                    stats.runs,
+                    "{}{}, {}, {}, {} of them passed",
+                    count(stats.runs, "run"),
                     days.unwrap_or_default(),
-                    stats.cases,
-                    stats.rows,
+                    count(stats.cases, "case"),
+                    count(stats.rows, "result"),
                     stats.passed
                 )
             })?;
@@ -89,7 +90,8 @@ pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
         }
         HistoryCommand::Prune { file, before } => {
             let removed = history::prune(&file.history, *before)?;
-            printed(|out| writeln!(out, "{removed} runs before {before} removed"))?;
+            let removed = count(removed, "run");
+            printed(|out| writeln!(out, "{removed} before {before} removed"))?;
         }
     }
     Ok(Exit::Compatible)

@@ -12,6 +12,7 @@ use crate::api::{
 };
 use crate::model::visible;
 use crate::report::bisection::Place;
+use crate::report::render::text::count;
 use crate::report::{Case, Outcome, Swept};
 
 /// The amount of progress that is shown.
@@ -349,13 +350,13 @@ fn swept(swept: &Swept, cases: &[Case]) -> String {
     let counts = counts.iter().map(|(outcome, n)| format!("{n} {outcome}"));
     let counts: Vec<String> = counts.collect();
     format!(
-        "{} {}: {}; {} of {} device types, {} guests, {:.1} s",
+        "{} {}: {}; {} of {}, {}, {:.1} s",
         swept.architecture,
         swept.machine,
         counts.join(", "),
         swept.exercised,
-        swept.shared,
-        swept.guests,
+        count(swept.shared, "device type"),
+        count(swept.guests, "guest"),
         swept.elapsed_ms as f64 / 1000.0
     )
 }

@@ -53,10 +53,10 @@ pub enum Written {
 /// Counts of a history.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
-    pub runs: u64,
-    pub cases: u64,
-    pub rows: u64,
-    pub passed: u64,
+    pub runs: usize,
+    pub cases: usize,
+    pub rows: usize,
+    pub passed: usize,
     /// Seconds since 1970 of the first run and the last.
     pub first: Option<u64>,
     pub last: Option<u64>,

@@ -243,9 +243,12 @@ fn a_year_in_a_file_is_what_went_in() {
     drop(history);
     let mut history = History::open(&file, Access::Read).expect("it is there");
     let stats = history.stats().expect("counted");
-    assert_eq!((stats.runs, stats.cases, stats.rows), (500, CASES, 2000));
+    assert_eq!(
+        (stats.runs, stats.cases, stats.rows),
+        (500, CASES as usize, 2000)
+    );
     let passed = some.iter().filter(|s| !s.entry.trial.outcome.is_failure());
-    assert_eq!(stats.passed, passed.count() as u64);
+    assert_eq!(stats.passed, passed.count());
     let key = row(2, &some[0].entry.trial).key;
     let past = history.past(&key, "7.2.22", usize::MAX).expect("read");
     let own = some.iter().filter(|s| s.case == 2).map(|s| s.entry.clone());

@@ -160,7 +160,7 @@ fn a_history_is_filled_from_reports_shown_and_cut() {
     assert_eq!(cut, "2 runs before 2026-01-03 removed\n");
     let stats = stdout(&run(&["history", "stats"]));
     assert!(
-        stats.starts_with("1 runs from 2026-01-03 to 2026-01-03, 1 cases"),
+        stats.starts_with("1 run from 2026-01-03 to 2026-01-03, 1 case,"),
         "{stats}"
     );
     // What is no history is left as it is.

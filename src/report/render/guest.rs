@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
+use crate::report::render::text::count;
 use crate::report::{
     Advice, GuestAnswer, GuestFile, GuestLine, GuestReason, LegSide, Outcome, Treatment,
 };
@@ -21,15 +22,15 @@ pub(crate) fn write(
     quiet: bool,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let count = |treatment| guest.count(treatment);
+    let treated = |treatment| guest.count(treatment);
     writeln!(
         out,
-        "guest: {} with {} parts: {} kept, {} replaced, {} left out",
+        "guest: {} with {}: {} kept, {} replaced, {} left out",
         guest.format,
-        guest.lines.len(),
-        count(Treatment::Kept),
-        count(Treatment::Replaced),
-        count(Treatment::LeftOut),
+        count(guest.lines.len(), "part"),
+        treated(Treatment::Kept),
+        treated(Treatment::Replaced),
+        treated(Treatment::LeftOut),
     )?;
     if !quiet {
         for line in guest.lines.iter().filter(|line| verbose || is_told(line)) {
@@ -49,8 +50,8 @@ pub(crate) fn write(
     if guest.other_findings > 0 && !quiet {
         writeln!(
             out,
-            "  {} findings are about devices that the guest does not have, and are not counted",
-            guest.other_findings
+            "  not counted: {} about devices that the guest does not have",
+            count(guest.other_findings, "finding")
         )?;
     }
     writeln!(out)

@@ -8,6 +8,7 @@ use anstyle::Style;
 
 use crate::report::render::cases::{colour, explain, failure};
 use crate::report::render::groups;
+use crate::report::render::text::count;
 use crate::report::{Case, Grafted, Outcome, Report};
 
 const BOLD: Style = Style::new().bold();
@@ -49,11 +50,11 @@ fn machines(report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<(
         };
         writeln!(
             out,
-            "{BOLD}{} {}{BOLD:#}: {} device types in both builds: {} exercised, {} left out{others}; \
+            "{BOLD}{} {}{BOLD:#}: {} in both builds: {} exercised, {} left out{others}; \
              {} in the old build alone, {} in the new one alone",
             swept.architecture,
             swept.machine,
-            swept.shared,
+            count(swept.shared, "device type"),
             swept.exercised,
             swept.left_out.len(),
             swept.only_old.len(),

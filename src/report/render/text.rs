@@ -495,7 +495,7 @@ pub(crate) fn build(build: &BuildRef) -> String {
 }
 
 /// Returns a number of things: `1 error`, `2 errors`.
-pub(super) fn count(number: usize, what: &str) -> String {
+pub(crate) fn count(number: usize, what: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{number} {what}{s}")
 }
