@@ -201,7 +201,8 @@ fn failure(case: &Case, report: &Report) -> String {
         lines.push(format!("after = \"{}.{}\"", after.0, after.1));
         lines.push(format!("by = \"{}.{}\"", by.0, by.1));
     }
-    lines.extend(["reason", "owner", "link"].map(|name| key(name, FILL_IN)));
+    lines.extend(["reason", "owner"].map(|name| key(name, FILL_IN)));
+    lines.push(key("link", FILL_IN) + "  # this line goes where there is none");
     let expires = key("expires", FILL_IN);
     lines.push(expires + "  # the last day, or the release in which it has to be mended\n");
     lines.join("\n")
