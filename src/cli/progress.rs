@@ -392,6 +392,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_swept_is_told_in_one_line() {
+        let line = |types: usize, guests: usize| {
+            let machine = serde_json::json!({
+                "architecture": "x86_64", "machine": "pc-q35-7.2", "shared": types, "exercised": 1, "by_fall_back": 0,
+                "left_out": [], "only_old": [], "only_new": [], "guests": guests, "elapsed_ms": 1200
+            });
+            let machine: Swept = serde_json::from_value(machine).expect("a machine");
+            swept(&machine, &[Case::default()])
+        };
+        let start = "x86_64 pc-q35-7.2: 1 skip; 1 of";
+        assert_eq!(line(1, 1), format!("{start} 1 device type, 1 guest, 1.2 s"));
+        assert_eq!(
+            line(2, 0),
+            format!("{start} 2 device types, 0 guests, 1.2 s")
+        );
+    }
+
+    #[test]
     fn a_leg_is_counted_from_one() {
         let words = [
             words(CaseStep::Leg { index: 2, of: 20 }),

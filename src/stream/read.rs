@@ -59,19 +59,6 @@ pub struct Reading<V = ()> {
     pub visitor: V,
 }
 
-impl<V> Reading<V> {
-    /// The stream if all of its framing could be read.
-    ///
-    /// # Errors
-    /// The framing of the stream could be followed in part only.
-    pub fn into_result(self) -> Result<Stream, StreamError> {
-        match self.error {
-            None => Ok(self.stream),
-            Some(error) => Err(error),
-        }
-    }
-}
-
 /// Reads a stream to its end. The reader is best given unbuffered.
 pub fn read<R: Read, V: RamVisitor>(mut input: R, options: Options, visitor: V) -> Reading<V> {
     let mut parser = Parser::new(options, visitor);

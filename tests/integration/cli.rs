@@ -639,6 +639,8 @@ fn a_suggested_entry_excuses_the_case_that_failed() {
     assert_eq!(suggested.status.code(), Some(1));
     let text = stdout(&suggested);
     assert!(text.contains("[[failure]]"), "{text}");
+    let optional = "link = \"FILL IN\"  # this line goes where there is none\n";
+    assert!(text.contains(optional), "{text}");
     let filled = text.replace("expires = \"FILL IN\"", "expires = \"99.0\"");
     let filled = filled.replace("FILL IN", "known");
     std::fs::write(folder.path().join("own.toml"), filled).expect("writable");

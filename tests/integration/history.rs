@@ -163,6 +163,8 @@ fn a_history_is_filled_from_reports_shown_and_cut() {
         stats.starts_with("1 run from 2026-01-03 to 2026-01-03, 1 case,"),
         "{stats}"
     );
+    let cut = stdout(&run(&["history", "prune", "--before", "2026-01-04"]));
+    assert_eq!(cut, "1 run before 2026-01-04 removed\n");
     // What is no history is left as it is.
     let other = folder.path().join("other.json");
     fs::write(&other, "{}").expect("written");

@@ -4,10 +4,17 @@ use crate::stream::read::*;
 use crate::stream::testing::fixture;
 use crate::stream::{Leaf, Page, RamBlock};
 
+/// Reads a stream that is good.
+fn whole(bytes: &[u8]) -> Stream {
+    let Reading { stream, error, .. } = parse(bytes);
+    assert!(error.is_none(), "{error:?}");
+    stream
+}
+
 #[test]
 fn sections_stand_where_they_say() {
     let bytes = fixture("10.0.13/m68k-virt");
-    let stream = parse(&bytes).into_result().expect("a good stream");
+    let stream = whole(&bytes);
     assert_eq!(stream.machine(), Some("virt-7.2"));
     let timer = stream.section("timer", 0).expect("every guest has it");
     assert_eq!(bytes[timer.offset as usize], FULL);
@@ -166,7 +173,7 @@ fn a_footer_inside_a_section_does_not_end_it() {
         vec![EOF],
     ]
     .concat();
-    let stream = parse(&stream).into_result().expect("a good stream");
+    let stream = whole(&stream);
     assert_eq!(stream.sections[1].payload, inner);
     assert!(matches!(stream.description, DescriptionState::Absent));
 }
@@ -210,8 +217,7 @@ fn pages(size: u64, filled: u64) -> Vec<u8> {
 fn pages_of_every_size_are_found_whether_zeros_come_first_or_not() {
     for size in [1024, 2048, 4096, 16384] {
         for filled in 0..4 {
-            let stream = parse(&pages(size, filled)).into_result();
-            let stream = stream.unwrap_or_else(|error| panic!("{size} {filled}: {error}"));
+            let stream = whole(&pages(size, filled));
             assert_eq!(
                 (stream.ram.pages, stream.ram.fills),
                 (1, 3),
@@ -231,7 +237,7 @@ fn without_footers_the_description_says_where_sections_end() {
         vmdesc(TWO),
     ]
     .concat();
-    let stream = parse(&stream).into_result().expect("a good stream");
+    let stream = whole(&stream);
     let sizes: Vec<_> = stream
         .devices()
         .map(|s| (s.name.as_str(), s.size))
@@ -252,7 +258,7 @@ fn an_unknown_iterative_section_is_passed_over() {
         vec![EOF],
     ]
     .concat();
-    let stream = parse(&stream).into_result().expect("a good stream");
+    let stream = whole(&stream);
     assert_eq!(stream.sections[0].kind, SectionKind::Iterative);
     assert_eq!(stream.sections[0].size, 3 + 4);
     assert_eq!(stream.sections.len(), 2);
