@@ -584,7 +584,6 @@ fn a_switch_is_not_blamed_for_what_fails_without_it() {
     for (arch, machine, device) in [
         ("x86_64", "microvm", "virtio-net-device"),
         ("mipsel", "malta", "virtio-net-pci"),
-        ("alpha", "clipper", "virtio-net-pci"),
     ] {
         let pair = words!("live debian:trixie debian:trixie-backports --arch {arch} -M {machine}");
         let how = words!("--device {device} --paused --direction forward --retries 0");
