@@ -101,12 +101,13 @@ fn of_board(
     case: &mut Case,
     lists: &KnownIssues,
 ) -> Result<Vec<Finding>, String> {
-    let section = case.cause.as_ref().and_then(|cause| cause.section.as_ref());
+    let cause = case.cause.as_ref().filter(|cause| cause.rule.is_none());
+    let section = cause.and_then(|cause| cause.section.as_ref());
     if !section.is_some_and(|section| is_of_board(section.vmsd_name())) {
         return Ok(Vec::new());
     }
     let (launch, senders) = (launch_of(config), Senders::new());
-    let explain = properties::explain(case, config, &launch, &senders, None, lists);
+    let explain = properties::explain(case, config, &launch, &senders, None, lists, &[]);
     let explained = block_on(explain).map_err(|error| error.to_string())?;
     explained.map_err(|error| error.to_string())
 }

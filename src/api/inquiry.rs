@@ -454,7 +454,9 @@ impl<'i> Inquiry<'i> {
                 Some((set.name.as_str(), snapshots.as_ref()?))
             })
             .collect();
-        if !self.cases.iter().any(|case| suspect(case).is_some()) {
+        let findings = &self.findings;
+        let mut cases = self.cases.iter();
+        if !cases.any(|case| suspect(case, findings).is_some()) {
             return;
         }
         let senders = properties::senders(self.dumps.as_ref());
@@ -465,6 +467,7 @@ impl<'i> Inquiry<'i> {
             &senders,
             |spec| surveyed.get(spec.set.name.as_str()).copied(),
             self.scope.lists,
+            findings,
         )) {
             Ok(found) => {
                 adopt_causes(&mut self.cases);

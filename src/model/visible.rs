@@ -28,11 +28,7 @@ pub(crate) fn in_brief(text: String) -> String {
     let mut places = text.char_indices().map(|(at, _)| at);
     let head = places.nth(MOST / 2).unwrap_or_default();
     let tail = places.nth(left_out - 1).unwrap_or_default();
-    format!(
-        "{} … {left_out} characters … {}",
-        &text[..head],
-        &text[tail..]
-    )
+    format!("{} … {left_out} more … {}", &text[..head], &text[tail..])
 }
 
 /// Returns the output of a command in which every character is seen, colours aside, as it is about to be
@@ -208,7 +204,7 @@ mod tests {
             (
                 MOST + 1,
                 format!(
-                    "{} … 1 characters … {}",
+                    "{} … 1 more … {}",
                     "a".repeat(MOST / 2),
                     "a".repeat(MOST / 2)
                 ),
@@ -219,11 +215,7 @@ mod tests {
         let text = format!("begin {} end", "é".repeat(1 << 20));
         let brief = in_brief(text);
         assert!(brief.starts_with("begin é") && brief.ends_with("é end"));
-        assert!(
-            brief.contains(" … 1040394 characters … "),
-            "{}",
-            &brief[..9000]
-        );
+        assert!(brief.contains(" … 1040394 more … "), "{}", &brief[..9000]);
         assert!(brief.chars().count() < MOST + 50);
     }
 

@@ -160,9 +160,10 @@ impl<'l> Assessment<'l> {
             {
                 let config = &target.config;
                 let launch = config.launch(config.compose(set).args);
-                let lists = self.scope.lists;
+                let (lists, findings) = (self.scope.lists, &self.findings);
+                let senders = &self.senders;
                 let explain =
-                    properties::explain(case, config, &launch, &self.senders, None, lists);
+                    properties::explain(case, config, &launch, senders, None, lists, findings);
                 let explained = block_on(explain).map_err(ProbeError::from);
                 match explained.and_then(|found| found.map_err(ProbeError::from)) {
                     Ok(more) => self.absorb(more),

@@ -268,22 +268,26 @@ fn a_device_that_a_load_changes_in_any_case_is_not_to_blame_for_another_one() {
     assert!(message.contains("`free-page-reporting`"), "{message}");
 }
 
-/// A length that differs in what builds send is told by the default that brings it about.
+/// What differs in what builds send, and not in their dumps, is told by the default that brings it about.
 #[apply(test)]
 #[needs(Builds)]
 fn what_the_set_up_of_a_swept_device_brings_about_is_told_by_the_set_up() {
     let dir = tempfile::tempdir().unwrap();
     let prefix = build(NEW).shell_prefix();
     let defaults = "-global virtio-balloon-pci.free-page-reporting=on \
-                    -global virtio-serial-pci.max_ports=15";
-    let text = format!("exec env {prefix} \"$@\" {defaults}");
+                    -global virtio-serial-pci.max_ports=15 \
+                    -global pcie-root-port.x-migrate-msix=off";
+    // Another one of the command line comes later, and counts.
+    let text = format!("exec env {prefix} {defaults} \"$@\"");
     let new = script(dir.path(), "qemu-system-x86_64", &text);
-    let devices = words!("--only virtio-balloon-pci --only virtio-serial-pci");
+    let devices =
+        words!("--only virtio-balloon-pci --only virtio-serial-pci --only pcie-root-port");
     let args = words!("sweep {NEW} {new} -M q35 --format json");
     let found = cases(with_builds(&[args, devices].concat()));
     for (device, property) in [
         ("virtio-balloon-pci", "`free-page-reporting`"),
         ("virtio-serial-pci", "`max_ports`"),
+        ("pcie-root-port", "`x-migrate-msix`"),
     ] {
         let id = format!("q35/{device}/unix/forward");
         let case = found.iter().find(|case| case["id"] == *id).unwrap();

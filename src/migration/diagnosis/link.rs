@@ -63,9 +63,6 @@ pub(crate) fn link_symptom<'f>(
             && paths.any(|path| path.first().is_some_and(|first| first == section))
     };
     let Some(at) = findings.iter().position(is_common) else {
-        if cause.rule.is_some() {
-            return None;
-        }
         let finding = explain(cause, direction, findings, is_symptom)?;
         cause.rule = Some(finding.rule);
         confirm(finding, &case.id);

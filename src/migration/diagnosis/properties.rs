@@ -12,12 +12,13 @@ use crate::migration::diagnosis::property_diff::{
 };
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, RoleArgs, Vm};
 use crate::migration::leg::save::{NewMachine, save_new_machine};
+use crate::migration::result::RunResult;
 use crate::migration::run::RunSpec;
 use crate::model::{Direction, RAM, Rule, SectionName};
 use crate::qemu::object::{Kind, Object};
 use crate::qemu::properties::Snapshot;
 use crate::qemu::{StartError, Subject, private_dir};
-use crate::report::{Case, Cause, Confirmation, Finding, Level, Outcome};
+use crate::report::{Case, Cause, Confirmation, Evidence, Finding, Level, Outcome};
 use crate::rules::known_issues::KnownIssues;
 use crate::vmstate::dump::Dump;
 
@@ -126,11 +127,23 @@ pub(crate) fn is_of_board(section: &str) -> bool {
     section == RAM || is_of_cpu(section)
 }
 
-/// Returns the cause of a case that failed in a way that a difference in set-up can explain.
-pub(crate) fn suspect(case: &Case) -> Option<&Cause> {
+/// Returns the cause of a case that failed in a way that a difference in set-up can explain. What no dump has told may be
+/// what the set-up brings about.
+pub(crate) fn suspect<'c>(case: &'c Case, findings: &[Finding]) -> Option<&'c Cause> {
     let cause = case.cause.as_ref()?;
+    let is_told = |rule: Rule| {
+        let section = cause.section.as_ref().map(SectionName::vmsd_name);
+        let mut findings = findings.iter();
+        rule.is_of_version()
+            || matches!(rule, Rule::PropertyDefaultChanged | Rule::FeatureDropped)
+            || findings.any(|finding| {
+                finding.rule == rule
+                    && finding.evidence != Evidence::Stream
+                    && section.is_some_and(|section| finding.is_about(section))
+            })
+    };
     (matches!(case.outcome, Outcome::Fail | Outcome::Lost)
-        && cause.rule.is_none()
+        && !cause.rule.is_some_and(is_told)
         // A feature that a driver accepted is named by the build itself.
         && cause.features.is_empty()
         // What explains another one of its kind explains it.
@@ -153,8 +166,9 @@ pub(crate) async fn explain(
     senders: &Senders,
     known: Option<&Snapshots>,
     lists: &KnownIssues,
+    findings: &[Finding],
 ) -> Result<Vec<Finding>, StartError> {
-    let Some(cause) = suspect(case).cloned() else {
+    let Some(cause) = suspect(case, findings).cloned() else {
         return Ok(Vec::new());
     };
     let Some(name) = cause.section.as_ref().map(SectionName::vmsd_name) else {
@@ -191,6 +205,11 @@ pub(crate) async fn explain(
     let is_guess = |of: &&Difference| matches!(of.how, How::Added { .. });
     let (direction, machine) = (case.last_direction(), &launch.machine);
     let (config, launch) = &at_rest(config, launch);
+    if cause.rule.is_some() {
+        // It is known what differs: what brings that about has to be shown.
+        let proven = proven(&offered, direction, config, launch).await;
+        return Ok(link(case, &proven, machine));
+    }
     let blamed = match offered.iter().filter(|of| is_guess(of)).count() {
         0 | 1 => Vec::new(),
         _ => to_blame(&offered, &cause, direction, config, launch).await,
@@ -326,13 +345,29 @@ async fn not_ruled_out<'d>(
     offered
 }
 
-/// Tells whether a guest fails in the section of this cause.
-async fn fails_there(
-    cause: &Cause,
+/// Returns the values that changed with each of which a guest passes where the new build has the old one's.
+async fn proven<'d>(
+    offered: &[&'d Difference],
     direction: Direction,
     config: &MigrationConfig,
     launch: &LaunchSpec,
-) -> bool {
+) -> Vec<&'d Difference> {
+    let mut proven = Vec::new();
+    for &difference in offered {
+        let Some(value) = difference.as_in_old() else {
+            continue;
+        };
+        let mut config = config.clone();
+        config.new.args.extend(["-global".to_owned(), value]);
+        if moved(direction, &config, launch).await.outcome == Outcome::Pass {
+            proven.push(difference);
+        }
+    }
+    proven
+}
+
+/// Moves a guest.
+async fn moved(direction: Direction, config: &MigrationConfig, launch: &LaunchSpec) -> RunResult {
     let route = config.route(direction);
     let run = RunSpec {
         config,
@@ -340,7 +375,17 @@ async fn fails_there(
         route: &route,
         direction,
     };
-    let again = Box::pin(run.run()).await.cause;
+    Box::pin(run.run()).await
+}
+
+/// Tells whether a guest fails in the section of this cause.
+async fn fails_there(
+    cause: &Cause,
+    direction: Direction,
+    config: &MigrationConfig,
+    launch: &LaunchSpec,
+) -> bool {
+    let again = moved(direction, config, launch).await.cause;
     let place = |cause: &Cause| (cause.section.clone(), cause.instance);
     again.as_ref().map(place) == Some(place(cause))
 }
@@ -457,9 +502,11 @@ pub(crate) async fn explain_all<'s>(
     senders: &Senders,
     known: impl Fn(&CaseSpec) -> Option<&'s Snapshots>,
     lists: &KnownIssues,
+    findings: &[Finding],
 ) -> Result<Vec<Finding>, ProbeError> {
     let mut all = Vec::new();
-    for case in cases.iter_mut().filter(|case| suspect(case).is_some()) {
+    let suspects = cases.iter_mut();
+    for case in suspects.filter(|case| suspect(case, findings).is_some()) {
         let whole = case.part_of.as_ref().unwrap_or(&case.id);
         let Some(spec) = specs.iter().find(|spec| case::id(config, spec) == *whole) else {
             continue;
@@ -470,7 +517,8 @@ pub(crate) async fn explain_all<'s>(
         });
         let set = part.as_ref().unwrap_or(&spec.set);
         let launch = config.launch(config.compose(set).args);
-        let found = explain(case, config, &launch, senders, known(spec), lists);
+        let known = known(spec);
+        let found = explain(case, config, &launch, senders, known, lists, findings);
         all.extend(found.await?);
     }
     Ok(all)

@@ -278,6 +278,16 @@ impl Difference {
         Some(format!("{}.{}={word}", self.type_name, self.property))
     }
 
+    /// Returns what gives the new build the value of the old one, as `-global` takes it, where a value changed.
+    pub(crate) fn as_in_old(&self) -> Option<String> {
+        let How::Changed { old, .. } = &self.how else {
+            return None;
+        };
+        let is_plain = matches!(old.value, Value::Bool(_) | Value::Number(_));
+        (is_plain && !self.is_of_machine)
+            .then(|| format!("{}.{}={}", self.type_name, self.property, word(&old.value)))
+    }
+
     /// Formats it for people; `machine` is the machine type.
     pub fn message(&self, machine: &str) -> String {
         let name = &self.property;
