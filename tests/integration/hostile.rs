@@ -221,7 +221,7 @@ fn an_error_is_not_as_long_as_what_it_quotes() {
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         let text = stderr(&output);
         assert!(text.len() < 10_000, "{}", text.len());
-        assert!(text.contains(" characters … aaaa"), "{}", &text[..200]);
+        assert!(text.contains(" more … aaaa"), "{}", &text[..200]);
     }
 }
 
