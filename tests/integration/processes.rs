@@ -14,6 +14,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 use nix::unistd::{Pid, close};
+use serde::de::IgnoredAny;
 
 use migcompat::internals::qemu::{self, Cache};
 
@@ -164,6 +165,12 @@ impl Victim {
         out.as_mut().is_some_and(|out| out.write_all(line).is_ok())
     }
 
+    /// Tells the build a whole command, and nothing else meanwhile.
+    fn tell(&self, command: &[u8], passed: &[RawFd]) -> io::Result<()> {
+        let mut build = self.build.lock().unwrap();
+        send(build.as_mut().unwrap(), command, passed)
+    }
+
     fn strike(self: &Arc<Victim>) {
         if !self.marker.is_empty() && std::fs::create_dir(&self.marker).is_err() {
             return;
@@ -203,9 +210,7 @@ impl Victim {
                     "{{\"execute\": \"human-monitor-command\", \"id\": {OURS}, \
                      \"arguments\": {{\"command-line\": \"{typed}\"}}}}"
                 );
-                let mut build = self.build.lock().unwrap();
-                let build = build.as_mut().unwrap();
-                build.write_all(command.as_bytes()).unwrap();
+                self.tell(command.as_bytes(), &[]).unwrap();
             }
             signal => {
                 thread::sleep(Duration::from_millis(self.number));
@@ -300,7 +305,7 @@ fn send(to: &mut UnixStream, line: &[u8], passed: &[RawFd]) -> io::Result<()> {
 
 /// Carries what both say, until the fault comes.
 fn relay(place: &Place, victim: &Arc<Victim>, listener: &UnixListener, theirs: UnixStream) {
-    let (mut ours, _) = listener.accept().unwrap();
+    let (ours, _) = listener.accept().unwrap();
     let answers = ours.try_clone().unwrap();
     *victim.build.lock().unwrap() = Some(ours.try_clone().unwrap());
     let (text, first) = match place {
@@ -334,17 +339,21 @@ fn relay(place: &Place, victim: &Arc<Victim>, listener: &UnixListener, theirs: U
         stream: theirs,
         passed: &passed,
     });
-    let mut line = Vec::new();
-    while lines.read_until(b'}', &mut line).is_ok_and(|read| read > 0) {
-        let said = String::from_utf8_lossy(&line);
-        let hit = matches!(place, Place::Command(command) if said.contains(command));
-        if matches!(place, Place::BeforeCommand(command) if said.contains(command)) {
+    let mut said = Vec::new();
+    while lines.read_until(b'}', &mut said).is_ok_and(|read| read > 0) {
+        // What comes between two parts of a command makes it another one.
+        if serde_json::from_slice::<IgnoredAny>(&said).is_err_and(|error| error.is_eof()) {
+            continue;
+        }
+        let text = String::from_utf8_lossy(&said);
+        let hit = matches!(place, Place::Command(command) if text.contains(command));
+        if matches!(place, Place::BeforeCommand(command) if text.contains(command)) {
             victim.strike();
         }
-        if send(&mut ours, &line, &passed.take()).is_err() {
+        if victim.tell(&said, &passed.take()).is_err() {
             return;
         }
-        line.clear();
+        said.clear();
         if hit {
             victim.strike();
         }
