@@ -30,7 +30,7 @@ use crate::migration::result::{RunResult, Surveyed};
 use crate::migration::saved::LoadError;
 use crate::model::{Direction, SectionName};
 use crate::qemu::properties::Asked;
-use crate::qemu::{MallocFill, MemoryKills};
+use crate::qemu::{MallocFill, MemoryKills, Subject};
 use crate::report::{DrivenReport, Leg, LegSide, LinuxReport, Outcome, Phase, Repeated};
 use crate::stream::Stream;
 use crate::workload::{SerialLog, Workload};
@@ -604,17 +604,23 @@ async fn without_leftovers(
     let Some(&source) = spec.route.first().filter(|_| !seen.is_empty()) else {
         return seen;
     };
-    let [fill, _] = MallocFill::BOTH;
-    let filled = Endpoint {
-        build: source.build.with_malloc_fill(fill),
-        ..source.clone()
-    };
-    if let Ok(mut machine) = NewMachine::start(&filled, spec.launch).await {
-        if let Ok(sent) = machine.save(spec.config.timeouts.leg).await {
-            let still = own_addresses(&machine.vm, &sent);
-            seen.retain(|name| still.contains(name));
-        }
+    let ask = async {
+        let [fill, _] = MallocFill::BOTH;
+        let filled = Endpoint {
+            build: source.build.with_malloc_fill(fill),
+            ..source.clone()
+        };
+        let mut machine = NewMachine::start(&filled, spec.launch).await?;
+        let sent = machine.save(spec.config.timeouts.leg).await;
+        let still = sent.map(|sent| own_addresses(&machine.vm, &sent));
         machine.end().await;
+        let still: Vec<String> = still?.iter().map(SectionName::to_string).collect();
+        Ok::<String, String>(still.join("\n"))
+    };
+    // The same machine is moved time and again: it is asked once.
+    let asked = source.answer(spec.launch, Subject::OwnAddresses, [], ask);
+    if let Ok(still) = asked.await {
+        seen.retain(|name| still.lines().any(|line| *name == *line));
     }
     seen
 }

@@ -33,6 +33,8 @@ pub(crate) enum Subject {
     Tree,
     /// The properties of a machine's devices.
     Properties,
+    /// The sections in which a machine sends addresses of its process, whatever was in memory before.
+    OwnAddresses,
 }
 
 impl Subject {
@@ -42,6 +44,7 @@ impl Subject {
             Subject::Devices => "devices",
             Subject::Tree => "tree",
             Subject::Properties => "properties",
+            Subject::OwnAddresses => "own-addresses",
         }
     }
 }
