@@ -134,9 +134,8 @@ pub(crate) async fn calibrate(
             }
             return calibrated.broken(cause);
         }
-        let lost = lost_by_one(spec, &calibrated.run, &own).await;
+        let lost = calibrated.lost_by_one(spec, &own).await;
         if let Some(cause) = lost.first().map(lost_alone) {
-            calibrated.guests += LOST_BY_ONE;
             let is_lost = |change: &LoadChange| {
                 let mut lost = lost.iter();
                 lost.any(|one| LoadChange::of_field(&one.diff) == *change)
@@ -188,6 +187,60 @@ impl Calibrated {
             add_own(&mut within, endpoint, &control);
         }
         within
+    }
+
+    /// Returns the fields that the build which loaded them was alone in losing from itself, too. No guest runs where
+    /// that is tried once more: what that does by itself may come in one of two controls by chance.
+    async fn lost_by_one(&mut self, spec: RunSpec<'_>, own: &OwnChanges) -> Vec<LostByOne> {
+        let run = &self.run;
+        let MigrationConfig { old, new, .. } = spec.config;
+        let launch = LaunchSpec {
+            workload: None,
+            tolerated: Arc::default(),
+            ..spec.launch.clone()
+        };
+        let spec = RunSpec {
+            launch: &launch,
+            ..spec
+        };
+        let mut found = Vec::new();
+        for (loads, holds) in [(old, new), (new, old)] {
+            let [loads_label, holds_label] = [loads, holds].map(|build| build.build.label());
+            let alone = BTreeSet::from([loads_label.to_owned()]);
+            let is_lost = |diff: &&StateDiff| {
+                let to = spec.route.get(diff.leg + 1);
+                diff.change == Change::Changed
+                    && to.is_some_and(|to| to.build.label() == loads_label)
+                    && own.get(&LoadChange::of_field(diff)) == Some(&alone)
+            };
+            let lost: Vec<&StateDiff> = run.state.diffs.iter().filter(is_lost).collect();
+            if lost.is_empty() || loads_label == holds_label {
+                continue;
+            }
+            let (of_one, of_other) = tokio::join!(
+                Box::pin(spec.within(loads, run)),
+                Box::pin(spec.within(holds, run))
+            );
+            self.guests += 2;
+            let changed = of_one.only_changes().unwrap_or_default();
+            let changed_by_other = match of_other.outcome {
+                Outcome::Pass if of_other.state.unchecked.is_none() => BTreeSet::new(),
+                _ => match of_other.only_changes() {
+                    Some(changes) => changes,
+                    None => continue,
+                },
+            };
+            let lost = lost.into_iter().filter(|diff| {
+                let change = LoadChange::of_field(diff);
+                changed.contains(&change) && !changed_by_other.contains(&change)
+            });
+            found.extend(lost.map(|diff| LostByOne {
+                diff: diff.clone(),
+                loads: loads_label.to_owned(),
+                holds: holds_label.to_owned(),
+            }));
+        }
+        found
     }
 
     /// Makes it a defect within the builds, beside which the rest of what they are known to do to themselves is tolerated.
@@ -412,61 +465,6 @@ struct LostByOne {
     loads: String,
     /// The label of the build that holds it.
     holds: String,
-}
-
-/// The number of guests that are moved to find a field of this kind: one from each build to itself.
-const LOST_BY_ONE: usize = 2;
-
-/// Returns the fields of a run that the build which loaded them was alone in losing from itself, too. No guest runs where
-/// that is tried once more: what that does by itself may come in one of two controls by chance.
-async fn lost_by_one(spec: RunSpec<'_>, run: &RunResult, own: &OwnChanges) -> Vec<LostByOne> {
-    let MigrationConfig { old, new, .. } = spec.config;
-    let launch = LaunchSpec {
-        workload: None,
-        tolerated: Arc::default(),
-        ..spec.launch.clone()
-    };
-    let spec = RunSpec {
-        launch: &launch,
-        ..spec
-    };
-    let mut found = Vec::new();
-    for (loads, holds) in [(old, new), (new, old)] {
-        let [loads_label, holds_label] = [loads, holds].map(|build| build.build.label());
-        let alone = BTreeSet::from([loads_label.to_owned()]);
-        let is_lost = |diff: &&StateDiff| {
-            let to = spec.route.get(diff.leg + 1);
-            diff.change == Change::Changed
-                && to.is_some_and(|to| to.build.label() == loads_label)
-                && own.get(&LoadChange::of_field(diff)) == Some(&alone)
-        };
-        let lost: Vec<&StateDiff> = run.state.diffs.iter().filter(is_lost).collect();
-        if lost.is_empty() || loads_label == holds_label {
-            continue;
-        }
-        let (of_one, of_other) = tokio::join!(
-            Box::pin(spec.within(loads, run)),
-            Box::pin(spec.within(holds, run))
-        );
-        let changed = of_one.only_changes().unwrap_or_default();
-        let changed_by_other = match of_other.outcome {
-            Outcome::Pass if of_other.state.unchecked.is_none() => BTreeSet::new(),
-            _ => match of_other.only_changes() {
-                Some(changes) => changes,
-                None => continue,
-            },
-        };
-        let lost = lost.into_iter().filter(|diff| {
-            let change = LoadChange::of_field(diff);
-            changed.contains(&change) && !changed_by_other.contains(&change)
-        });
-        found.extend(lost.map(|diff| LostByOne {
-            diff: diff.clone(),
-            loads: loads_label.to_owned(),
-            holds: holds_label.to_owned(),
-        }));
-    }
-    found
 }
 
 /// Makes the cause of a field that one build loses whoever sent it.

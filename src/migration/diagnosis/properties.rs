@@ -203,22 +203,21 @@ pub(crate) async fn explain(
     }
     let offered = offered(&differences);
     let is_guess = |of: &&Difference| matches!(of.how, How::Added { .. });
-    let (direction, machine) = (case.last_direction(), &launch.machine);
-    let (config, launch) = &at_rest(config, launch);
+    let at_rest = AtRest::of(config, launch, case.last_direction());
     if cause.rule.is_some() {
         // It is known what differs: what brings that about has to be shown.
-        let proven = proven(&offered, direction, config, launch).await;
-        return Ok(link(case, &proven, machine));
+        let proven = proven(&offered, &at_rest).await;
+        return Ok(link(case, &proven, &launch.machine));
     }
     let blamed = match offered.iter().filter(|of| is_guess(of)).count() {
         0 | 1 => Vec::new(),
-        _ => to_blame(&offered, &cause, direction, config, launch).await,
+        _ => to_blame(&offered, &cause, at_rest.clone()).await,
     };
     let offered = match blamed.is_empty() {
-        true => not_ruled_out(offered, &cause, direction, config, launch).await,
+        true => not_ruled_out(offered, &cause, &at_rest).await,
         false => blamed,
     };
-    Ok(link(case, &offered, machine))
+    Ok(link(case, &offered, &launch.machine))
 }
 
 /// Returns the file that the owner of a block of memory reads it from in both builds, if there is one; each build may come
@@ -270,14 +269,12 @@ fn offered(differences: &[Difference]) -> Vec<&Difference> {
 async fn to_blame<'d>(
     offered: &[&'d Difference],
     cause: &Cause,
-    direction: Direction,
-    config: &MigrationConfig,
-    launch: &LaunchSpec,
+    mut at_rest: AtRest,
 ) -> Vec<&'d Difference> {
-    let mut config = config.clone();
-    let deadline = config.timeouts.leg;
+    let launch = at_rest.launch.clone();
+    let deadline = at_rest.config.timeouts.leg;
     let saved = async |endpoint: &Endpoint| {
-        let saved = save_new_machine(endpoint, launch, deadline).await;
+        let saved = save_new_machine(endpoint, &launch, deadline).await;
         let saved = saved.ok()?;
         let mut sections = saved.devices().filter(|section| {
             let place = (Some(&section.name), Some(u64::from(section.instance_id)));
@@ -285,7 +282,7 @@ async fn to_blame<'d>(
         });
         sections.next().map(|section| section.payload.clone())
     };
-    let Some(old) = saved(&config.old).await else {
+    let Some(old) = saved(&at_rest.config.old).await else {
         return Vec::new();
     };
     let alike = async |endpoint: &Endpoint| {
@@ -293,30 +290,29 @@ async fn to_blame<'d>(
         Some(old.iter().zip(&new).take_while(|(a, b)| a == b).count())
     };
     let (mut blamed, mut rest) = (Vec::new(), offered.to_vec());
-    while let Some(as_it_is) = alike(&config.new).await {
+    while let Some(as_it_is) = alike(&at_rest.config.new).await {
         let mut options = Vec::new();
         let mut others = Vec::new();
         for difference in rest {
-            let turned = difference
-                .other_way()
-                .map(|other| ["-global".to_owned(), other]);
-            let mut endpoint = config.new.clone();
-            endpoint.args.extend(turned.clone().into_iter().flatten());
-            match turned {
-                Some(option) if alike(&endpoint).await > Some(as_it_is) => {
-                    blamed.push(difference);
-                    options.extend(option);
-                }
-                _ => others.push(difference),
+            let Some(other) = difference.other_way() else {
+                others.push(difference);
+                continue;
+            };
+            let turned = at_rest.given([other.clone()]);
+            if alike(&turned.config.new).await > Some(as_it_is) {
+                blamed.push(difference);
+                options.push(other);
+            } else {
+                others.push(difference);
             }
         }
         if options.is_empty() || others.is_empty() {
             break;
         }
         rest = others;
-        config.new.args.extend(options);
+        at_rest = at_rest.given(options);
         // What else differs may be nothing that a load looks at.
-        if !fails_there(cause, direction, &config, launch).await {
+        if !at_rest.fails_in(cause).await {
             break;
         }
     }
@@ -327,85 +323,81 @@ async fn to_blame<'d>(
 async fn not_ruled_out<'d>(
     mut offered: Vec<&'d Difference>,
     cause: &Cause,
-    direction: Direction,
-    config: &MigrationConfig,
-    launch: &LaunchSpec,
+    at_rest: &AtRest,
 ) -> Vec<&'d Difference> {
-    let mut config = config.clone();
-    let switches = offered.iter().filter_map(|of| of.other_way());
-    let mut options = switches.peekable();
-    if options.peek().is_none() {
-        return offered;
-    }
-    let options = options.flat_map(|other| ["-global".to_owned(), other]);
-    config.new.args.extend(options);
-    if fails_there(cause, direction, &config, launch).await {
+    let others: Vec<String> = offered.iter().filter_map(|of| of.other_way()).collect();
+    if !others.is_empty() && at_rest.given(others).fails_in(cause).await {
         offered.retain(|of| of.other_way().is_none());
     }
     offered
 }
 
 /// Returns the values that changed with each of which a guest passes where the new build has the old one's.
-async fn proven<'d>(
-    offered: &[&'d Difference],
-    direction: Direction,
-    config: &MigrationConfig,
-    launch: &LaunchSpec,
-) -> Vec<&'d Difference> {
+async fn proven<'d>(offered: &[&'d Difference], at_rest: &AtRest) -> Vec<&'d Difference> {
     let mut proven = Vec::new();
     for &difference in offered {
-        let Some(value) = difference.as_in_old() else {
-            continue;
-        };
-        let mut config = config.clone();
-        config.new.args.extend(["-global".to_owned(), value]);
-        if moved(direction, &config, launch).await.outcome == Outcome::Pass {
+        if let Some(value) = difference.as_in_old()
+            && at_rest.given([value]).moved().await.outcome == Outcome::Pass
+        {
             proven.push(difference);
         }
     }
     proven
 }
 
-/// Moves a guest.
-async fn moved(direction: Direction, config: &MigrationConfig, launch: &LaunchSpec) -> RunResult {
-    let route = config.route(direction);
-    let run = RunSpec {
-        config,
-        launch,
-        route: &route,
-        direction,
-    };
-    Box::pin(run.run()).await
-}
-
-/// Tells whether a guest fails in the section of this cause.
-async fn fails_there(
-    cause: &Cause,
+/// The move of a machine that does not run: no guest, and nothing that one side alone is given.
+#[derive(Clone)]
+struct AtRest {
+    config: MigrationConfig,
+    launch: LaunchSpec,
     direction: Direction,
-    config: &MigrationConfig,
-    launch: &LaunchSpec,
-) -> bool {
-    let again = moved(direction, config, launch).await.cause;
-    let place = |cause: &Cause| (cause.section.clone(), cause.instance);
-    again.as_ref().map(place) == Some(place(cause))
 }
 
-/// Returns the configuration and the launch of a machine that does not run: no guest, and nothing that one side alone is
-/// given.
-fn at_rest(config: &MigrationConfig, launch: &LaunchSpec) -> (MigrationConfig, LaunchSpec) {
-    let config = MigrationConfig {
-        running: false,
-        linux: None,
-        loops: None,
-        capabilities: Vec::new(),
-        ..config.clone()
-    };
-    let launch = LaunchSpec {
-        workload: None,
-        role_args: RoleArgs::default(),
-        ..launch.clone()
-    };
-    (config, launch)
+impl AtRest {
+    fn of(config: &MigrationConfig, launch: &LaunchSpec, direction: Direction) -> AtRest {
+        AtRest {
+            config: MigrationConfig {
+                running: false,
+                linux: None,
+                loops: None,
+                capabilities: Vec::new(),
+                ..config.clone()
+            },
+            launch: LaunchSpec {
+                workload: None,
+                role_args: RoleArgs::default(),
+                ..launch.clone()
+            },
+            direction,
+        }
+    }
+
+    /// Gives the new build values of properties, as `-global` takes them.
+    fn given(&self, values: impl IntoIterator<Item = String>) -> AtRest {
+        let mut given = self.clone();
+        let options = values.into_iter();
+        let options = options.flat_map(|value| ["-global".to_owned(), value]);
+        given.config.new.args.extend(options);
+        given
+    }
+
+    async fn moved(&self) -> RunResult {
+        let route = self.config.route(self.direction);
+        let run = RunSpec {
+            config: &self.config,
+            launch: &self.launch,
+            route: &route,
+            direction: self.direction,
+        };
+        Box::pin(run.run()).await
+    }
+
+    /// Tells whether it fails in the section of this cause.
+    async fn fails_in(&self, cause: &Cause) -> bool {
+        let again = self.moved().await.cause;
+        let place = |cause: &Cause| (cause.section.clone(), cause.instance);
+        again.as_ref().map(place) == Some(place(cause))
+    }
 }
 
 /// Makes differences the explanation of a failed case.
