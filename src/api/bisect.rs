@@ -358,7 +358,7 @@ impl Searching<'_> {
             let case = report.case(self.config.case.as_str());
             step.outcome = case.map(|case| case.outcome);
             match case {
-                Some(case) if case.outcome.is_failure() => {
+                Some(case) if case.fails() => {
                     step.judgement = Judgement::Fails;
                     step.failed += 1;
                     step.cause.clone_from(&case.cause);

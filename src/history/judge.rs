@@ -56,7 +56,7 @@ pub fn judge(kind: Kind, past: &[Entry], now: &Entry) -> Option<Memory> {
 }
 
 fn decide<'e>(past: &[&'e Entry], now: &'e Entry) -> Option<(MemoryLabel, Basis<'e>)> {
-    let fails = now.trial.outcome.is_failure();
+    let fails = now.trial.fails();
     let mut course = Course::default();
     for entry in past {
         course.add(entry);
@@ -78,7 +78,7 @@ fn decide<'e>(past: &[&'e Entry], now: &'e Entry) -> Option<(MemoryLabel, Basis<
     }
     let last = |bad: bool| {
         let mut entries = past.iter().rev();
-        entries.find(|entry| entry.trial.outcome.is_failure() == bad)
+        entries.find(|entry| entry.trial.fails() == bad)
     };
     if fails {
         return Some(match (last(false), past.is_empty()) {
@@ -87,9 +87,7 @@ fn decide<'e>(past: &[&'e Entry], now: &'e Entry) -> Option<(MemoryLabel, Basis<
             (None, false) => (MemoryLabel::Known, Basis::NeverPassed),
         });
     }
-    let newest = past
-        .last()
-        .filter(|entry| entry.trial.outcome.is_failure())?;
+    let newest = past.last().filter(|entry| entry.trial.fails())?;
     Some((MemoryLabel::Fixed, Basis::FailedWith(&newest.run)))
 }
 
@@ -117,8 +115,8 @@ fn other_tester<'e, K: PartialEq>(
     now: &Entry,
     key: impl Fn(&Entry) -> K,
 ) -> Option<&'e Entry> {
-    let fails = now.trial.outcome.is_failure();
-    let opposite = |entry: &Entry| entry.trial.outcome.is_failure() != fails;
+    let fails = now.trial.fails();
+    let opposite = |entry: &Entry| entry.trial.fails() != fails;
     // A pass is worth a word only where something failed just before.
     if !fails && past.last().is_none_or(|last| !opposite(last)) {
         return None;
@@ -240,7 +238,7 @@ fn sentence(basis: &Basis<'_>, words: &Words, past: &[&Entry], now: &Entry) -> S
             tries.passes_needed()
         ),
         Basis::Tester { then } => {
-            let verb = if then.trial.outcome.is_failure() {
+            let verb = if then.trial.fails() {
                 words.builds_fail
             } else {
                 words.builds_pass
@@ -262,9 +260,10 @@ fn sentence(basis: &Basis<'_>, words: &Words, past: &[&Entry], now: &Entry) -> S
 mod tests {
     use super::*;
     use crate::history::{BuildId, Trial};
-    use crate::report::Outcome;
+    use crate::model::Direction;
+    use crate::report::{Case, Control, Outcome};
     use MemoryLabel::{Fixed, Flaky, Known, New, Regression};
-    use Outcome::{Fail, Pass};
+    use Outcome::{Broken, Fail, Lost, Pass};
     use Purpose::{Search, Verdict};
 
     fn tried(purpose: Purpose, new: &str, outcome: Outcome) -> Entry {
@@ -282,6 +281,44 @@ mod tests {
             },
             trial: Trial::only(outcome),
         }
+    }
+
+    #[test]
+    fn what_the_new_build_alone_does_not_do_to_itself_fails_with_it() {
+        let broken = |new: &str, control: [Outcome; 2]| {
+            let [old_to_old, new_to_new] = control;
+            let control = Some(Control {
+                old_to_old,
+                new_to_new,
+            });
+            let untried = Case::untried("a".to_owned(), "pc", "a", "unix", Direction::Forward);
+            let case = Case {
+                outcome: Broken,
+                control,
+                ..untried
+            };
+            Entry {
+                trial: Trial::of(&case),
+                ..tried(Verdict, new, Broken)
+            }
+        };
+        let (of_new, of_both) = ([Pass, Lost], [Lost, Lost]);
+        for (past, now, label) in [
+            (tried(Verdict, "fine", Pass), of_new, Some(Regression)),
+            (tried(Verdict, "fine", Pass), of_both, None),
+            (broken("bad", of_new), of_new, Some(Known)),
+            // What says nothing is not there.
+            (broken("bad", of_both), of_new, Some(New)),
+        ] {
+            let memory = judge(Kind::Case, &[past], &broken("now", now));
+            assert_eq!(memory.map(|memory| memory.label), label, "{now:?}");
+        }
+        let mended = judge(
+            Kind::Case,
+            &[broken("bad", of_new)],
+            &tried(Verdict, "now", Pass),
+        );
+        assert_eq!(mended.map(|memory| memory.label), Some(Fixed));
     }
 
     #[test]

@@ -196,31 +196,42 @@ impl Trial {
 
     pub fn of(case: &Case) -> Trial {
         let cause = case.cause.as_ref();
-        let once = Trial::only(case.outcome);
         let (failed, tries) = match case.repeated {
             Some(repeated) => (count(repeated.failed), count(repeated.of)),
-            None => (once.failed, once.tries),
+            None => (case.fails().into(), 1),
         };
+        // What both builds do, or the old one, is not held against the new one.
+        let is_idle = case.outcome == Outcome::Broken && !case.fails();
         Trial {
             section: cause.and_then(|cause| Some(cause.vmsd_name()?.to_owned())),
             field: cause.and_then(|cause| cause.field.clone()),
             rule: cause.and_then(|cause| Some(cause.rule?.id().to_owned())),
             message: case.message().map(str::to_owned),
             allowed_by: case.allowed_by.clone(),
-            failed,
+            failed: if is_idle { 0 } else { failed },
             tries,
             total_ms: case.slowest(|leg| leg.total_ms),
             downtime_ms: case.slowest(|leg| leg.downtime_ms),
             elapsed_ms: case.elapsed_ms,
-            ..once
+            outcome: case.outcome,
         }
     }
 
-    /// Tells whether the case was tried between the builds. What fails within one build, too, says
-    /// nothing of the pair.
-    pub fn is_tested(&self) -> bool {
-        !self.outcome.is_idle()
+    /// Tells whether it failed between the builds, or by a defect of the new one.
+    pub fn fails(&self) -> bool {
+        fails(self.outcome, self.failed)
     }
+
+    /// Tells whether it says something of the new build. What the old one does not migrate to itself either says nothing.
+    pub fn is_tested(&self) -> bool {
+        self.fails() || !self.outcome.is_idle()
+    }
+}
+
+/// Tells whether a trial of this outcome in which so many tries failed did: of what fails within a build, those that a
+/// defect of the new build alone made.
+pub(super) fn fails(outcome: Outcome, failed: u32) -> bool {
+    outcome.is_failure() || outcome == Outcome::Broken && failed > 0
 }
 
 fn count(number: usize) -> u32 {

@@ -91,6 +91,8 @@ pub(super) const UPGRADES: &[&str] = &[
         min(t.at)
     FROM trials t JOIN runs r ON r.id = t.run_id JOIN cases c ON c.id = t.case_id
     WHERE c.kind = 'case' AND NOT t.is_search GROUP BY t.case_id, series;",
+    // Of what fails within a build, none was told as a defect of the new one before.
+    "UPDATE trials SET failed = 0 WHERE outcome = 'broken';",
 ];
 
 /// The reason why a file is not taken.
@@ -244,20 +246,28 @@ mod tests {
              VALUES (1, 'k', 'q35/a', 'pc', 'a', 'a', 'forward', 'unix');
              INSERT INTO trials (case_id, old, at, run_id, outcome, section, field, rule, message, allowed_by,
                 failed, tries, total_ms, downtime_ms, elapsed_ms)
-             VALUES (1, '7.2.22', 5, 1, 'lost', 's', NULL, NULL, 'm', NULL, 1, 1, 3, 2, 9);",
+             VALUES (1, '7.2.22', 5, 1, 'lost', 's', NULL, NULL, 'm', NULL, 1, 1, 3, 2, 9),
+                (1, '7.2.22', 6, 1, 'broken', 's', NULL, NULL, 'm', NULL, 2, 4, 3, 2, 9);",
         )
         .expect("filled");
         if older >= 3 {
-            old.execute_batch("UPDATE cases SET results = 1")
+            old.execute_batch("UPDATE cases SET results = 2")
                 .expect("counted");
+        }
+        if older >= 5 {
+            old.execute_batch("INSERT INTO seen (case_id, series, since) VALUES (1, '7.2', 5)")
+                .expect("seen");
         }
         assert_eq!(form(&old).expect("read"), older as i64);
         drop(old);
         let history = History::open(&file, Access::Write).expect("it is brought up");
         let past = history.past("k", "7.2.22", 9).expect("read");
-        assert_eq!((past.len(), past[0].run.at), (1, 5));
+        assert_eq!((past.len(), past[0].run.at), (2, 5));
+        let tested: Vec<bool> = past.iter().map(|entry| entry.trial.is_tested()).collect();
+        // Whose defect it was is not in the older forms.
+        assert_eq!(tested, [true, false]);
         let stats = history.stats().expect("read");
-        assert_eq!((stats.cases, stats.rows, stats.passed), (1, 1, 0));
+        assert_eq!((stats.cases, stats.rows, stats.passed), (1, 2, 0));
         assert_eq!(history.integrity(), "ok");
         drop(history);
         // A case is observed since it was first seen.

@@ -7,7 +7,7 @@ use std::fmt;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::history::row::day;
+use crate::history::row::{self, day};
 use crate::history::{Run, Trial};
 use crate::model::{Version, from_word};
 use crate::report::{Outcome, Tier};
@@ -138,7 +138,7 @@ pub(super) fn advance(
         return Ok(());
     }
     let tier = last.map_or(Tier::Observe, |last| last.tier);
-    let fails = trial.outcome.is_failure();
+    let fails = trial.fails();
     let (results, since) = match (tier, fails) {
         (Tier::Observe, true) | (Tier::Gate, false) => return Ok(()),
         (Tier::Observe, false) => {
@@ -288,7 +288,7 @@ impl Results<'_> {
         let mut newest: Vec<(u64, bool)> = Vec::new();
         let mut all_read = true;
         let mut statement = self.connection.prepare_cached(
-            "SELECT at, outcome FROM trials
+            "SELECT at, outcome, failed FROM trials
              WHERE case_id = ?1 AND old = ?2 AND at > ?3 AND at <= ?4 AND allowed_by IS NULL AND NOT is_search
              ORDER BY at DESC, run_id DESC",
         )?;
@@ -297,15 +297,19 @@ impl Results<'_> {
             let mut rows = statement.query(params![self.case, release, after, self.until])?;
             let mut taken = 0;
             while let Some(row) = rows.next()? {
-                let (at, outcome): (u64, String) = (row.get(0)?, row.get(1)?);
-                let outcome = from_word(&outcome);
-                let Some(outcome) = outcome.filter(|outcome: &Outcome| !outcome.is_idle()) else {
+                let (at, outcome, failed): (u64, String, u32) =
+                    (row.get(0)?, row.get(1)?, row.get(2)?);
+                let Some(outcome) = from_word::<Outcome>(&outcome) else {
                     continue;
                 };
-                newest.push((at, outcome.is_failure()));
+                let bad = row::fails(outcome, failed);
+                if outcome.is_idle() && !bad {
+                    continue;
+                }
+                newest.push((at, bad));
                 taken += 1;
                 let enough = taken >= most && since.is_none_or(|since| at <= since);
-                if enough || outcome.is_failure() != fails {
+                if enough || bad != fails {
                     all_read = false;
                     break;
                 }
@@ -474,10 +478,13 @@ mod tests {
             (vec![(1, Fail), (2, Fail), (30, Hang)], Some(30)),
             (vec![(1, Fail), (2, Pass), (26, Fail)], None),
             (vec![(1, Fail), (49, Skip)], None),
+            (vec![(1, Broken), (25, Broken)], Some(25)),
         ] {
             let mut past = gate();
             for (hour, outcome) in &then {
-                past.add(*hour, *outcome);
+                // By a defect of the new build alone.
+                let by_new = |_: &mut Run, trial: &mut Trial| trial.failed = 1;
+                past.add_of(*hour, *outcome, by_new);
             }
             let mut wanted = vec![(Tier::Gate, 0)];
             wanted.extend(demoted.map(|hour| (Tier::Observe, hour)));

@@ -164,7 +164,7 @@ impl Owners {
         for case in &mut report.cases {
             let entries = first(&owned, names_of_case(case));
             case.owners = self.titles(entries);
-            if case.gates() && counts(case.baseline) {
+            if (case.gates() || report.policy.counts_case(case)) && counts(case.baseline) {
                 for owner in self.groups(&mut groups, entries) {
                     owner.cases.push(case.id.clone());
                 }

@@ -74,6 +74,14 @@ pub struct Control {
     pub new_to_new: Outcome,
 }
 
+/// The builds that fail by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FailsAlone {
+    Old,
+    New,
+    Both,
+}
+
 /// One migration within a case. Times are milliseconds as QEMU reports them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leg {
@@ -448,6 +456,32 @@ impl Case {
         let script = script.and_then(|path| Some(format!("sh {}", shlex::try_quote(path).ok()?)));
         let line = self.reproduce.as_deref().map(Cow::Borrowed);
         script.map(Cow::Owned).or(line)
+    }
+
+    /// Returns the builds that fail by themselves, where the case is broken.
+    pub(crate) fn fails_alone(&self) -> Option<FailsAlone> {
+        let fails = |outcome: Outcome| outcome.is_failure() || outcome == Outcome::Broken;
+        let control = self.control.as_ref();
+        let control = control.filter(|_| self.outcome == Outcome::Broken)?;
+        match (fails(control.old_to_old), fails(control.new_to_new)) {
+            (true, true) => Some(FailsAlone::Both),
+            (true, false) => Some(FailsAlone::Old),
+            (false, true) => Some(FailsAlone::New),
+            (false, false) => None,
+        }
+    }
+
+    /// Returns whether the new build does not migrate to itself what the old one does: no break between the two, but beside an
+    /// earlier new build that did, one of the new build.
+    pub fn is_defect_of_new(&self) -> bool {
+        let control = self.control.as_ref();
+        let old_passes = control.is_some_and(|control| control.old_to_old == Outcome::Pass);
+        old_passes && self.fails_alone() == Some(FailsAlone::New)
+    }
+
+    /// Returns whether it fails between the builds, or by a defect of the new one.
+    pub fn fails(&self) -> bool {
+        self.outcome.is_failure() || self.is_defect_of_new()
     }
 
     /// Returns whether this case alone makes the pair of builds incompatible.

@@ -37,6 +37,7 @@ use crate::model::{BuildRef, ConfinedBuild, Rule};
 pub use accelerator::{AcceleratorUsed, PassedOver};
 pub use baseline::{Baseline, BaselineCounts, Past, PastKind};
 pub use baseline_status::BaselineStatus;
+pub(crate) use case::FailsAlone;
 pub use case::{
     Case, Change, ChangedByLoad, Control, LeftOut, Leg, Outcome, OwnAddresses, PassesWith,
     Repeated, Split, StateChecked, StateDiff, WithoutCapability,

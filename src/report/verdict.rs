@@ -88,7 +88,9 @@ mod tests {
 
     use super::*;
     use crate::model::Direction;
-    use crate::report::{CoveredSection, Gate, Level, Reached, testing};
+    use crate::report::{
+        BaselineStatus, Control, CoveredSection, Gate, Level, Memory, MemoryLabel, Reached, testing,
+    };
     use Verdict::{Compatible, Incompatible, Untested};
 
     fn report() -> Report {
@@ -225,6 +227,52 @@ mod tests {
                         "{name:?} {outcome} {history}"
                     );
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_defect_of_the_new_build_alone_counts_where_it_is_known_that_it_was_not_there() {
+        use Outcome::{Broken, Lost, Pass, Skip};
+        let regression = Memory {
+            label: MemoryLabel::Regression,
+            evidence: String::new(),
+            runs: 1,
+            rate: None,
+        };
+        for (control, allowed, counts) in [
+            ((Pass, Lost), false, true),
+            ((Pass, Lost), true, false),
+            ((Lost, Lost), false, false),
+            ((Lost, Pass), false, false),
+            ((Skip, Lost), false, false),
+        ] {
+            let (old_to_old, new_to_new) = control;
+            let case = |outcome, id: &str| Case {
+                id: id.to_owned(),
+                control: Some(Control {
+                    old_to_old,
+                    new_to_new,
+                }),
+                baseline: Some(BaselineStatus::New),
+                memory: Some(regression.clone()),
+                ..case(outcome, allowed)
+            };
+            for gate in [Gate::All, Gate::Tier, Gate::New, Gate::Regression] {
+                let report = Report {
+                    cases: vec![case(Broken, "a"), case(Pass, "b")],
+                    ..report()
+                };
+                let policy = Policy {
+                    gate,
+                    ..Policy::default()
+                };
+                let looks_back = matches!(gate, Gate::New | Gate::Regression);
+                let wanted = match counts && looks_back {
+                    true => Incompatible,
+                    false => Compatible,
+                };
+                assert_eq!(drawn(report, policy), wanted, "{control:?} {gate:?}");
             }
         }
     }

@@ -36,7 +36,7 @@ pub(crate) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for case in report
         .cases
         .iter()
-        .filter(|case| case.gates())
+        .filter(|case| case.gates() || report.policy.counts_case(case))
         .filter(separated)
     {
         let text = failure(case, report);

@@ -15,6 +15,7 @@ use crate::common::{
     build, changed, dump, follows_the_schema, migcompat, program, report, script, stderr, stdout,
     wait_until, with_builds, words,
 };
+use crate::processes::{Fault, faulty};
 
 /// Runs that each process records.
 const RUNS: usize = 5000;
@@ -266,6 +267,73 @@ fn a_case_that_passed_with_an_earlier_build_is_a_regression_and_one_that_never_d
     let none = folder.path().join("none.db").display().to_string();
     let (_, label, status, _) = run_with(&changed, "intel-hda", &none, &["--baseline", &baseline]);
     assert_eq!((label, status), ("regression".into(), Some(1)));
+}
+
+/// What a new build does not do to itself either is no break between the two, and one of it all the same.
+#[apply(test)]
+#[needs(Builds)]
+fn a_new_build_that_loses_what_it_sent_itself_and_an_earlier_one_held_is_a_regression() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let (history, baseline) = (file("history.db"), file("baseline.json"));
+    let prefix = build("debian:bookworm").shell_prefix();
+    let losing = faulty(&prefix, "<\"completed\"", Fault::Write(0x70, 0x33), None);
+    let losing = script(folder.path(), "qemu-system-x86_64", &losing);
+    let run = |command: &str, new: &str, more: &[&str]| {
+        let args = words!("{command} debian:bookworm {new} -M q35 --direction forward");
+        let output = with_builds(&[&args[..], more].concat()).output();
+        output.expect("it starts")
+    };
+    for (command, what, without) in [
+        ("live", words!("--device-set bare --paused"), 125),
+        // Beside it the device passes.
+        ("sweep", words!("--only virtio-rng-pci"), 0),
+    ] {
+        let memory = ["--history", &history, "--gate", "regression"];
+        let more = [&what[..], &memory].concat();
+        let saved = ["--format", "json", "-o", &baseline];
+        let first = run(command, "debian:bookworm", &[&more[..], &saved].concat());
+        assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+        let json = run(
+            command,
+            &losing,
+            &[&more[..], &["--format", "json"]].concat(),
+        );
+        assert_eq!(json.status.code(), Some(1), "{}", stderr(&json));
+        let found = report(&json);
+        let case = &found["cases"][0];
+        assert_eq!(case["outcome"], "broken", "{case:#}");
+        assert_eq!(case["memory"]["label"], "regression", "{case:#}");
+        let junit = run(
+            command,
+            &losing,
+            &[&more[..], &["--format", "junit"]].concat(),
+        );
+        assert!(
+            stdout(&junit).contains("type=\"broken\""),
+            "{}",
+            stdout(&junit)
+        );
+        let beside = [&what[..], &["--baseline", &baseline, "--gate", "new"]].concat();
+        let new = run(command, &losing, &beside);
+        assert_eq!(new.status.code(), Some(1), "{}", stderr(&new));
+        // The entry for it, once it is filled in, excuses it.
+        let suggested = run(command, &losing, &[&beside[..], &["--suggest"]].concat());
+        let lists = folder.path().join(command);
+        fs::create_dir(&lists).expect("made");
+        let filled = stdout(&suggested).replace("FILL IN", "2099-12-31");
+        fs::write(lists.join("own.toml"), filled).expect("written");
+        let lists = lists.display().to_string();
+        let excused = run(
+            command,
+            &losing,
+            &[&beside[..], &["--lists", &lists]].concat(),
+        );
+        assert_eq!(excused.status.code(), Some(without), "{}", stderr(&excused));
+        // Without a history nothing says that it ever held.
+        let alone = run(command, &losing, &what);
+        assert_eq!(alone.status.code(), Some(without), "{}", stderr(&alone));
+    }
 }
 
 #[apply(test)]

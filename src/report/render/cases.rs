@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use crate::report::render::groups;
-use crate::report::{Case, Change, Control, Outcome, Split, StateDiff};
+use crate::report::{Case, Change, FailsAlone, Outcome, Split, StateDiff};
 
 const BOLD: Style = Style::new().bold();
 /// Lost fields that are listed of a case; the JSON report has more.
@@ -193,7 +193,7 @@ pub(crate) fn failure(
         lost(&case.state_diff, out)?;
     }
     let control = case.control.as_ref().map(|control| {
-        let whose = alone(case, control).map_or_else(String::new, |whose| format!("; {whose}"));
+        let whose = alone(case).map_or_else(String::new, |whose| format!("; {whose}"));
         let (old, new) = (control.old_to_old, control.new_to_new);
         format!("old to old: {old}, new to new: {new}{whose}")
     });
@@ -248,18 +248,13 @@ pub(super) fn fact(
     }
 }
 
-/// Returns the build or builds that fail by themselves, where a case is `broken`.
-pub(crate) fn alone(case: &Case, control: &Control) -> Option<&'static str> {
-    let fails = |outcome: Outcome| outcome.is_failure() || outcome == Outcome::Broken;
-    if case.outcome != Outcome::Broken {
-        return None;
-    }
-    match (fails(control.old_to_old), fails(control.new_to_new)) {
-        (true, true) => Some("neither build migrates it to itself"),
-        (true, false) => Some("the old build does not migrate it to itself"),
-        (false, true) => Some("the new build does not migrate it to itself"),
-        (false, false) => None,
-    }
+/// Says which build or builds fail by themselves, where a case is `broken`.
+pub(crate) fn alone(case: &Case) -> Option<&'static str> {
+    Some(match case.fails_alone()? {
+        FailsAlone::Both => "neither build migrates it to itself",
+        FailsAlone::Old => "the old build does not migrate it to itself",
+        FailsAlone::New => "the new build does not migrate it to itself",
+    })
 }
 
 /// Returns devices of a failed set that are not to blame, or not known to be.

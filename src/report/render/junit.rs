@@ -242,8 +242,10 @@ fn migration(case: &Case, report: &Report) -> TestCase {
     let status = match case.outcome {
         Outcome::Pass => TestCaseStatus::success(),
         // Neither says anything of a migration between the builds: there was none that could.
-        Outcome::Skip | Outcome::Broken => skipped(format!("{}: {message}", case.outcome)),
-        Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => match &case.allowed_by {
+        Outcome::Skip | Outcome::Broken if !policy.counts_case(case) => {
+            skipped(format!("{}: {message}", case.outcome))
+        }
+        _ => match &case.allowed_by {
             Some(reason) => {
                 remarks.add(&format!("allowed {}", case.outcome), reason);
                 TestCaseStatus::success()

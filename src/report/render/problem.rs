@@ -93,8 +93,8 @@ fn finding<'r>(finding: &'r Finding, report: &'r Report) -> Option<Problem<'r>> 
 fn case<'r>(case: &'r Case, report: &'r Report) -> Option<Problem<'r>> {
     let level = match case.outcome {
         Outcome::Pass | Outcome::Skip => return None,
-        Outcome::Broken => Level::Warning,
-        Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => Level::Error,
+        Outcome::Broken if !report.policy.counts_case(case) => Level::Warning,
+        _ => Level::Error,
     };
     let counts = level != Level::Error || report.policy.counts_case(case);
     let counts = counts && !is_before(case.baseline, &report.policy);

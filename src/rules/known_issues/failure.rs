@@ -131,7 +131,9 @@ impl RawFailure {
         }
         let kind = match (self.rule, self.outcomes.as_slice()) {
             (None, []) => {
-                return Err(fail("name outcomes (fail, crash, hang, lost) or a rule"));
+                return Err(fail(
+                    "name outcomes (fail, crash, hang, lost, broken) or a rule",
+                ));
             }
             (Some(_), [_, ..]) => {
                 return Err(fail(
@@ -154,8 +156,8 @@ impl RawFailure {
                 }
             }
             (None, outcomes) => {
-                let excusable = [Outcome::Fail, Outcome::Crash, Outcome::Hang, Outcome::Lost];
-                if let Some(other) = outcomes.iter().find(|one| !excusable.contains(one)) {
+                let is_fine = |one: &&Outcome| matches!(one, Outcome::Pass | Outcome::Skip);
+                if let Some(other) = outcomes.iter().find(is_fine) {
                     return Err(fail(&format!("a case that is `{other}` needs no excuse")));
                 }
                 if !self.path.is_empty() {

@@ -116,7 +116,7 @@ fn by_default(case: &mut Case, culprits: &[&[&str]]) {
 
 /// What of the entry becomes what, with a semicolon between lines, and what is said of it then.
 const WRONG: &str = r#"outcomes = ["lost", "crash"]; =>  => own.toml:2: name outcomes
-"lost" => "broken" => a case that is `broken` needs no excuse
+"lost" => "skip" => a case that is `skip` needs no excuse
 ["pc-q35"] => [] => machines is empty
 owner = "Jo" => owner = " " => `owner` is empty
 owner = "Jo"; =>  => missing field `owner`
