@@ -12,6 +12,7 @@ use crate::common::{
     build, cache_dir, follows, migcompat, report, root, script, stderr, stdout, with_builds, words,
 };
 use crate::manual::commands;
+use crate::processes::losing;
 
 /// A git repository of wrapper scripts around QEMU builds.
 struct Repository(tempfile::TempDir);
@@ -358,6 +359,19 @@ fn what_cannot_be_tested_is_passed_over_or_leaves_the_answer_open() {
     let (mended, status) = searched(&["--case", CASE, "--old", good, bad, good]);
     assert_eq!(status, Some(0));
     assert_eq!(mended["conclusion"]["kind"], "mended");
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_build_that_does_not_migrate_the_case_to_itself_is_bad() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let good = SUITES[1];
+    let losing = losing(folder.path(), good);
+    let case = ["--case", "q35/bare/unix/forward"];
+    let (found, status) = searched(&[&case[..], &[good, &losing]].concat());
+    assert_eq!(status, Some(0), "{found:#}");
+    assert_eq!(concluded(&found, "first"), losing);
+    assert_eq!(found["steps"][1]["outcome"], "broken");
 }
 
 #[apply(test)]

@@ -15,7 +15,7 @@ use crate::common::{
     build, changed, dump, follows_the_schema, migcompat, program, report, script, stderr, stdout,
     wait_until, with_builds, words,
 };
-use crate::processes::{Fault, faulty};
+use crate::processes::losing;
 
 /// Runs that each process records.
 const RUNS: usize = 5000;
@@ -276,9 +276,7 @@ fn a_new_build_that_loses_what_it_sent_itself_and_an_earlier_one_held_is_a_regre
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str| folder.path().join(name).display().to_string();
     let (history, baseline) = (file("history.db"), file("baseline.json"));
-    let prefix = build("debian:bookworm").shell_prefix();
-    let losing = faulty(&prefix, "<\"completed\"", Fault::Write(0x70, 0x33), None);
-    let losing = script(folder.path(), "qemu-system-x86_64", &losing);
+    let losing = losing(folder.path(), "debian:bookworm");
     let run = |command: &str, new: &str, more: &[&str]| {
         let args = words!("{command} debian:bookworm {new} -M q35 --direction forward");
         let output = with_builds(&[&args[..], more].concat()).output();

@@ -18,6 +18,8 @@ use serde::de::IgnoredAny;
 
 use migcompat::internals::qemu::{self, Cache};
 
+use crate::common::{build, script};
+
 /// Set to a cache: `debian:bookworm` is opened there.
 const OPEN: &str = "MIGCOMPAT_TEST_OPEN";
 /// Set to the arguments of a QEMU: its monitor is played.
@@ -121,6 +123,13 @@ pub fn faulty(build: &str, at: &str, fault: Fault, marker: Option<&Path>) -> Str
         "{FAULT}='{at} {what} {marker}' exec '{}' env {build} \"$@\"",
         this.display()
     )
+}
+
+/// Makes a build like this one in a folder, which has another index of a register of the clock once a load is over.
+pub fn losing(folder: &Path, suite: &str) -> String {
+    let prefix = build(suite).shell_prefix();
+    let text = faulty(&prefix, "<\"completed\"", Fault::Write(0x70, 0x33), None);
+    script(folder, "qemu-system-x86_64", &text)
 }
 
 /// Where a fault comes.

@@ -6,7 +6,7 @@ use macro_rules_attribute::apply;
 use serde_json::{Value, json};
 
 use crate::common::{build, script, with_builds, words};
-use crate::processes::{Fault, faulty};
+use crate::processes::losing;
 
 const OLD: &str = "debian:bookworm";
 const NEW: &str = "debian:trixie";
@@ -210,14 +210,10 @@ fn a_field_that_a_load_leaves_to_chance_is_a_defect_within_the_build() {
 #[needs(Builds)]
 fn a_field_that_one_build_alone_loses_from_itself_too_is_a_defect_of_it() {
     let dir = tempfile::tempdir().unwrap();
-    let prefix = build(OLD).shell_prefix();
-    // The index of a register of the clock, when the load is over.
-    let write = Fault::Write(0x70, 0x33);
-    let losing = faulty(&prefix, "<\"completed\"", write, None);
     let [one, other] = ["one", "other"].map(|name| {
         let folder = dir.path().join(name);
         std::fs::create_dir(&folder).unwrap();
-        script(&folder, "qemu-system-x86_64", &losing)
+        losing(&folder, OLD)
     });
     let set = words!("-M q35 --device-set bare");
     for how in [&[][..], &["--paused"]] {
