@@ -8,12 +8,13 @@ use std::process::Command;
 
 use macro_rules_attribute::apply;
 use migcompat::report::render::{codequality, github, junit, markdown, sarif};
-use migcompat::report::{BaselineStatus, Gate, Policy, Report};
+use migcompat::report::{BaselineStatus, Case, Gate, Policy, Report};
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::common::{follows_the_schema, migcompat, program, root, stderr, stdout, words};
+use crate::manual::formats;
 use crate::pages::{everything, poisoned};
 
 const OLD: &str = "fixtures/rules/field-added/old.json";
@@ -34,6 +35,52 @@ fn hostile() -> Vec<(&'static str, Report)> {
     ];
     let with = |text| (text, poisoned(&report, text).0);
     texts.into_iter().map(with).collect()
+}
+
+/// A new format is held to it as well.
+#[apply(test)]
+fn every_format_names_what_counts_and_what_could_not_be_had() {
+    let report = everything();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("report.json").display().to_string();
+    std::fs::write(&file, serde_json::to_vec(&report).expect("JSON")).expect("written");
+    let findings = report.findings.iter();
+    let findings = findings.filter(|finding| report.policy.counts_finding(finding));
+    let cases = report.cases.iter();
+    let cases = cases.filter(|case| report.policy.counts_case(case));
+    // A problem may stand where its source is, and beside another device of the same one.
+    let cause = |case: &Case| Some(case.cause.as_ref()?.message.clone());
+    let names = findings
+        .flat_map(|of| [vec![of.rule.id().to_owned()], vec![of.section.to_string()]])
+        .chain(cases.map(|case| {
+            [
+                Some(case.id.clone()),
+                cause(case),
+                case.devices.first().cloned(),
+            ]
+            .into_iter()
+            .flatten()
+            .collect()
+        }))
+        .chain(report.notices.iter().map(|of| vec![of.detail.clone()]));
+    let names: Vec<Vec<String>> = names.collect();
+    assert!(names.len() > 6, "{names:?}");
+    for format in formats() {
+        let output = migcompat(&["render", &file, "--format", &format]);
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{format}: {}",
+            stderr(&output)
+        );
+        let text = stdout(&output);
+        for name in &names {
+            assert!(
+                name.iter().any(|one| text.contains(one)),
+                "{format}: {name:?}"
+            );
+        }
+    }
 }
 
 fn written(report: &Report, write: fn(&Report, &mut dyn Write) -> std::io::Result<()>) -> String {

@@ -91,16 +91,21 @@ fn every_command_is_one_that_the_program_takes() {
     assert!(typed > 25, "{typed}");
 }
 
-#[apply(test)]
-fn every_format_has_a_row() {
-    let rows = text(&root().join("docs/src/formats.md"));
+/// The names of the formats of a report, as the help has them.
+pub fn formats() -> Vec<String> {
     let help = stdout(&migcompat(&["render", "--help"]));
     let values = help.lines().skip_while(|line| !line.contains("--format"));
     let values = values.take_while(|line| !line.contains("--log"));
     let names = values.filter_map(|line| line.trim().strip_prefix("- ")?.split(':').next());
-    let names: Vec<&str> = names.collect();
-    assert!(names.contains(&"markdown"), "{help}");
-    for name in names {
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    assert!(names.contains(&"markdown".to_owned()), "{help}");
+    names
+}
+
+#[apply(test)]
+fn every_format_has_a_row() {
+    let rows = text(&root().join("docs/src/formats.md"));
+    for name in formats() {
         assert!(rows.contains(&format!("\n| `{name}` |")), "{name}");
     }
 }

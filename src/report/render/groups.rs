@@ -153,6 +153,15 @@ pub(crate) fn messages<'f>(group: &[&'f Finding]) -> Vec<(String, &'f str)> {
         .collect()
 }
 
+/// Returns names, or some of them and how many more there are.
+pub(crate) fn few(all: &[String]) -> String {
+    const MOST: usize = 16;
+    match all.len().checked_sub(MOST - 1) {
+        Some(more) if more > 1 => format!("{} and {more} more", all[..MOST - 1].join(", ")),
+        _ => all.join(", "),
+    }
+}
+
 /// Returns true if any guest moved between the builds, or failed to.
 pub(crate) fn ran(cases: &[Case]) -> bool {
     !cases.iter().all(|case| case.outcome.is_idle())

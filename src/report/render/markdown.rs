@@ -150,15 +150,12 @@ fn fence(code: &str) -> String {
 /// Returns the row of cases of one cause.
 fn of_cases(group: &[&Case]) -> [String; 4] {
     let first = group[0];
-    let others = match group.len() - 1 {
-        0 => String::new(),
-        one_or_more => format!("{one_or_more} more"),
-    };
+    let others: Vec<String> = group[1..].iter().map(|case| case.id.clone()).collect();
     [
         first.id.clone(),
         first.outcome.to_string(),
         message(first),
-        others,
+        groups::few(&others),
     ]
 }
 

@@ -319,12 +319,10 @@ impl FindingWriter<'_> {
 
     /// A few names, and how many more there are.
     fn names(&self, all: &[String]) -> String {
-        const MOST: usize = 16;
-        if self.options.verbose || all.len() <= MOST {
-            all.join(", ")
-        } else {
-            let more = all.len() - MOST + 1;
-            format!("{} and {more} more (-v)", all[..MOST - 1].join(", "))
+        let few = groups::few(all);
+        match all.join(", ") {
+            whole if self.options.verbose || whole == few => whole,
+            _ => format!("{few} (-v)"),
         }
     }
 
