@@ -155,11 +155,11 @@ impl<'l> Assessment<'l> {
             let predicted = link(case, &mut self.findings);
             let allowed = self.scope.allows_case(case, predicted);
             case.allowed_by = allowed.map(|found| found.reason);
-            if let Some(set) = result.failed.get(&case.id)
+            if let Some(guest) = result.failed.get(&case.id)
                 && asked.is_ok()
             {
                 let config = &target.config;
-                let launch = config.launch(config.compose(set).args);
+                let launch = guest.launch(config);
                 let (lists, findings) = (self.scope.lists, &self.findings);
                 let senders = &self.senders;
                 let explain =

@@ -10,7 +10,7 @@ use crate::report::{Case, Grafted, LeftOut, Swept};
 use crate::sweep::case_id::{BARE, CaseId, State};
 use crate::sweep::cases::{bare_case, device_case, excluded_case, failed_before, group_case};
 use crate::sweep::catalogue::How;
-use crate::sweep::machine::{AcrossSearch, Before, Context, Controls, Cost, Evidence, Run};
+use crate::sweep::machine::{AcrossSearch, Before, Context, Controls, Cost, Evidence, Guest, Run};
 
 /// A machine's part of the report.
 #[derive(Debug, Clone)]
@@ -24,8 +24,8 @@ pub(crate) struct MachineResult {
     pub observed: Vec<Observed>,
     /// The device types that a user can add to the machine.
     pub reach: Reach,
-    /// The devices of the cases that did not pass, by their ids.
-    pub failed: BTreeMap<String, DeviceSet>,
+    /// The guests of the cases that did not pass, by their ids.
+    pub failed: BTreeMap<String, Guest>,
     /// Guests that have, between them, all the virtio devices that were tried and may offer other features in one
     /// build than in the other.
     pub not_asked: Vec<DeviceSet>,
@@ -79,7 +79,8 @@ impl MachineResult {
                     true => failed_before(target, BARE, family.case(direction)),
                     false => bare_case(target, bare, direction),
                 };
-                result.add(case, &DeviceSet::union(BARE, []));
+                let set = DeviceSet::union(BARE, []);
+                result.add(case, || Guest::new(Route::Across(direction), set));
             }
         }
         result.add_devices(controls, &evidence.asked);
@@ -111,9 +112,9 @@ impl MachineResult {
         self.no_linux = self.no_linux.take().or(second.no_linux);
     }
 
-    fn add(&mut self, case: Case, set: &DeviceSet) {
+    fn add(&mut self, case: Case, guest: impl FnOnce() -> Guest) {
         if case.gates() {
-            self.failed.insert(case.id.clone(), set.clone());
+            self.failed.insert(case.id.clone(), guest());
         }
         self.cases.push(case);
     }
@@ -170,7 +171,7 @@ impl MachineResult {
             }
             for &direction in &options.directions {
                 let case = device_case(across, Some(controls), item, direction);
-                self.add(case, &candidate.set);
+                self.add(case, || across.guest(Route::Across(direction), &[item]));
             }
         }
         if !not_asked.is_empty() {

@@ -5,7 +5,7 @@ use std::process::Command;
 use macro_rules_attribute::apply;
 use serde_json::{Value, json};
 
-use crate::common::{build, script, with_builds, words};
+use crate::common::{build, build_for, script, with_builds, words};
 use crate::processes::losing;
 
 const OLD: &str = "debian:bookworm";
@@ -269,28 +269,41 @@ fn a_device_that_a_load_changes_in_any_case_is_not_to_blame_for_another_one() {
 #[needs(Builds)]
 fn what_the_set_up_of_a_swept_device_brings_about_is_told_by_the_set_up() {
     let dir = tempfile::tempdir().unwrap();
-    let prefix = build(NEW).shell_prefix();
-    let defaults = "-global virtio-balloon-pci.free-page-reporting=on \
-                    -global virtio-serial-pci.max_ports=15 \
-                    -global pcie-root-port.x-migrate-msix=off";
-    // Another one of the command line comes later, and counts.
-    let text = format!("exec env {prefix} {defaults} \"$@\"");
-    let new = script(dir.path(), "qemu-system-x86_64", &text);
-    let devices =
-        words!("--only virtio-balloon-pci --only virtio-serial-pci --only pcie-root-port");
-    let args = words!("sweep {NEW} {new} -M q35 --format json");
-    let found = cases(with_builds(&[args, devices].concat()));
-    for (device, property) in [
-        ("virtio-balloon-pci", "`free-page-reporting`"),
-        ("virtio-serial-pci", "`max_ports`"),
-        ("pcie-root-port", "`x-migrate-msix`"),
+    let balloon = ("virtio-balloon-pci", "free-page-reporting", "on");
+    let serial = ("virtio-serial-pci", "max_ports", "15");
+    let port = ("pcie-root-port", "x-migrate-msix", "off");
+    let screens = ("virtio-gpu-pci", "max_outputs", "3");
+    // The second board is refused itself, for its processor.
+    for (old, arch, machine, family, defaults) in [
+        (NEW, "x86_64", "q35", "q35", &[balloon, serial, port][..]),
+        (
+            OLD,
+            "aarch64",
+            "aarch64/virt",
+            "aarch64/virt",
+            &[balloon, port, screens],
+        ),
     ] {
-        let id = format!("q35/{device}/unix/forward");
-        let case = found.iter().find(|case| case["id"] == *id).unwrap();
-        let cause = &case["cause"];
-        assert_eq!(cause["rule"], "property-default-changed", "{case:#}");
-        let message = cause["message"].as_str().unwrap();
-        assert!(message.contains(property), "{message}");
+        let prefix = build_for(NEW, arch).shell_prefix();
+        let globals = defaults.iter();
+        let globals =
+            globals.map(|(device, name, value)| format!("-global {device}.{name}={value}"));
+        let globals: Vec<String> = globals.collect();
+        // Another one of the command line comes later, and counts.
+        let text = format!("exec env {prefix} {} \"$@\"", globals.join(" "));
+        let new = script(dir.path(), &format!("qemu-system-{arch}"), &text);
+        let devices = defaults.iter().flat_map(|(device, ..)| ["--only", *device]);
+        let devices: Vec<&str> = devices.collect();
+        let args = words!("sweep {old} {new} -M {machine} --format json");
+        let found = cases(with_builds(&[args, devices].concat()));
+        for (device, property, _) in defaults {
+            let id = format!("{family}/{device}/unix/forward");
+            let case = found.iter().find(|case| case["id"] == *id).unwrap();
+            let cause = &case["cause"];
+            assert_eq!(cause["rule"], "property-default-changed", "{case:#}");
+            let message = cause["message"].as_str().unwrap();
+            assert!(message.contains(&format!("`{property}`")), "{message}");
+        }
     }
 }
 

@@ -231,7 +231,7 @@ impl<'t> AcrossSearch<'t> {
     }
 
     /// Returns the guest of these devices.
-    pub(super) fn guest(&self, route: Route, items: &[Item]) -> Guest {
+    pub(crate) fn guest(&self, route: Route, items: &[Item]) -> Guest {
         let known = self.known.iter().filter(|known| known.is_of(items));
         let known = known.map(|known| (known.change.clone(), known.builds.clone()));
         Guest {

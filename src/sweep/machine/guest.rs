@@ -16,6 +16,7 @@ use crate::migration::calibration::{
 };
 use crate::migration::case::milliseconds;
 use crate::migration::checks::changes::{LoadChange, LoadChanges};
+use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::SentSection;
 use crate::migration::diagnosis::explain::explain_refusal;
 use crate::migration::diagnosis::layouts;
@@ -42,7 +43,7 @@ pub(crate) struct Task {
 }
 
 /// A guest that is to be moved.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Guest {
     pub route: Route,
     pub set: DeviceSet,
@@ -112,6 +113,15 @@ impl Guest {
             section_override: None,
             tolerated: Arc::default(),
             known: OwnChanges::new(),
+        }
+    }
+
+    /// Returns how it is started and compared.
+    pub(crate) fn launch(&self, config: &MigrationConfig) -> LaunchSpec {
+        LaunchSpec {
+            section_override: self.section_override.clone(),
+            tolerated: self.all_tolerated(),
+            ..config.launch(config.compose(&self.set).args)
         }
     }
 
@@ -229,11 +239,9 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
     let begun = Instant::now();
     let guest = &task.guest;
     let launch = LaunchSpec {
-        section_override: guest.section_override.clone(),
-        tolerated: guest.all_tolerated(),
         survey: matches!(task.purpose, Purpose::BareMachine),
         features: matches!(task.purpose, Purpose::Search { features: true, .. }),
-        ..config.launch(config.compose(&guest.set).args)
+        ..guest.launch(config)
     };
     let spec = RunSpec {
         config,

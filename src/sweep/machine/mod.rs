@@ -26,7 +26,7 @@ pub(crate) use bare::BareMachine;
 pub(crate) use controls::Controls;
 pub(crate) use devices::Devices;
 pub(crate) use evidence::Evidence;
-pub(crate) use guest::{Task, TaskResult, endpoints, perform};
+pub(crate) use guest::{Guest, Task, TaskResult, endpoints, perform};
 pub(crate) use options::{Context, Options, Packing};
 pub(crate) use run::Run;
 
