@@ -205,10 +205,22 @@ pub(crate) async fn explain(
     let is_guess = |of: &&Difference| matches!(of.how, How::Added { .. });
     let (direction, machine) = (case.last_direction(), &launch.machine);
     let (config, launch) = &at_rest(config, launch);
-    if cause.rule.is_some() {
+    if let Some(rule) = cause.rule {
         // It is known what differs: what brings that about has to be shown.
         let proven = proven(&offered, direction, config, launch).await;
-        return Ok(link(case, &proven, machine));
+        let is_lone = matches!(rule, Rule::SectionAdded | Rule::SectionRemoved);
+        // What explains the whole explains its parts.
+        if !proven.is_empty() || !is_lone || case.part_of.is_some() {
+            return Ok(link(case, &proven, machine));
+        }
+        // The machine and other devices decide which sections there are, and what they are called.
+        let whole = match known {
+            Some(known) => known.clone(),
+            None => ask(config, launch, None).await?,
+        };
+        let differences = compare(&whole, Compared::Values, lists);
+        let needed = needed(&differences, direction, config, launch).await;
+        return Ok(link(case, &needed, machine));
     }
     let blamed = match offered.iter().filter(|of| is_guess(of)).count() {
         0 | 1 => Vec::new(),
@@ -354,16 +366,60 @@ async fn proven<'d>(
 ) -> Vec<&'d Difference> {
     let mut proven = Vec::new();
     for &difference in offered {
-        let Some(value) = difference.as_in_old() else {
-            continue;
-        };
-        let mut config = config.clone();
-        config.new.args.extend(["-global".to_owned(), value]);
-        if moved(direction, &config, launch).await.outcome == Outcome::Pass {
+        if passes_as_in_old(&[difference], direction, config, launch).await {
             proven.push(difference);
         }
     }
     proven
+}
+
+/// Returns the values that changed and without which no guest passes, if one passes where the new build has all of the
+/// old one's.
+async fn needed<'d>(
+    differences: &'d [Difference],
+    direction: Direction,
+    config: &MigrationConfig,
+    launch: &LaunchSpec,
+) -> Vec<&'d Difference> {
+    let all = differences.iter();
+    let mut needed: Vec<&Difference> = all.filter(|of| of.as_in_old().is_some()).collect();
+    if !passes_as_in_old(&needed, direction, config, launch).await {
+        return Vec::new();
+    }
+    // Halves that are not needed go at once.
+    let mut step = needed.len().div_ceil(2);
+    loop {
+        let mut at = 0;
+        while at < needed.len() {
+            let end = (at + step).min(needed.len());
+            let others = [&needed[..at], &needed[end..]].concat();
+            if passes_as_in_old(&others, direction, config, launch).await {
+                needed = others;
+            } else {
+                at = end;
+            }
+        }
+        if step <= 1 {
+            return needed;
+        }
+        step = step.div_ceil(2);
+    }
+}
+
+/// Tells whether a guest passes where the new build has the old one's values of these, of which there is one at least.
+async fn passes_as_in_old(
+    differences: &[&Difference],
+    direction: Direction,
+    config: &MigrationConfig,
+    launch: &LaunchSpec,
+) -> bool {
+    let options: Option<Vec<[String; 2]>> = differences.iter().map(|of| of.as_in_old()).collect();
+    let Some(options) = options.filter(|options| !options.is_empty()) else {
+        return false;
+    };
+    let mut config = config.clone();
+    config.new.args.extend(options.into_iter().flatten());
+    moved(direction, &config, launch).await.outcome == Outcome::Pass
 }
 
 /// Moves a guest.
