@@ -416,6 +416,35 @@ fn a_section_that_one_build_alone_sends_is_explained_by_what_gives_it() {
     }
 }
 
+/// The board and the transport decide what a device can be, which shows in its own properties at best.
+#[apply(test)]
+#[needs(Builds)]
+fn what_another_default_makes_of_a_device_is_explained_by_that_default() {
+    for (how, old, new, property) in [
+        (
+            "--device virtio-rng-pci --paused --direction backward",
+            "-machine gic-version=3",
+            "-machine gic-version=3,its=off",
+            "its",
+        ),
+        (
+            "--device virtio-rng-device --driven --direction forward",
+            "-machine gic-version=2",
+            "-global virtio-mmio.force-legacy=off",
+            "force-legacy",
+        ),
+    ] {
+        let pair = words!("live debian:bookworm debian:bookworm --arch aarch64 --retries 0 {how}");
+        let (old, new) = (format!("--old-arg={old}"), format!("--new-arg={new}"));
+        let (moved, _) = report(&[&pair[..], &[&old, &new]].concat());
+        let cause = &moved["cases"][0]["cause"];
+        assert_eq!(cause["rule"], "property-default-changed", "{moved:#}");
+        let words = format!("`{property}`");
+        assert!(message(cause).contains(&words), "{cause:#}");
+        assert!(!message(cause).contains("`vectors`"), "{cause:#}");
+    }
+}
+
 /// The firmware of a guest that runs is a driver: it accepts what a disk offers it. QEMU prints masks.
 #[apply(test)]
 #[needs(Builds)]

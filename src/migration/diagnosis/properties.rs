@@ -1,5 +1,6 @@
 //! Asking two builds how they set up the same machine, and explaining failed cases by what differs.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
@@ -205,22 +206,35 @@ pub(crate) async fn explain(
     let is_guess = |of: &&Difference| matches!(of.how, How::Added { .. });
     let (direction, machine) = (case.last_direction(), &launch.machine);
     let (config, launch) = &at_rest(config, launch);
-    if let Some(rule) = cause.rule {
-        // It is known what differs: what brings that about has to be shown.
-        let proven = proven(&offered, direction, config, launch).await;
-        let is_lone = matches!(rule, Rule::SectionAdded | Rule::SectionRemoved);
-        // What explains the whole explains its parts.
-        if !proven.is_empty() || !is_lone || case.part_of.is_some() {
-            return Ok(link(case, &proven, machine));
-        }
-        // The machine and other devices decide which sections there are, and what they are called.
+    // The machine and other devices decide which sections there are, what they are called, and what a device can be.
+    let of_all = async || {
         let whole = match known {
             Some(known) => known.clone(),
             None => ask(config, launch, None).await?,
         };
         let differences = compare(&whole, Compared::Values, lists);
-        let needed = needed(&differences, direction, config, launch).await;
-        return Ok(link(case, &needed, machine));
+        Ok::<_, StartError>(needed(differences, direction, config, launch).await)
+    };
+    if let Some(rule) = cause.rule {
+        // It is known what differs: what brings that about has to be shown.
+        let proven = proven(&offered, direction, config, launch).await;
+        let is_lone = matches!(rule, Rule::SectionAdded | Rule::SectionRemoved);
+        if !proven.is_empty() || !is_lone {
+            return Ok(link(case, &proven, machine));
+        }
+        let needed = of_all().await?;
+        return Ok(link(case, &needed.iter().collect::<Vec<_>>(), machine));
+    }
+    let can_be_tried = offered.iter().all(|of| of.as_in_old().is_some());
+    if block.is_none()
+        && can_be_tried
+        && !passes_as_in_old(&offered, direction, config, launch).await
+    {
+        // What differs in the device, if anything, is what something else makes of it.
+        let needed = of_all().await?;
+        if !needed.is_empty() {
+            return Ok(link(case, &needed.iter().collect::<Vec<_>>(), machine));
+        }
     }
     let blamed = match offered.iter().filter(|of| is_guess(of)).count() {
         0 | 1 => Vec::new(),
@@ -365,6 +379,9 @@ async fn proven<'d>(
     launch: &LaunchSpec,
 ) -> Vec<&'d Difference> {
     let mut proven = Vec::new();
+    if offered.is_empty() || passes_as_it_is(direction, config, launch).await {
+        return proven;
+    }
     for &difference in offered {
         if passes_as_in_old(&[difference], direction, config, launch).await {
             proven.push(difference);
@@ -375,15 +392,17 @@ async fn proven<'d>(
 
 /// Returns the values that changed and without which no guest passes, if one passes where the new build has all of the
 /// old one's.
-async fn needed<'d>(
-    differences: &'d [Difference],
+async fn needed(
+    mut needed: Vec<Difference>,
     direction: Direction,
     config: &MigrationConfig,
     launch: &LaunchSpec,
-) -> Vec<&'d Difference> {
-    let all = differences.iter();
-    let mut needed: Vec<&Difference> = all.filter(|of| of.as_in_old().is_some()).collect();
-    if !passes_as_in_old(&needed, direction, config, launch).await {
+) -> Vec<Difference> {
+    needed.retain(|of| of.as_in_old().is_some());
+    if needed.is_empty()
+        || passes_as_it_is(direction, config, launch).await
+        || !passes_as_in_old(&needed, direction, config, launch).await
+    {
         return Vec::new();
     }
     // Halves that are not needed go at once.
@@ -406,15 +425,25 @@ async fn needed<'d>(
     }
 }
 
-/// Tells whether a guest passes where the new build has the old one's values of these, of which there is one at least.
-async fn passes_as_in_old(
-    differences: &[&Difference],
+/// Tells whether a guest passes that does not run: what a run makes fail, no value is shown to mend.
+async fn passes_as_it_is(
     direction: Direction,
     config: &MigrationConfig,
     launch: &LaunchSpec,
 ) -> bool {
-    let options: Option<Vec<[String; 2]>> = differences.iter().map(|of| of.as_in_old()).collect();
-    let Some(options) = options.filter(|options| !options.is_empty()) else {
+    passes_as_in_old(&[] as &[&Difference], direction, config, launch).await
+}
+
+/// Tells whether a guest passes where the new build has the old one's values of these, if any.
+async fn passes_as_in_old(
+    differences: &[impl Borrow<Difference>],
+    direction: Direction,
+    config: &MigrationConfig,
+    launch: &LaunchSpec,
+) -> bool {
+    let differences = differences.iter().map(Borrow::borrow);
+    let options: Option<Vec<[String; 2]>> = differences.map(Difference::as_in_old).collect();
+    let Some(options) = options else {
         return false;
     };
     let mut config = config.clone();
