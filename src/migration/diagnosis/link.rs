@@ -332,43 +332,42 @@ mod tests {
         let version = sent(VersionTooNew, "error", ours, &["sd"]);
         let swapped = sent(FieldsSwapped, "error", ours, &["sd", "other"]);
         // The findings, the rule of the cause before and after, and the finding that is confirmed.
-        let table: &[(&[&Finding], Option<Rule>, Option<Rule>, Option<usize>)] = &[
+        for (known, before, after, confirmed) in [
             (
-                &[&other, &gone],
+                vec![&other, &gone],
                 Some(SectionRemoved),
                 Some(SectionRemoved),
                 Some(1),
             ),
-            (&[&gone], None, None, None),
+            (vec![&gone], None, None, None),
             (
-                &[&version],
+                vec![&version],
                 Some(VersionTooNew),
                 Some(VersionTooNew),
                 Some(0),
             ),
-            (&[&swapped], None, Some(FieldsSwapped), Some(0)),
+            (vec![&swapped], None, Some(FieldsSwapped), Some(0)),
             // A dump knows better.
-            (&[&swapped], Some(FieldAdded), Some(FieldAdded), None),
+            (vec![&swapped], Some(FieldAdded), Some(FieldAdded), None),
             (
-                &[&version, &swapped],
+                vec![&version, &swapped],
                 Some(VersionTooNew),
                 Some(VersionTooNew),
                 Some(0),
             ),
-        ];
-        for (known, before, after, confirmed) in table {
-            let mut findings: Vec<Finding> = known.iter().copied().cloned().collect();
+        ] {
+            let mut findings: Vec<Finding> = known.into_iter().cloned().collect();
             let mut case = case(Outcome::Fail, Some("size"));
             let cause = case.cause.as_mut().expect("a cause");
-            cause.rule = *before;
+            cause.rule = before;
             link_symptom(&mut case, &mut findings);
             assert_eq!(
                 case.cause.and_then(|cause| cause.rule),
-                *after,
+                after,
                 "{findings:#?}"
             );
             let found = findings.iter().position(|of| of.confirmed_by.is_some());
-            assert_eq!(found, *confirmed, "{findings:#?}");
+            assert_eq!(found, confirmed, "{findings:#?}");
         }
     }
 
