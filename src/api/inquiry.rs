@@ -426,7 +426,7 @@ impl<'i> Inquiry<'i> {
                 &self.opened.directions,
                 &self.scope,
                 &mut self.findings,
-                |direction| layouts::survived(&cases, direction),
+                |finding| layouts::survived(&cases, finding.direction),
             );
             let found = judge(streams::join(found), &self.scope, &self.policy.levels);
             properties::absorb(&mut self.findings, found);

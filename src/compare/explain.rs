@@ -31,7 +31,7 @@ pub(crate) use explanation::Explanation;
 use memory::memory;
 use reason::Grade;
 pub(crate) use reason::Reason;
-use reason::{Parting, Takes};
+use reason::{OwnSubsection, Parting, Takes};
 use values::values;
 
 /// The complaint of a build that refused a stream.
@@ -42,8 +42,8 @@ pub(crate) struct Blamed<'b> {
     pub instance: Option<u32>,
     /// A field, or the block of guest memory.
     pub field: Option<&'b str>,
-    /// The lowest version of the section that it accepts, by its message.
-    pub minimum: Option<i64>,
+    /// The lowest version that it accepts of a description, the section's or a subsection's, by its message.
+    pub minimum: Option<(&'b str, i64)>,
     /// The way in which it refused that, where it says so.
     pub objection: Option<Objection>,
 }
@@ -154,9 +154,8 @@ fn find<'s>(sent: &'s Stream, name: &str, instance: Option<u32>) -> Option<&'s S
 struct Case<'c> {
     sent: &'c Stream,
     expected: Side<'c>,
-    /// The lowest version of the section in question that the destination's build accepts, by its
-    /// message.
-    minimum: Option<i64>,
+    /// The lowest version of a description that the destination's build accepts, by its message.
+    minimum: Option<(&'c str, i64)>,
     refused_at: Option<RefusedAt<'c>>,
     objection: Option<Objection>,
     renames: &'c dyn Renames,
@@ -242,6 +241,7 @@ impl Case<'_> {
         };
         let mut found: Vec<(Grade, Explanation)> = Vec::new();
         found.extend(self.version(section, expected));
+        found.extend(self.old_subsection(section));
         if !matches!(found.first(), Some((Grade::Certain, _))) {
             let layouts = Layouts {
                 dump: self.expected.dump,
@@ -285,7 +285,11 @@ impl Case<'_> {
     fn version(&self, section: &Section, expected: &Section) -> Option<(Grade, Explanation)> {
         let (sent, own) = (section.version_id, expected.version_id);
         let dump = streams::known(expected, self.expected.dump);
-        let minimum = dump.map(|d| d.minimum_version_id).or(self.minimum);
+        let told = self
+            .minimum
+            .filter(|(of, _)| section.name.vmsd_name() == *of);
+        let told = told.map(|(_, minimum)| minimum);
+        let minimum = dump.map(|d| d.minimum_version_id).or(told);
         let (grade, rule, takes) = if sent > own {
             (Grade::Certain, Rule::VersionTooNew, Takes::AtMost(own))
         } else if let Some(minimum) = minimum.filter(|&minimum| i64::from(sent) < minimum) {
@@ -305,12 +309,40 @@ impl Case<'_> {
         Some((grade, explanation))
     }
 
+    /// Finds the subsection of which the destination's build says that it does not take so old a version.
+    fn old_subsection(&self, section: &Section) -> Option<(Grade, Explanation)> {
+        let (of, minimum) = self.minimum?;
+        let all = section.content.structure()?.all();
+        let mut subsections = all.flat_map(|structure| &structure.subsections);
+        let subsection = subsections.find(|subsection| *subsection.name == *of)?;
+        let sent = subsection.version_id;
+        let explanation = Explanation {
+            field: Some(of.to_owned()),
+            offset: Some(subsection.offset),
+            rule: Some(Rule::SubsectionVersion),
+            ..Explanation::of(
+                section,
+                Reason::Subsection {
+                    name: of.to_owned(),
+                    own: Some(OwnSubsection::AtLeast { sent, minimum }),
+                    difference: format!(
+                        "the source sends the subsection {of} at version {sent}; the destination's build takes {}",
+                        Takes::AtLeast(minimum)
+                    ),
+                },
+            )
+        };
+        (i64::from(sent) < minimum).then_some((Grade::Certain, explanation))
+    }
+
     /// Returns the best explanation. Where several differences may each be the one and nothing
     /// decides which, they are named together.
     fn best(&self, section: &Section) -> Option<(Grade, Explanation)> {
         let mut found = self.candidates(section);
-        if let Some(RefusedAt { end, .. }) = self.refused_at {
-            found.retain(|(_, one)| one.offset.is_none_or(|offset| offset < end));
+        if let Some(RefusedAt { field, end }) = self.refused_at {
+            found.retain(|(_, one)| {
+                one.offset.is_none_or(|offset| offset < end) || one.is_counted_in(field)
+            });
         }
         // No length that the state chooses is to blame then.
         if self.objection.is_some_and(Objection::is_to_a_value) {

@@ -45,6 +45,7 @@ pub(crate) fn compare(
     let mut losses = Vec::new();
     for section in sent.devices() {
         let other = by_name.get(&section.key()).copied();
+        let other = other.or_else(|| on_a_bus(section, actual));
         let lost = |by_themselves| {
             let known = Known {
                 names,
@@ -60,6 +61,17 @@ pub(crate) fn compare(
         }
     }
     losses
+}
+
+/// Finds what was saved again of a section that was sent under the bare name of its description: a device that has a path on
+/// a bus takes it, the first of that name the first, and so on (`find_se()` in `migration/savevm.c`).
+fn on_a_bus<'a>(section: &Section, actual: &'a Stream) -> Option<&'a Section> {
+    let nth = usize::try_from(section.instance_id).ok()?;
+    let is_bare = section.name.device_path().is_none();
+    let mut devices = actual.devices().filter(|other| {
+        other.name.device_path().is_some() && other.name.vmsd_name() == section.name.as_str()
+    });
+    devices.nth(nth).filter(|_| is_bare)
 }
 
 /// Compares a section with what was saved again of it, if it was.

@@ -6,6 +6,7 @@ pub(crate) mod dump;
 pub(crate) mod explain;
 pub(crate) mod fidelity;
 pub(crate) mod layout;
+mod registers;
 pub(crate) mod renames;
 mod sections;
 pub(crate) mod streams;

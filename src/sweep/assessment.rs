@@ -109,11 +109,11 @@ impl<'l> Assessment<'l> {
             self.directions,
             &self.scope,
             &mut self.findings,
-            |direction| sent.survived.contains(&direction),
+            |finding| sent.has_survived(finding),
         );
         for mut finding in found {
             finding.section = SectionName::new(&finding.section).vmsd_name().to_owned();
-            let survived = sent.survived.contains(&finding.direction);
+            let survived = sent.has_survived(&finding);
             self.streamed.push(StreamFinding { finding, survived });
         }
     }

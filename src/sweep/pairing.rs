@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::culprit::Item;
 use crate::model::Direction;
+use crate::report::Finding;
 use crate::stream::{Section, Stream};
 
 /// The streams that both builds sent of one and the same guest.
@@ -14,8 +15,19 @@ use crate::stream::{Section, Stream};
 pub(crate) struct Sent<'s> {
     pub old: &'s Stream,
     pub new: &'s Stream,
-    /// The directions in which the guest came through.
-    pub survived: &'s [Direction],
+    /// The ways on which the guest came through.
+    survived: &'s [Half],
+}
+
+impl Sent<'_> {
+    /// Tells whether a guest came through with the section that a finding is about, as it was sent.
+    pub(crate) fn has_survived(&self, finding: &Finding) -> bool {
+        let section = finding.path.first();
+        self.survived.iter().any(|half| {
+            half.direction == finding.direction
+                && !section.is_some_and(|section| half.not_whole.contains(section))
+        })
+    }
 }
 
 /// One of the two streams of a guest, as its direction's source sent it.
@@ -24,6 +36,8 @@ pub(crate) struct Half {
     pub direction: Direction,
     pub stream: Arc<Stream>,
     pub passed: bool,
+    /// The vmsd names of the sections that the destination did not load as they were sent.
+    pub not_whole: Arc<BTreeSet<String>>,
     /// The number of device types in the guest.
     pub in_guest: usize,
 }
@@ -68,7 +82,7 @@ impl Pairing {
         let board: BTreeSet<&str> = sections.map(|section| section.name.vmsd_name()).collect();
         for (one, other) in self.complete.drain(..) {
             let survived = [&one, &other].into_iter().filter(|half| half.passed);
-            let survived: Vec<Direction> = survived.map(|half| half.direction).collect();
+            let survived: Vec<Half> = survived.cloned().collect();
             // One of the guests may have had more in it, and a board that is made for more.
             let devices = |fewer: &Stream| Arc::new(of_devices(fewer, &board));
             let (ours, theirs) = match one.in_guest.cmp(&other.in_guest) {
@@ -133,7 +147,10 @@ pub(crate) fn beside(more: &Stream, fewer: &Stream) -> Stream {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::report::testing;
     use crate::stream::testing::{fields, hand_made, section};
 
     fn stream(names: &[&'static str]) -> Arc<Stream> {
@@ -148,8 +165,45 @@ mod tests {
             direction,
             stream,
             passed: direction == Direction::Forward,
+            not_whole: Arc::default(),
             in_guest,
         }
+    }
+
+    fn directions(sent: &Sent) -> Vec<Direction> {
+        sent.survived.iter().map(|half| half.direction).collect()
+    }
+
+    /// What the destination did not get as it was sent says nothing of whether it loads.
+    #[test]
+    fn a_section_that_did_not_arrive_as_it_was_sent_has_not_come_through() {
+        let board = stream(&["board", "cpu"]);
+        let mut pairing = Pairing::default();
+        let there = Half {
+            not_whole: Arc::new(BTreeSet::from(["cpu".to_owned()])),
+            ..half(Direction::Forward, Arc::clone(&board), 0)
+        };
+        pairing.keep(&[], there);
+        pairing.keep(&[], half(Direction::Backward, board, 0));
+        let finding = |section: &str, direction: &str| {
+            testing::finding(json!({
+                "rule": "fields-swapped", "level": "error", "direction": direction, "section": section,
+                "path": [section, "field"], "evidence": "stream",
+            }))
+        };
+        let mut count = 0;
+        pairing.take_complete(|sent| {
+            for (section, direction, survived) in [
+                ("board", "forward", true),
+                ("cpu", "forward", false),
+                ("board", "backward", false),
+            ] {
+                let found = sent.has_survived(&finding(section, direction));
+                assert_eq!(found, survived, "{section} {direction}");
+            }
+            count += 1;
+        });
+        assert_eq!(count, 1);
     }
 
     #[test]
@@ -175,7 +229,7 @@ mod tests {
         pairing.take_complete(|sent| {
             assert_eq!(names(sent.old), ["0000:00:01.0/b", "0000:00:02.0/c"]);
             assert_eq!(names(sent.old), names(sent.new));
-            assert_eq!(sent.survived, [Direction::Forward]);
+            assert_eq!(directions(&sent), [Direction::Forward]);
             count += 1;
         });
         assert_eq!(count, 1);

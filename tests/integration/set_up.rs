@@ -361,6 +361,90 @@ fn other_memory_by_default_is_named_whatever_a_build_tells_of_it() {
     assert!(message(cause).contains(words), "{cause:#}");
 }
 
+/// A board has other parts, or they have other names, where its machine or another device is set up otherwise.
+#[apply(test)]
+#[needs(Builds)]
+fn a_section_that_one_build_alone_sends_is_explained_by_what_gives_it() {
+    for (arch, device, option, property, directions) in [
+        (
+            "aarch64",
+            "virtio-rng-pci",
+            "-machine gic-version=3",
+            "gic-version",
+            &["forward", "backward"][..],
+        ),
+        (
+            "aarch64",
+            "virtio-rng-pci",
+            "-machine iommu=smmuv3,gic-version=3",
+            "iommu",
+            &["backward"],
+        ),
+        (
+            "s390x",
+            "virtio-rng-ccw",
+            "-global virtual-css-bridge.css_dev_path=off",
+            "css_dev_path",
+            &["forward"],
+        ),
+    ] {
+        let line = words!("live debian:bookworm debian:bookworm --arch {arch} --device {device}");
+        let option = format!("--new-arg={option}");
+        let how = ["--paused", "--retries", "0", &option];
+        let (moved, status) = report(&[&line[..], &how].concat());
+        assert_eq!(status, Some(1), "{moved:#}");
+        let cases = moved["cases"].as_array().unwrap();
+        for case in cases {
+            let direction = case["direction"].as_str().unwrap();
+            if !directions.contains(&direction) {
+                continue;
+            }
+            assert_eq!(case["outcome"], "fail", "{case:#}");
+            assert_eq!(
+                case["cause"]["rule"], "property-default-changed",
+                "{case:#}"
+            );
+            let words = format!("`{property}`");
+            assert!(message(&case["cause"]).contains(&words), "{case:#}");
+            let found = by_properties(&moved);
+            let mut named = found.iter().filter(|of| of["confirmed_by"] == case["id"]);
+            assert!(
+                named.any(|of| of["path"] == serde_json::json!([property])),
+                "{found:#?}"
+            );
+        }
+    }
+}
+
+/// The board and the transport decide what a device can be, which shows in its own properties at best.
+#[apply(test)]
+#[needs(Builds)]
+fn what_another_default_makes_of_a_device_is_explained_by_that_default() {
+    for (how, old, new, property) in [
+        (
+            "--device virtio-rng-pci --paused --direction backward",
+            "-machine gic-version=3",
+            "-machine gic-version=3,its=off",
+            "its",
+        ),
+        (
+            "--device virtio-rng-device --driven --direction forward",
+            "-machine gic-version=2",
+            "-global virtio-mmio.force-legacy=off",
+            "force-legacy",
+        ),
+    ] {
+        let pair = words!("live debian:bookworm debian:bookworm --arch aarch64 --retries 0 {how}");
+        let (old, new) = (format!("--old-arg={old}"), format!("--new-arg={new}"));
+        let (moved, _) = report(&[&pair[..], &[&old, &new]].concat());
+        let cause = &moved["cases"][0]["cause"];
+        assert_eq!(cause["rule"], "property-default-changed", "{moved:#}");
+        let words = format!("`{property}`");
+        assert!(message(cause).contains(&words), "{cause:#}");
+        assert!(!message(cause).contains("`vectors`"), "{cause:#}");
+    }
+}
+
 /// The firmware of a guest that runs is a driver: it accepts what a disk offers it. QEMU prints masks.
 #[apply(test)]
 #[needs(Builds)]

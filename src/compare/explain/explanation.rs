@@ -1,6 +1,7 @@
 //! The parts of an explanation.
 
 use crate::compare::explain::reason::{Reason, Weight};
+use crate::compare::registers::COUNT;
 use crate::model::{Rule, SectionName};
 use crate::stream::tree::Section;
 
@@ -29,6 +30,11 @@ impl Explanation {
                 ..
             }
         )
+    }
+
+    /// Tells whether a field that was read before has the number of what it is about.
+    pub(crate) fn is_counted_in(&self, field: &str) -> bool {
+        field == COUNT && matches!(self.reason, Reason::LacksRegisters { .. })
     }
 
     /// Tells whether nothing in the layout of the section speaks against it.

@@ -127,6 +127,11 @@ pub(crate) enum OwnSubsection {
         sent: i64,
         own: i64,
     },
+    /// A later version than was sent, and no older one than that.
+    AtLeast {
+        sent: u32,
+        minimum: i64,
+    },
 }
 
 /// A place in a section.

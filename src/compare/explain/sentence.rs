@@ -33,6 +33,9 @@ impl Reason {
                 Some(OwnSubsection::Version { sent, .. }) => {
                     format!("subsection {name} of version {sent}")
                 }
+                Some(OwnSubsection::AtLeast { sent, .. }) => {
+                    format!("subsection {name} of version {sent}")
+                }
                 Some(OwnSubsection::None | OwnSubsection::NotNeeded) | None => {
                     format!("subsection {name}")
                 }
@@ -70,6 +73,7 @@ impl Reason {
                     "no subsection of this name, in its own state".to_owned()
                 }
                 OwnSubsection::Version { own, .. } => format!("version {own}"),
+                OwnSubsection::AtLeast { minimum, .. } => Takes::AtLeast(minimum).to_string(),
             },
             Reason::Layout { expected, .. } => match expected.as_ref()? {
                 Spot::Field(field) => shape(field),

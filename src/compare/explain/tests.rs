@@ -92,7 +92,7 @@ ValueCheck 0000:00:03.0/virtio-net 0 | - @ - | sent - | expected - | -
 ppc64-pseries 10.0.13 7.2.22
 Subsection cpu 0 | cpu/slb @ 1689389 | sent subsection cpu/slb of version 2 | expected version 1 | subsection-version
 aarch64-virt 7.2.22 5.2.0
-ValueCheck cpu 0 | cpreg_vmstate_array_len @ 357789 | sent cpreg_vmstate_array_len (int32 le, 4 bytes) = 258 | expected cpreg_vmstate_array_len (int32 le, 4 bytes), at most 228 | -
+ValueCheck cpu 0 | cpreg_vmstate_indexes @ 358017 | sent cpreg_vmstate_indexes[28] = 0x40200000200e0984 | expected a system register that the CPU has | -
 aarch64-virt 5.2.0 7.2.22
 ValueCheck cpu 0 | cpreg_vmstate_values @ 359643 | sent cpreg_vmstate_values[37] = 0x3010066 | expected 0x3010006 | -
 aarch64-virt 7.2.22 10.0.13
@@ -325,9 +325,77 @@ fn the_lowest_version_is_what_the_dump_or_else_the_build_says() {
         };
         forward(&of(1), &of(3), Some(dev)).and_then(|e| e.expected())
     };
-    assert_eq!(explained(Some(2)).as_deref(), Some("at least 2"));
+    assert_eq!(explained(Some(("dev", 2))).as_deref(), Some("at least 2"));
     let unknown = "version 3, and which older ones it does not say";
     assert_eq!(explained(None).as_deref(), Some(unknown));
+    // That of another description says nothing of it.
+    assert_eq!(explained(Some(("part", 2))).as_deref(), Some(unknown));
+}
+
+#[test]
+fn an_old_version_of_a_subsection_is_what_a_build_says_it_refuses() {
+    const WITH_PART: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
+        {"name": "in", "type": "struct", "size": 9, "struct": {
+            "vmsd_name": "inner", "version": 1, "fields": [],
+            "subsections": [{"vmsd_name": "part", "version": 3, "fields": []}]}}]"#;
+    let part = [5, 4, b'p', b'a', b'r', b't', 0, 0, 0, 3];
+    let description = WITH_PART.replace("\"size\": 9", "\"size\": 10");
+    let stream = hand_made(&[section("dev", 2, &description).of(&part)]);
+    // What the destination's build takes at least, and the explanation.
+    for (minimum, expected) in [
+        (
+            Some(("part", 4)),
+            "Subsection dev 0 | part @ 1000 | sent subsection part of version 3 | expected at least 4 | \
+             subsection-version",
+        ),
+        (
+            Some(("part", 3)),
+            "ValueCheck dev 0 | - @ - | sent - | expected - | -",
+        ),
+        (
+            Some(("other", 4)),
+            "ValueCheck dev 0 | - @ - | sent - | expected - | -",
+        ),
+    ] {
+        let blamed = Blamed {
+            minimum,
+            field: Some("part"),
+            ..blamed("dev", None)
+        };
+        assert_eq!(line(forward(&stream, &stream, Some(blamed))), expected);
+    }
+}
+
+/// A CPU as it is sent with these registers.
+fn with_registers(numbers: &[u8]) -> Stream {
+    let layout = format!(
+        "cpreg_vmstate_array_len=int32~le:4 cpreg_vmstate_indexes=uint64:{0} cpreg_vmstate_values=uint64:{0}",
+        8 * numbers.len()
+    );
+    let last = |(index, &number): (usize, &u8)| (4 + 8 * index + 7, number);
+    let mut bytes: Vec<(usize, u8)> = numbers.iter().enumerate().map(last).collect();
+    bytes.push((3, u8::try_from(numbers.len()).expect("a few")));
+    hand_made(&[section("cpu", 2, &fields(2, &layout)).with(&bytes)])
+}
+
+#[test]
+fn a_list_of_registers_that_is_too_long_has_one_that_the_cpu_lacks() {
+    let own = with_registers(&[1, 3]);
+    // The numbers that are sent, the field that the build names, and what is sent of it.
+    for (numbers, named, expected) in [
+        (&[1, 2, 3][..], Some("cpreg_vmstate_array_len"), "[1] = 0x2"),
+        (&[1, 3, 4], Some("cpreg_vmstate_array_len"), "[2] = 0x4"),
+        (&[2, 3], None, "[0] = 0x2"),
+    ] {
+        let cpu = Blamed {
+            field: named,
+            ..blamed("cpu", None)
+        };
+        let found = forward(&with_registers(numbers), &own, Some(cpu)).expect("a reason");
+        let sent = format!("cpreg_vmstate_indexes{expected}");
+        assert_eq!(found.sent(), Some(sent));
+        assert_eq!(found.field.as_deref(), Some("cpreg_vmstate_indexes"));
+    }
 }
 
 /// A device as either side sends it, and the explanation of its refusal. Its header ends

@@ -48,6 +48,17 @@ pub(crate) struct Body {
     pub length: usize,
 }
 
+impl Body {
+    /// Puts the spans one behind the other, where some have another length than they had.
+    pub(super) fn put_in_line(&mut self) {
+        self.length = 0;
+        for leaf in &mut self.leaves {
+            leaf.at = self.length;
+            self.length += leaf.bytes.len();
+        }
+    }
+}
+
 /// Divides a section into bodies. Of one that was not decoded nothing is known.
 pub(crate) fn bodies(section: &Section) -> Vec<Body> {
     let Some(structure) = section.content.structure() else {

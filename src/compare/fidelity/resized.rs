@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use crate::compare::fidelity::body::{Body, Leaf, bodies};
 use crate::compare::fidelity::loss::Loss;
+use crate::compare::registers::{COUNT, NUMBERS, VALUES, WIDTH, entries};
 use crate::model::SectionName;
 use crate::rules::known_issues::StateNames;
 use crate::stream::tree::{Kind, Section, Stream};
@@ -81,23 +82,52 @@ pub(crate) fn as_long<'b>(
                     .chain(own(ours))
                     .any(|by| is_longer(sent, actual, by) || is_longer(actual, sent, by)))
     };
+    let actual = match with_registers_of(sent, actual) {
+        Some(body) => Cow::Owned(body),
+        None => Cow::Borrowed(actual),
+    };
     let mut pairs = sent.leaves.iter().zip(&actual.leaves);
     if !pairs.any(|(ours, theirs)| resized(ours, theirs)) {
-        return Cow::Borrowed(actual);
+        return actual;
     }
-    let mut body = actual.clone();
-    let mut at = 0;
-    for (index, leaf) in body.leaves.iter_mut().enumerate() {
-        if let Some(ours) = sent.leaves.get(index)
-            && resized(ours, leaf)
-        {
+    let mut body = actual.into_owned();
+    for (leaf, ours) in body.leaves.iter_mut().zip(&sent.leaves) {
+        if resized(ours, leaf) {
             leaf.bytes = ours.bytes.clone();
         }
-        leaf.at = at;
-        at += leaf.bytes.len();
     }
-    body.length = at;
+    body.put_in_line();
     Cow::Owned(body)
+}
+
+/// Returns the receiving side with the registers alone that were sent, where its CPU has more: those are left as they are
+/// after reset, and lose nothing. `None` where it has no others, or lacks one that was sent.
+fn with_registers_of(sent: &Body, actual: &Body) -> Option<Body> {
+    let list = |body: &Body, name| body.leaves.iter().position(|leaf| leaf.key == name);
+    let bytes = |body: &Body, name| Some(body.leaves.get(list(body, name)?)?.bytes.clone());
+    let (numbers, own) = (bytes(sent, NUMBERS)?, bytes(actual, NUMBERS)?);
+    if numbers == own {
+        return None;
+    }
+    let places: HashMap<u64, usize> = entries(&own).zip(0..).collect();
+    let own_values = bytes(actual, VALUES)?;
+    let mut values = Vec::with_capacity(numbers.len());
+    for number in entries(&numbers) {
+        let at = WIDTH * places.get(&number)?;
+        values.extend_from_slice(own_values.get(at..at + WIDTH)?);
+    }
+    let mut body = actual.clone();
+    let as_sent = [
+        (COUNT, bytes(sent, COUNT)?),
+        (NUMBERS, numbers),
+        (VALUES, values.into()),
+    ];
+    for (name, bytes) in as_sent {
+        let at = list(&body, name)?;
+        body.leaves.get_mut(at)?.bytes = bytes;
+    }
+    body.put_in_line();
+    Some(body)
 }
 
 /// Tells whether `actual` is `sent` with one subsection put in. A field that writes descriptions of

@@ -108,6 +108,63 @@ fn what_is_lost_and_what_only_looks_different() {
     );
 }
 
+/// Registers of a CPU by their numbers and their values, one byte each.
+fn cpu(registers: &[(u8, u8)]) -> (String, Vec<u8>) {
+    let width = 8 * registers.len();
+    let layout = format!(
+        "before:1 cpreg_vmstate_array_len:4 cpreg_vmstate_indexes=uint64:{width} \
+         cpreg_vmstate_values=uint64:{width} after:4"
+    );
+    let wide = |byte: u8| [0, 0, 0, 0, 0, 0, 0, byte];
+    let mut bytes = vec![7, 0, 0, 0, u8::try_from(registers.len()).expect("a few")];
+    bytes.extend(registers.iter().flat_map(|&(number, _)| wide(number)));
+    bytes.extend(registers.iter().flat_map(|&(_, value)| wide(value)));
+    bytes.extend([1, 2, 3, 4]);
+    (fields(&layout), bytes)
+}
+
+#[test]
+fn a_register_that_the_destination_alone_has_loses_nothing() {
+    let sent = cpu(&[(1, 10), (3, 30)]);
+    for (held, lost) in [
+        (&[(1, 10), (3, 30)][..], &[][..]),
+        (&[(1, 10), (2, 0), (3, 30)], &[]),
+        (&[(0, 5), (1, 10), (3, 30), (9, 0)], &[]),
+        // A value of one that was sent is compared all the same.
+        (&[(1, 10), (2, 0), (3, 31)], &["cpreg_vmstate_values"]),
+        // One that was sent is gone.
+        (&[(1, 10), (2, 30)], &["cpreg_vmstate_indexes"]),
+    ] {
+        let found = lost_in(&sent, &cpu(held), &StateNames::default());
+        assert_eq!(paths(&found), lost, "{held:?}");
+    }
+}
+
+#[test]
+fn a_device_on_a_bus_takes_a_section_that_has_its_bare_name() {
+    let of = |name, value| section(name, 1, &fields("a:1")).of(&[value]);
+    let on_a_bus = hand_made(&[of("0.0/dev", 1), of("0.1/dev", 2), of("0.2/other", 3)]);
+    // What is sent, and what is lost.
+    for (name, value, lost) in [
+        ("dev", 1, None),
+        ("dev", 2, Some(Change::Changed)),
+        ("other", 3, None),
+        ("another", 3, Some(Change::Vanished)),
+        // A path says which device is meant.
+        ("0.3/dev", 1, Some(Change::Vanished)),
+    ] {
+        let sent = hand_made(&[of(name, value)]);
+        let names = StateNames::default();
+        let found = compare(&sent, &on_a_bus, &names, &Lengths::default());
+        let found = found.first().map(|loss| loss.change);
+        assert_eq!(found, lost, "{name} {value}");
+    }
+    let mut second = hand_made(&[of("dev", 2)]);
+    second.sections[0].instance_id = 1;
+    let names = StateNames::default();
+    assert_eq!(compare(&second, &on_a_bus, &names, &Lengths::default()), []);
+}
+
 #[test]
 fn a_loss_has_both_values_and_the_place_in_what_was_sent() {
     let description = fields("a:1 b:2");

@@ -91,6 +91,17 @@ pub(crate) struct LoadChanges {
 }
 
 impl LoadChanges {
+    /// Returns the vmsd names of the sections of which a field went elsewhere. A value that is another one, loads of a build's
+    /// own stream make, too.
+    pub(crate) fn misplaced(&self) -> impl Iterator<Item = &str> {
+        self.changes.iter().filter_map(|change| match change {
+            LoadChange::Field {
+                section, change, ..
+            } if *change != Change::Changed => Some(section.as_str()),
+            LoadChange::Field { .. } | LoadChange::Page { .. } => None,
+        })
+    }
+
     /// Returns a difference without the pages that a load is known to change, if there are others.
     pub(crate) fn leave_out(&self, pages: PageDifference) -> Option<PageDifference> {
         match self.changes.is_empty() {

@@ -69,9 +69,7 @@ pub(crate) async fn explain_refusal(spec: RunSpec<'_>, run: &mut RunResult, know
     };
     let minimum = run.printed.as_ref().and_then(|printed| {
         let minimum = printed.minimum_version.as_ref()?;
-        // The version of a part of the section says nothing about the section.
-        let section = cause.section.as_ref()?;
-        (minimum.of == section.vmsd_name()).then_some(minimum.version)
+        Some((minimum.of.as_str(), minimum.version))
     });
     let blamed = cause.section.as_ref().map(|section| Blamed {
         section: section.as_str(),

@@ -56,7 +56,7 @@ pub(crate) fn findings(
     directions: &[Direction],
     renames: &dyn Renames,
     known: &mut [Finding],
-    survived: impl Fn(Direction) -> bool,
+    survived: impl Fn(&Finding) -> bool,
 ) -> Vec<Finding> {
     let side = |stream, dump| Side { stream, dump };
     let (old_dump, new_dump) = dumps.unzip();
@@ -68,7 +68,7 @@ pub(crate) fn findings(
             Some(known) => {
                 let is_other = known.rule != finding.rule;
                 // A guest that came through is no proof of what the dumps warn of.
-                if is_other && survived(finding.direction) {
+                if is_other && survived(finding) {
                     return false;
                 }
                 if is_other {
@@ -81,7 +81,7 @@ pub(crate) fn findings(
         }
     });
     for finding in &mut found {
-        if finding.level != Level::Note && survived(finding.direction) {
+        if finding.level != Level::Note && survived(finding) {
             finding.level = Level::Note;
             finding
                 .message

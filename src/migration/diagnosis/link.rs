@@ -17,7 +17,7 @@ fn explain<'f>(
     cause: &Cause,
     direction: Direction,
     findings: &'f mut [Finding],
-    is_among: fn(&Finding) -> bool,
+    is_among: impl Fn(&Finding) -> bool,
 ) -> Option<&'f mut Finding> {
     let name = cause.section.as_ref()?.vmsd_name();
     // `esp/drq_state`, or a field alone. Names of subsections have slashes themselves.
@@ -27,9 +27,11 @@ fn explain<'f>(
         let rest = rest.and_then(|(field, last)| field.strip_suffix(last.as_str()));
         rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
     };
+    // What is known of the section as a whole.
+    let is_whole = |finding: &Finding| finding.path.len() == 1 && cause.rule == Some(finding.rule);
     let explains = |finding: &Finding| match finding.level {
         Level::Error => true,
-        Level::Warning => names_it(finding),
+        Level::Warning => names_it(finding) || is_whole(finding),
         // A note says that nothing breaks: for padded bytes that is true of the load alone.
         Level::Note => finding.rule == Rule::FieldPadded && names_it(finding),
     };
@@ -40,7 +42,13 @@ fn explain<'f>(
         .filter(|f| f.direction == direction && f.is_about(name))
         .filter(|f| refused.is_none_or(|rule| f.rule == rule))
         .filter(|f| explains(f) && !f.is_common_width() && is_among(f))
-        .min_by_key(|f| (!names_it(f), f.level, f.allowed_by.is_some()))
+        .min_by_key(|f| {
+            let is_other = cause
+                .section
+                .as_ref()
+                .is_none_or(|section| f.section != section.as_str());
+            (!names_it(f), f.level, f.allowed_by.is_some(), is_other)
+        })
 }
 
 /// Links a case that failed to what differs in its section in what builds sent, if no other set-up of the device explains it. A
@@ -52,18 +60,27 @@ pub(crate) fn link_symptom<'f>(
     let direction = case.last_direction();
     // What explains another one of its kind explains it.
     let gates = case.gates() && case.same_as.is_none();
-    let is_explained = |rule: Rule| rule == Rule::PropertyDefaultChanged || rule.is_of_version();
     let cause = case.cause.as_mut();
-    let cause = cause.filter(|cause| gates && !cause.rule.is_some_and(is_explained))?;
+    let is_open = |cause: &&mut Cause| cause.rule != Some(Rule::PropertyDefaultChanged);
+    let cause = cause.filter(|cause| gates && is_open(cause))?;
     let section = cause.section.as_ref()?.vmsd_name();
+    // No byte of a section is read whose version is refused.
+    let is_read = !cause.rule.is_some_and(Rule::is_of_version);
     let is_common = |finding: &Finding| {
         let mut paths = std::iter::once(&finding.path).chain(&finding.also_paths);
-        finding.is_common_width()
+        is_read
+            && finding.is_common_width()
             && finding.direction == direction
             && paths.any(|path| path.first().is_some_and(|first| first == section))
     };
     let Some(at) = findings.iter().position(is_common) else {
-        let finding = explain(cause, direction, findings, is_symptom)?;
+        // What is certain explains what nothing else does.
+        let rule = cause.rule;
+        let was_sent = |finding: &Finding| {
+            let is_open = rule.is_none_or(|rule| rule == finding.rule);
+            is_symptom(finding) || finding.evidence == Evidence::Stream && is_open
+        };
+        let finding = explain(cause, direction, findings, was_sent)?;
         cause.rule = Some(finding.rule);
         confirm(finding, &case.id);
         return Some(finding);
@@ -297,6 +314,63 @@ mod tests {
         assert!(link(&mut case(Outcome::Pass, None), &mut findings).is_none());
     }
 
+    /// Findings of streams come when cases are linked to those of dumps already.
+    #[test]
+    fn what_differs_in_what_was_sent_is_confirmed_by_the_case_that_fails_by_it() {
+        use Rule::{FieldAdded, FieldsSwapped, SectionRemoved, VersionTooNew};
+        let sent = |rule: Rule, level: &str, section: &str, path: &[&str]| {
+            testing::finding(json!({
+                "rule": rule.id(), "level": level, "direction": "backward", "section": section,
+                "path": path, "evidence": "stream",
+            }))
+        };
+        let ours = "0000:00:01.0/sd";
+        let (gone, other) = (
+            sent(SectionRemoved, "warning", ours, &["sd"]),
+            sent(SectionRemoved, "warning", "0000:00:02.0/sd", &["sd"]),
+        );
+        let version = sent(VersionTooNew, "error", ours, &["sd"]);
+        let swapped = sent(FieldsSwapped, "error", ours, &["sd", "other"]);
+        // The findings, the rule of the cause before and after, and the finding that is confirmed.
+        for (known, before, after, confirmed) in [
+            (
+                vec![&other, &gone],
+                Some(SectionRemoved),
+                Some(SectionRemoved),
+                Some(1),
+            ),
+            (vec![&gone], None, None, None),
+            (
+                vec![&version],
+                Some(VersionTooNew),
+                Some(VersionTooNew),
+                Some(0),
+            ),
+            (vec![&swapped], None, Some(FieldsSwapped), Some(0)),
+            // A dump knows better.
+            (vec![&swapped], Some(FieldAdded), Some(FieldAdded), None),
+            (
+                vec![&version, &swapped],
+                Some(VersionTooNew),
+                Some(VersionTooNew),
+                Some(0),
+            ),
+        ] {
+            let mut findings: Vec<Finding> = known.into_iter().cloned().collect();
+            let mut case = case(Outcome::Fail, Some("size"));
+            let cause = case.cause.as_mut().expect("a cause");
+            cause.rule = before;
+            link_symptom(&mut case, &mut findings);
+            assert_eq!(
+                case.cause.and_then(|cause| cause.rule),
+                after,
+                "{findings:#?}"
+            );
+            let found = findings.iter().position(|of| of.confirmed_by.is_some());
+            assert_eq!(found, confirmed, "{findings:#?}");
+        }
+    }
+
     /// What the set-up of a device explains is not to be explained by what it brings about.
     #[test]
     fn what_the_state_may_make_is_the_last_explanation() {
@@ -307,7 +381,7 @@ mod tests {
             }))
         };
         for (level, rule, at_once, at_last) in [
-            ("error", None, true, false),
+            ("error", None, true, true),
             ("warning", None, false, true),
             ("warning", Some(Rule::PropertyDefaultChanged), false, false),
         ] {

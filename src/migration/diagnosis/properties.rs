@@ -1,5 +1,6 @@
 //! Asking two builds how they set up the same machine, and explaining failed cases by what differs.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
@@ -203,11 +204,34 @@ pub(crate) async fn explain(
     }
     let offered = offered(&differences);
     let is_guess = |of: &&Difference| matches!(of.how, How::Added { .. });
+    let machine = &launch.machine;
     let at_rest = AtRest::of(config, launch, case.last_direction());
-    if cause.rule.is_some() {
+    // The machine and other devices decide which sections there are, what they are called, and what a device can be.
+    let of_all = async || {
+        let whole = match known {
+            Some(known) => known.clone(),
+            None => ask(config, &at_rest.launch, None).await?,
+        };
+        let differences = compare(&whole, Compared::Values, lists);
+        Ok::<_, StartError>(needed(differences, &at_rest).await)
+    };
+    if let Some(rule) = cause.rule {
         // It is known what differs: what brings that about has to be shown.
         let proven = proven(&offered, &at_rest).await;
-        return Ok(link(case, &proven, &launch.machine));
+        let is_lone = matches!(rule, Rule::SectionAdded | Rule::SectionRemoved);
+        if !proven.is_empty() || !is_lone {
+            return Ok(link(case, &proven, machine));
+        }
+        let needed = of_all().await?;
+        return Ok(link(case, &needed.iter().collect::<Vec<_>>(), machine));
+    }
+    let can_be_tried = offered.iter().all(|of| of.as_in_old().is_some());
+    if block.is_none() && can_be_tried && !at_rest.passes_as_in_old(&offered).await {
+        // What differs in the device, if anything, is what something else makes of it.
+        let needed = of_all().await?;
+        if !needed.is_empty() {
+            return Ok(link(case, &needed.iter().collect::<Vec<_>>(), machine));
+        }
     }
     let blamed = match offered.iter().filter(|of| is_guess(of)).count() {
         0 | 1 => Vec::new(),
@@ -217,7 +241,7 @@ pub(crate) async fn explain(
         true => not_ruled_out(offered, &cause, &at_rest).await,
         false => blamed,
     };
-    Ok(link(case, &offered, &launch.machine))
+    Ok(link(case, &offered, machine))
 }
 
 /// Returns the file that the owner of a block of memory reads it from in both builds, if there is one; each build may come
@@ -325,7 +349,7 @@ async fn not_ruled_out<'d>(
     cause: &Cause,
     at_rest: &AtRest,
 ) -> Vec<&'d Difference> {
-    let others: Vec<String> = offered.iter().filter_map(|of| of.other_way()).collect();
+    let others: Vec<[String; 2]> = offered.iter().filter_map(|of| of.other_way()).collect();
     if !others.is_empty() && at_rest.given(others).fails_in(cause).await {
         offered.retain(|of| of.other_way().is_none());
     }
@@ -335,14 +359,45 @@ async fn not_ruled_out<'d>(
 /// Returns the values that changed with each of which a guest passes where the new build has the old one's.
 async fn proven<'d>(offered: &[&'d Difference], at_rest: &AtRest) -> Vec<&'d Difference> {
     let mut proven = Vec::new();
+    if offered.is_empty() || at_rest.passes_as_it_is().await {
+        return proven;
+    }
     for &difference in offered {
-        if let Some(value) = difference.as_in_old()
-            && at_rest.given([value]).moved().await.outcome == Outcome::Pass
-        {
+        if at_rest.passes_as_in_old(&[difference]).await {
             proven.push(difference);
         }
     }
     proven
+}
+
+/// Returns the values that changed and without which no guest passes, if one passes where the new build has all of the
+/// old one's.
+async fn needed(mut needed: Vec<Difference>, at_rest: &AtRest) -> Vec<Difference> {
+    needed.retain(|of| of.as_in_old().is_some());
+    if needed.is_empty()
+        || at_rest.passes_as_it_is().await
+        || !at_rest.passes_as_in_old(&needed).await
+    {
+        return Vec::new();
+    }
+    // Halves that are not needed go at once.
+    let mut step = needed.len().div_ceil(2);
+    loop {
+        let mut at = 0;
+        while at < needed.len() {
+            let end = (at + step).min(needed.len());
+            let others = [&needed[..at], &needed[end..]].concat();
+            if at_rest.passes_as_in_old(&others).await {
+                needed = others;
+            } else {
+                at = end;
+            }
+        }
+        if step <= 1 {
+            return needed;
+        }
+        step = step.div_ceil(2);
+    }
 }
 
 /// The move of a machine that does not run: no guest, and nothing that one side alone is given.
@@ -372,13 +427,26 @@ impl AtRest {
         }
     }
 
-    /// Gives the new build values of properties, as `-global` takes them.
-    fn given(&self, values: impl IntoIterator<Item = String>) -> AtRest {
+    /// Gives the new build options.
+    fn given(&self, options: impl IntoIterator<Item = [String; 2]>) -> AtRest {
         let mut given = self.clone();
-        let options = values.into_iter();
-        let options = options.flat_map(|value| ["-global".to_owned(), value]);
-        given.config.new.args.extend(options);
+        given.config.new.args.extend(options.into_iter().flatten());
         given
+    }
+
+    /// Tells whether it passes by itself: what a run makes fail, no value is shown to mend.
+    async fn passes_as_it_is(&self) -> bool {
+        self.moved().await.outcome == Outcome::Pass
+    }
+
+    /// Tells whether it passes where the new build has the old one's values of these, if any.
+    async fn passes_as_in_old(&self, differences: &[impl Borrow<Difference>]) -> bool {
+        let differences = differences.iter().map(Borrow::borrow);
+        let options: Option<Vec<[String; 2]>> = differences.map(Difference::as_in_old).collect();
+        match options {
+            Some(options) => self.given(options).passes_as_it_is().await,
+            None => false,
+        }
     }
 
     async fn moved(&self) -> RunResult {

@@ -265,8 +265,8 @@ impl Difference {
         }
     }
 
-    /// Returns a switch that the new build alone has the other way, as `-global` takes it.
-    pub(crate) fn other_way(&self) -> Option<String> {
+    /// Returns the option that turns a switch of the new build alone the other way.
+    pub(crate) fn other_way(&self) -> Option<[String; 2]> {
         let How::Added { new } = &self.how else {
             return None;
         };
@@ -275,17 +275,29 @@ impl Difference {
             _ => return None,
         };
         let word = word(&Value::Bool(other));
-        Some(format!("{}.{}={word}", self.type_name, self.property))
+        let value = format!("{}.{}={word}", self.type_name, self.property);
+        Some(["-global".to_owned(), value])
     }
 
-    /// Returns what gives the new build the value of the old one, as `-global` takes it, where a value changed.
-    pub(crate) fn as_in_old(&self) -> Option<String> {
+    /// Returns the option that gives the new build the value of the old one, where a value changed and an option can.
+    pub(crate) fn as_in_old(&self) -> Option<[String; 2]> {
         let How::Changed { old, .. } = &self.how else {
             return None;
         };
-        let is_plain = matches!(old.value, Value::Bool(_) | Value::Number(_));
-        (is_plain && !self.is_of_machine)
-            .then(|| format!("{}.{}={}", self.type_name, self.property, word(&old.value)))
+        let (name, value) = (&self.property, word(&old.value));
+        match &old.value {
+            Value::Bool(_) | Value::Number(_) if !self.is_of_machine => Some([
+                "-global".to_owned(),
+                format!("{}.{name}={value}", self.type_name),
+            ]),
+            // A machine has what it is made of as words.
+            Value::Bool(_) | Value::Number(_) | Value::String(_)
+                if self.is_of_machine && !value.contains([',', '/']) =>
+            {
+                Some(["-machine".to_owned(), format!("{name}={value}")])
+            }
+            _ => None,
+        }
     }
 
     /// Formats it for people; `machine` is the machine type.
@@ -487,6 +499,43 @@ mod tests {
 
     fn feature(value: bool, default: bool) -> Value {
         json!({"value": value, "default": default, "is_feature": true})
+    }
+
+    #[test]
+    fn a_value_of_the_old_build_is_an_option_of_the_new_one() {
+        let setting = |value: Value| -> Setting {
+            serde_json::from_value(json!({"value": value})).expect("a setting")
+        };
+        for (is_of_machine, old, new, option) in [
+            (false, json!(true), json!(false), Some("-global t.p=on")),
+            (false, json!(256), json!(128), Some("-global t.p=256")),
+            (false, json!("a"), json!("b"), None),
+            (true, json!("2"), json!("3"), Some("-machine p=2")),
+            (
+                true,
+                json!("none"),
+                json!("smmuv3"),
+                Some("-machine p=none"),
+            ),
+            (true, json!(false), json!(true), Some("-machine p=off")),
+            // A file of one build, and what an option would take for two.
+            (true, json!("/usr/share/a.fd"), json!(""), None),
+            (true, json!("a,b"), json!(""), None),
+        ] {
+            let difference = Difference {
+                type_name: "t".to_owned(),
+                property: "p".to_owned(),
+                how: How::Changed {
+                    old: setting(old),
+                    new: setting(new),
+                },
+                is_of_machine,
+                offered_alone: [None; 2],
+                is_of_card: false,
+            };
+            let found = difference.as_in_old().map(|words| words.join(" "));
+            assert_eq!(found.as_deref(), option);
+        }
     }
 
     #[test]

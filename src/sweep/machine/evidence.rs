@@ -43,6 +43,7 @@ impl Evidence {
                 direction,
                 stream: Arc::clone(stream),
                 passed: run.passed(),
+                not_whole: Arc::clone(&run.not_whole),
                 in_guest,
             };
             self.pairing.keep(items, half);

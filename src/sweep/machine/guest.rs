@@ -351,6 +351,11 @@ async fn moved(target: &SweepTarget, task: &Task, spec: RunSpec<'_>, begun: Inst
     };
     let mut changed_by_load = guest.known.clone();
     changed_by_load.extend(own_changes.clone());
+    let overridden = guest.section_override.iter().flat_map(|of| of.names());
+    let overridden = overridden.map(|name| SectionName::new(name).vmsd_name().to_owned());
+    let not_whole = overridden
+        .chain(differing.misplaced().map(str::to_owned))
+        .collect();
     Moved {
         run: Arc::new(Run {
             sent,
@@ -363,6 +368,7 @@ async fn moved(target: &SweepTarget, task: &Task, spec: RunSpec<'_>, begun: Inst
                 Purpose::Search { calibration, .. } => calibration,
                 _ => Calibration::AtOnce,
             },
+            not_whole: Arc::new(not_whole),
             differing: Arc::new(differing),
         }),
         stream: first.map(Arc::new),

@@ -33,6 +33,8 @@ pub(crate) struct Run {
     pub calibration: Calibration,
     /// All that did not arrive, counted or not.
     pub differing: Arc<LoadChanges>,
+    /// The vmsd names of the sections that the destination did not load as they were sent.
+    pub not_whole: Arc<BTreeSet<String>>,
     /// The sections that the source sent.
     pub sent: BTreeSet<SentSection>,
     /// Names of sections that the source is likely to refuse on the way back.
