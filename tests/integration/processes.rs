@@ -198,14 +198,10 @@ impl Victim {
             "Garbage" => {
                 self.say(b"Segmentation fault\n");
             }
+            // Nothing else is said meanwhile.
             "LongLine" => {
-                let this = Arc::clone(self);
-                thread::spawn(move || {
-                    this.say(b"{\"event\": \"");
-                    let part = b"x".repeat(1_000_000);
-                    let _all = (0..100).all(|_| this.say(&part));
-                    this.say(b"\"}\n");
-                });
+                let long = b"x".repeat(100_000_000);
+                self.say(&[b"{\"event\": \"", &long[..], b"\"}\n"].concat());
             }
             "Events" => {
                 let this = Arc::clone(self);
