@@ -2,13 +2,13 @@
 #   -bios    raw at address 0 in place of SLOF, entered at 0x100: at once, nothing initialised;
 #   -kernel  after SLOF, some seconds later under TCG. That takes an ELF file, so its headers are written
 #            out here; SLOF enters the image at its first loaded byte, which is offset 0x100 again.
-# Both enter it in real mode, big endian. The console is the first spapr-vty, through the hypervisor.
+# Both enter it in real mode, big endian. The console is the first spapr-vty, through the hypervisor: unit 0 stands for it,
+# wherever it is.
 
 .include "abi.inc"
 
 .set HEADER,    0x1000000          # above the image, below SLOF's own heap and code
 .set H_PUT_TERM_CHAR, 0x58
-.set VTY,       0x71000000         # the unit address of the first -serial
 
 .text
 elf:    .byte 0x7f, 'E', 'L', 'F', 2, 2, 1, 0      # 64 bits, big endian
@@ -206,7 +206,7 @@ hex:    mflr r25
 
 # The byte in r26, again until the hypervisor takes it. Uses r0, r3 to r12.
 putc:   li r3, H_PUT_TERM_CHAR
-        lis r4, VTY >> 16
+        li r4, 0
         li r5, 1
         sldi r6, r26, 56
         li r7, 0

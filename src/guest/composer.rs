@@ -16,6 +16,8 @@ pub(super) struct Composer {
     pub lacking: Vec<String>,
     /// The hubs so far, one for each network backend.
     pub hubs: usize,
+    /// What a configuration file has is among the options.
+    pub has_config: bool,
     /// The bytes of each flash device, where they are known from elsewhere than the description.
     pub flash: FlashSizes,
 }
@@ -38,6 +40,7 @@ impl Composer {
             defined,
             lacking: Vec::new(),
             hubs: 0,
+            has_config: false,
             flash,
         }
     }

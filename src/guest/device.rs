@@ -116,6 +116,9 @@ fn is_dangling(defined: &Defined, driver: &str, name: &str, value: &str) -> bool
     !names.contains(value)
 }
 
+/// The ports that the workload guests speak on: `-serial` makes one of these where a board has none of its own.
+const CONSOLES: &[&str] = &["isa-serial", "sclpconsole", "spapr-vty"];
+
 /// Drivers of buses, by the beginning of the names of what sits on them: a device that names no bus takes the first.
 const CONTROLLERS: &[(&str, &[&str])] = &[
     ("usb-", &["uhci", "ehci", "ohci", "xhci"]),
@@ -211,7 +214,7 @@ fn treat(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
     }
     let argument = argument(&driver, &kept);
     let arg = Arg::new("-device", argument);
-    let is_console = driver == "isa-serial"
+    let is_console = CONSOLES.contains(&&*driver)
         && composer.board.console.is_none()
         && matches!(opts.get("index"), None | Some("0"))
         && !opts.has("iobase");

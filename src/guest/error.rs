@@ -24,7 +24,7 @@ pub(crate) enum ReadError {
     Expands { line: usize, what: char },
     #[error(
         "it names no program called qemu-system-ARCH, qemu-kvm or kvm, and does not begin with an option; a command \
-         line of QEMU, /proc/PID/cmdline, a log or a domain of libvirt is needed"
+         line of QEMU, /proc/PID/cmdline, a configuration file of QEMU, a log or a domain of libvirt is needed"
     )]
     NoCommand,
     #[error("line {line}: -{option} has no argument")]

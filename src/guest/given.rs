@@ -30,6 +30,8 @@ pub(super) struct Description {
     /// Elements of a domain that no option stands for, with the reason.
     pub left_out: Vec<(Word, GuestReason)>,
     pub options: Vec<Given>,
+    /// The file of `-readconfig` is among the options.
+    pub has_config: bool,
 }
 
 /// Options without an argument.
@@ -100,7 +102,20 @@ impl Description {
             around,
             left_out: Vec::new(),
             options: Description::options(words),
+            has_config: false,
         }
+    }
+
+    /// Takes the options of a configuration file, where the command names one or else at the end.
+    pub(super) fn configured(mut self, config: Vec<Given>) -> Description {
+        self.has_config = !config.is_empty();
+        let named = self
+            .options
+            .iter()
+            .position(|option| option.name == "readconfig");
+        let at = named.map_or(self.options.len(), |at| at + 1);
+        self.options.splice(at..at, config);
+        self
     }
 
     /// Sorts words into options.

@@ -9,6 +9,7 @@
 mod block;
 mod board;
 mod composer;
+mod config;
 mod confine;
 mod cpu;
 mod defined;

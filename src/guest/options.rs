@@ -21,6 +21,7 @@ pub(super) fn compose(description: Description, flash: FlashSizes) -> GuestSpec 
     // So QEMU takes its own name (configure_accelerators(), system/vl.c).
     let is_kvm = (description.program.as_deref()).is_some_and(|name| name.ends_with("kvm"));
     composer.board.accelerator = is_kvm.then_some(Accelerator::Kvm);
+    composer.has_config = description.has_config;
     let mut lines: Vec<GuestLine> = Vec::new();
     let around = description
         .around
@@ -179,8 +180,9 @@ impl Composer {
                 let why = "the devices can be given with -device";
                 Ok(Treated::left_out(GuestReason::NotPluggedIn).because(why))
             }
+            "readconfig" if self.has_config => Ok(Treated::kept([])),
             "readconfig" => {
-                let why = "the devices in it can be given with -device";
+                let why = "its text is read where it follows the command in the description";
                 Ok(Treated::left_out(GuestReason::HostFile).because(why))
             }
             "acpitable" | "option-rom" | "writeconfig" | "dumpdtb" => Err(GuestReason::HostFile),

@@ -1,6 +1,7 @@
 //! Reading a description: its form is found by its content.
 
 use crate::guest::MOST_BYTES;
+use crate::guest::config;
 use crate::guest::domain;
 use crate::guest::error::ReadError;
 use crate::guest::given;
@@ -28,21 +29,35 @@ pub(super) fn read(bytes: &[u8]) -> Result<Description, ReadError> {
     if text.trim().is_empty() {
         return Err(ReadError::Empty);
     }
+    let (before, config) = config::split(text);
+    let has_command = before.lines().any(|line| !is_comment(line));
     let description = if text.trim_start().starts_with('<') {
         domain::read(text)
-    } else if text.contains('\0') {
-        let words = text.split_terminator('\0').map(|text| Word {
-            line: 1,
-            text: text.to_owned(),
-        });
-        command(GuestFormat::ProcessCommandLine, words.collect(), Vec::new())
+    } else if !config.is_empty() && !has_command {
+        let words = Vec::new();
+        let description = Description::of(GuestFormat::Configuration, None, Vec::new(), words);
+        Ok(description.configured(config))
+    } else if before.contains('\0') {
+        let mut words: Vec<Word> = (before.split_terminator('\0'))
+            .map(|text| Word {
+                line: 1,
+                text: text.to_owned(),
+            })
+            .collect();
+        if !config.is_empty() && !before.ends_with('\0') {
+            // A comment of the file, before its first section.
+            words.pop();
+        }
+        let description = command(GuestFormat::ProcessCommandLine, words, Vec::new());
+        description.map(|description| description.configured(config))
     } else if let Some((text, line)) = last_start(text) {
         let split = shell::split(text, line)?;
         // What a log has after the command is about the run.
         command(GuestFormat::LibvirtLog, split.words, Vec::new())
     } else {
-        let split = shell::split(text, 1)?;
-        command(GuestFormat::CommandLine, split.words, split.rest)
+        let split = shell::split(before, 1)?;
+        let description = command(GuestFormat::CommandLine, split.words, split.rest);
+        description.map(|description| description.configured(config))
     }?;
     let lacking = description
         .options
@@ -76,6 +91,10 @@ fn command(
     mut words: Vec<Word>,
     rest: Vec<Word>,
 ) -> Result<Description, ReadError> {
+    // What begins with an option is the options alone, of which one may name a folder like a program.
+    if words.first().is_some_and(|word| word.text.starts_with('-')) {
+        return Ok(Description::of(format, None, rest, words));
+    }
     let name = |word: &Word| {
         let name = word.text.rsplit('/').next().unwrap_or_default().to_owned();
         is_program(&name).then_some(name)
@@ -84,16 +103,17 @@ fn command(
         .iter()
         .enumerate()
         .find_map(|(at, word)| Some((at, name(word)?)));
-    let Some((at, program)) = found else {
-        if words.first().is_some_and(|word| word.text.starts_with('-')) {
-            return Ok(Description::of(format, None, rest, words));
-        }
-        return Err(ReadError::NoCommand);
-    };
+    let (at, program) = found.ok_or(ReadError::NoCommand)?;
     let options = words.split_off(at + 1);
     words.pop();
     words.extend(rest);
     Ok(Description::of(format, Some(program), words, options))
+}
+
+/// Tells whether a line of a configuration file says nothing.
+fn is_comment(line: &str) -> bool {
+    let line = line.trim();
+    line.is_empty() || line.starts_with('#')
 }
 
 fn is_program(name: &str) -> bool {

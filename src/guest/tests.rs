@@ -876,6 +876,113 @@ fn a_device_is_at_the_address_that_the_domain_has_for_it() {
 }
 
 #[test]
+fn what_a_device_sits_on_comes_before_it() {
+    let companion =
+        "<controller type='usb' index='0' model='ich9-uhci1'><master startport='0'/></controller>";
+    let ehci = "<controller type='usb' index='0' model='ich9-ehci1'/>";
+    let usb = |port: &str| format!("<address type='usb' bus='0' port='{port}'/>");
+    for (devices, expected) in [
+        (
+            format!(
+                "<controller type='ccid' index='0'>{}</controller>{companion}{ehci}",
+                usb("1")
+            ),
+            ["ich9-usb-ehci1", "ich9-usb-uhci1", "usb-ccid"],
+        ),
+        (
+            format!(
+                "<input type='tablet' bus='usb'>{}</input><hub type='usb'>{}</hub>{ehci}",
+                usb("1.1"),
+                usb("1")
+            ),
+            ["ich9-usb-ehci1", "usb-hub", "usb-tablet"],
+        ),
+        (
+            format!(
+                "<controller type='ccid' index='0'>{}</controller><hub type='usb'>{}</hub>",
+                usb("1.1"),
+                usb("1")
+            ),
+            ["piix3-usb-uhci", "usb-hub", "usb-ccid"],
+        ),
+    ] {
+        let guest = with_devices("x86_64 pc", &devices);
+        let mut found: Vec<&str> = words(&guest)
+            .iter()
+            .filter_map(|word| {
+                expected
+                    .iter()
+                    .find(|driver| word.split(',').next() == Some(driver))
+            })
+            .copied()
+            .collect();
+        found.dedup();
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn the_port_that_a_workload_speaks_on_is_the_one_that_the_guest_has() {
+    for (of, devices, console) in [
+        ("x86_64 pc", "<serial type='pty'/>", Some("char1")),
+        (
+            "s390x s390-ccw-virtio-7.2",
+            "<console type='pty'><target type='sclp'/></console>",
+            Some("char1"),
+        ),
+        ("ppc64 pseries-7.2", "<serial type='pty'/>", Some("char1")),
+        ("aarch64 virt-7.2", "<serial type='pty'/>", Some("char1")),
+        (
+            "x86_64 pc",
+            "<serial type='pty'><target type='pci-serial'/></serial>",
+            None,
+        ),
+    ] {
+        let guest = with_devices(of, devices);
+        assert_eq!(guest.board.console.as_deref(), console, "{of}");
+    }
+}
+
+#[test]
+fn a_configuration_file_is_read_alone_or_after_the_command_that_names_it() {
+    let config = "# Board\n[machine]\ntype = \"q35\"\n\n[device \"port\"]\ndriver = \"pcie-root-port\"\n\
+                  [chardev \"mon\"]\nbackend = \"socket\"\npath = \"/run/x\"\n[mon]\nchardev = \"mon\"\n";
+    let rest = "-device virtio-rng-pci,bus=port";
+    let process = format!(
+        "kvm\0-readconfig\0/etc/q.cfg\0{}\0",
+        rest.replace(' ', "\0")
+    );
+    for (text, format) in [
+        (config.to_owned(), GuestFormat::Configuration),
+        (
+            format!("kvm -readconfig /etc/q.cfg {rest}\n{config}"),
+            GuestFormat::CommandLine,
+        ),
+        (process + config, GuestFormat::ProcessCommandLine),
+    ] {
+        let guest = of(&text);
+        assert_eq!(guest.report.format, format);
+        assert_eq!(guest.machine.as_deref(), Some("q35"), "{text}");
+        has_all(&guest, &["-device pcie-root-port,id=port"]);
+        assert!(!words(&guest).join(" ").contains("id=mon"));
+        assert_eq!(guest.lacks.len(), 0, "{:?}", guest.lacks);
+        let on_port = guest
+            .devices
+            .devices
+            .iter()
+            .find(|device| device.id == "virtio-rng-pci");
+        assert_eq!(on_port.is_some(), format != GuestFormat::Configuration);
+    }
+}
+
+#[test]
+fn a_folder_that_is_called_like_a_program_is_none() {
+    let guest = of("-m 64 -L /usr/share/qemu -M q35");
+    assert_eq!(guest.board.memory, 64 << 20);
+    assert_eq!(guest.machine.as_deref(), Some("q35"));
+}
+
+#[test]
 fn the_first_bus_is_called_as_the_machine_calls_it() {
     let root = |model: &str| format!("<controller type='pci' index='0' model='{model}'/>");
     for (of, controller, bus) in [

@@ -72,6 +72,8 @@ pub enum GuestFormat {
     LibvirtLog,
     /// The domain of libvirt that a guest is.
     DomainXml,
+    /// What QEMU's `-readconfig` reads.
+    Configuration,
 }
 
 impl fmt::Display for GuestFormat {
@@ -81,6 +83,7 @@ impl fmt::Display for GuestFormat {
             GuestFormat::ProcessCommandLine => "the command line of a process",
             GuestFormat::LibvirtLog => "a log of libvirt",
             GuestFormat::DomainXml => "a domain of libvirt",
+            GuestFormat::Configuration => "a configuration file of QEMU",
         })
     }
 }

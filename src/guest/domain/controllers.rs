@@ -12,17 +12,29 @@ pub(super) fn read(reader: &mut Reader, devices: Node) {
     let mut all: Vec<Node> = devices.elements("controller").collect();
     // The buses come before what sits on them.
     let order = |node: &Node| {
-        let is_pci = node.attribute("type") == Some("pci");
+        let kind = node.attribute("type").unwrap_or_default();
+        let place = ORDER.iter().position(|known| *known == kind);
         // A companion of a USB controller comes after its master.
         let companion = child(*node, "master").is_some();
-        (!is_pci, companion, index_of(*node))
+        (place.unwrap_or(ORDER.len()), companion, index_of(*node))
     };
     all.sort_by_key(order);
-    for node in &all {
+    let is_on_usb = |node: &&Node| node.attribute("type") == Some("ccid");
+    for node in all.iter().filter(|node| !is_on_usb(node)) {
         controller(reader, *node);
     }
     implied(reader, devices, &all);
+    // What is on a hub may come before it in the domain.
+    for hub in devices.elements("hub") {
+        reader.add_device(hub, "usb-hub", []);
+    }
+    for node in all.iter().filter(is_on_usb) {
+        controller(reader, *node);
+    }
 }
+
+/// The kinds of controllers that others may sit on, in the order in which libvirt names them.
+const ORDER: &[&str] = &["pci", "usb"];
 
 /// Returns the number of a controller.
 pub(super) fn index_of(node: Node) -> u64 {

@@ -16,7 +16,7 @@ pub(super) fn read(reader: &mut Reader, devices: Node) {
         match node.name() {
             "emulator" => reader.leave_out(node, GuestReason::NoOption),
             // They are there already.
-            "controller" => {}
+            "controller" | "hub" => {}
             "lease" => reader.leave_out(node, GuestReason::HostDisk),
             "redirfilter" => reader.leave_out(node, GuestReason::HostChannel),
             "nvram" => nvram(reader, node),
@@ -42,7 +42,6 @@ pub(super) fn read(reader: &mut Reader, devices: Node) {
             "rng" => rng(reader, node),
             "tpm" | "vsock" => reader.leave_out(node, GuestReason::NeedsProcess),
             "panic" => panic(reader, node),
-            "hub" => reader.add_device(node, "usb-hub", []),
             "iommu" => iommu(reader, node),
             "memory" => memory::module(reader, node),
             "filesystem" => filesystem(reader, node),

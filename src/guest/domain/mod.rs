@@ -62,6 +62,7 @@ pub(super) fn read(text: &str) -> Result<Description, ReadError> {
         around: Vec::new(),
         left_out: reader.left_out,
         options: reader.options,
+        has_config: false,
     })
 }
 
