@@ -19,8 +19,8 @@ use crate::migration::checks::state::Names;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::{Endpoint, RoleArgs};
 use crate::migration::load::{
-    DEVICE_SET, Loaded, Saved, StateFile, Tried, Unfit, bare, load as load_state, try_load,
-    untried_load,
+    DEVICE_SET, Loaded, OtherArchitecture, Saved, StateFile, Tried, Unfit, bare,
+    load as load_state, other_architecture, try_load, untried_load,
 };
 use crate::migration::timeouts::Timeouts;
 use crate::model::{AcceleratorPreference, BuildKind, BuildRef};
@@ -130,6 +130,10 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
     }
     if host_cpu.is_taken() {
         saved.has_its_processor();
+    }
+    let fits = begun.as_ref().is_ok_and(|begun| !begun.tried.run.failed());
+    if !fits && let Ok(Some(other)) = wait(other_architecture(&migration, &state.stream)) {
+        begun = Err(Unfit::Architecture(other));
     }
     let begun_well = begun.as_mut().ok();
     let no_network = begun_well.and_then(|begun| asked.connect(&mut migration, &saved, begun));
@@ -301,6 +305,19 @@ impl Question<'_> {
                 let why = format!(
                     "the state has sections that a guest has under {wanted} alone: load it with --accel {wanted}, on a \
                      host that can"
+                );
+                (CaseOutcome::Skip, not_set_up(why))
+            }
+            Unfit::Architecture(other) => {
+                let OtherArchitecture {
+                    section,
+                    here,
+                    others,
+                } = other;
+                let why = format!(
+                    "{section} of the state is none of {here}: name the architecture with --arch; {} have {}, too",
+                    others.join(", "),
+                    machine::family(self.machine)
                 );
                 (CaseOutcome::Skip, not_set_up(why))
             }

@@ -201,6 +201,11 @@ pub fn architecture<'a>(asked: Option<&'a str>, machine: Option<&str>) -> &'a st
         .unwrap_or(USUAL_ARCHITECTURE)
 }
 
+/// Returns the architectures that have a machine type of a name, in the order of the table.
+pub(crate) fn architectures(machine: &str) -> impl Iterator<Item = &'static str> {
+    named(machine).map(|profile| profile.architecture.as_str())
+}
+
 /// Returns what a machine needs. Without a target only a name that no two targets share has an
 /// answer.
 pub fn profile(machine: &str, target: Option<&str>) -> Option<&'static Profile> {
@@ -514,7 +519,8 @@ mod tests {
         let has = resolve_one("zzz", &old).unwrap_err().to_string();
         let known = "it has pc-i440fx, pc-q35, isapc, none, powernv9, pseries-2.12-sxxm, virt";
         let no = "the build (9.2.0) has no machine type zzz";
-        assert_eq!(has, format!("{no}; {known}"));
+        let others = "these are for x86_64, and --arch names another architecture";
+        assert_eq!(has, format!("{no}; {known}; {others}"));
     }
 
     #[test]

@@ -303,6 +303,45 @@ fn without_a_description_the_sections_decide_or_nothing_is_claimed() {
     assert!(said.contains("describe the guest with --guest"), "{said}");
 }
 
+/// Machine types of several architectures have one name, and the state tells which it is not of.
+#[apply(test)]
+#[needs(Builds)]
+fn a_state_of_another_architecture_is_not_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arch, options, said) in [
+        (
+            "riscv64",
+            "-bios none",
+            Some("cpu of the state is none of aarch64"),
+        ),
+        (
+            "loongarch64",
+            "",
+            Some("cpu of the state is none of aarch64"),
+        ),
+        ("m68k", "", Some("cpu of the state is none of aarch64")),
+        ("arm", "", None),
+    ] {
+        let build = build_for("debian:trixie", arch);
+        let state = saved_by(&build, &folder.path().join(arch), "virt", options);
+        let output = load(&[&state, "debian:trixie"]);
+        let case = only_case(&output);
+        match said {
+            Some(said) => {
+                assert_eq!(output.status.code(), Some(125), "{arch}: {case:#}");
+                let message = case["cause"]["message"].as_str().unwrap();
+                assert!(
+                    message.contains(said) && message.contains("--arch"),
+                    "{message}"
+                );
+            }
+            None => assert_eq!(case["outcome"], "pass", "{arch}: {case:#}"),
+        }
+        let output = load(&[&state, "debian:trixie", "--arch", arch]);
+        assert_eq!(only_case(&output)["outcome"], "pass", "{arch}");
+    }
+}
+
 #[apply(test)]
 #[needs(Builds)]
 fn a_device_that_the_state_lacks_is_told() {

@@ -6,6 +6,7 @@ use crate::guest::Board;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::LaunchSpec;
 use crate::migration::leg::save::save_new_machine;
+use crate::migration::load::architecture::OtherArchitecture;
 use crate::migration::load::lack::other_accelerator;
 use crate::model::{Accelerator, Rule, SectionName};
 use crate::stream::{Section, Stream};
@@ -25,6 +26,8 @@ pub(crate) enum Unfit {
     Devices(BTreeSet<String>),
     /// It has sections that a machine has under another accelerator alone.
     Accelerator(Accelerator),
+    /// It is of another architecture, of which the machine type has the same name.
+    Architecture(OtherArchitecture),
     /// The machine did not start, or did not save itself; in words.
     NotKnown(String),
 }

@@ -4,6 +4,7 @@
 //! on. What the build then has is what it saves again. A build that changes values itself shows that when it loads
 //! what it has just saved.
 
+mod architecture;
 mod attempt;
 mod bare;
 mod lack;
@@ -30,6 +31,7 @@ use crate::qemu::{machine, private_dir};
 use crate::report::{Case, Cause, Control, FailureKind, Outcome, Repeated, Split};
 use crate::stream::{Place, Stream};
 
+pub(crate) use architecture::{OtherArchitecture, other_architecture};
 pub(crate) use attempt::BadState;
 use attempt::attempt;
 pub(crate) use bare::{Unfit, bare};

@@ -46,6 +46,8 @@ pub struct NoCommonMachine {
     more: u16,
     /// Set if it would do without the options behind it.
     has_options: bool,
+    /// The target of the builds, where no name of theirs is similar: those for another may have it.
+    target: Option<String>,
 }
 
 impl NoCommonMachine {
@@ -111,12 +113,14 @@ impl NoCommonMachine {
             near,
             more: 0,
             has_options: options.is_some_and(|(name, _)| pick(name, builds, common).is_some()),
+            target: None,
         };
         if error.near.is_empty() && error.is_unknown() {
             error.near = known(common);
             let more = error.near.len().saturating_sub(LISTED);
             error.more = more.try_into().unwrap_or(u16::MAX);
             error.near.truncate(LISTED);
+            error.target = builds.first().map(|build| build.target.clone());
         }
         Box::new(error)
     }
@@ -198,6 +202,12 @@ impl fmt::Display for NoCommonMachine {
             if self.more > 0 {
                 write!(f, " and {} more", self.more)?;
             }
+        }
+        if let Some(target) = &self.target {
+            write!(
+                f,
+                "; these are for {target}, and --arch names another architecture"
+            )?;
         }
         Ok(())
     }
