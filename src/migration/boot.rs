@@ -20,6 +20,11 @@ const LEAST: Duration = Duration::from_secs(5);
 /// machine needs without any.
 const FACTOR: u32 = 10;
 
+/// The part of a time in which a machine does next to nothing, as its inverse: one that waits works on timers alone.
+pub(crate) const IDLE_PART: u32 = 50;
+/// Pause between two looks whether a machine works.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// The time that the machine of a run needs until its guest works, without any device, by the labels of the
 /// builds. It is measured where a guest takes long, and once.
 #[derive(Debug, Clone, Default)]
@@ -165,9 +170,33 @@ async fn plain_boot(endpoint: &Endpoint, launch: &LaunchSpec, limit: Duration) -
     let mut vm = started.ok()?;
     let begun = Instant::now();
     vm.execute(Cont {}).await.ok()?;
-    let mut log = SerialLog::new();
-    let spoke = vm.wait_for_heartbeat(&mut log, None, limit).await;
+    let spoke = speaks(&mut vm, limit).await;
     let took = begun.elapsed();
     vm.monitored.process.kill().await;
-    spoke.ok().map(|_| took)
+    spoke.then_some(took)
+}
+
+/// Waits until the guest of a machine speaks, as long as the machine works: where nothing boots, it soon does nothing at all.
+async fn speaks(vm: &mut Vm, limit: Duration) -> bool {
+    let mut log = SerialLog::new();
+    let end = Instant::now() + limit;
+    let mut worked = Instant::now();
+    let mut used_before = vm.monitored.cpu_time();
+    loop {
+        let look = LOOK.min(end.saturating_duration_since(Instant::now()));
+        match vm.wait_for_heartbeat(&mut log, None, look).await {
+            Ok(_) => return true,
+            Err(HeartbeatError::Deadline(_)) if !look.is_zero() => {}
+            Err(_) => return false,
+        }
+        let used = vm.monitored.cpu_time();
+        let lately = used.map(|used| used.saturating_sub(used_before.unwrap_or_default()));
+        if lately.is_none_or(|lately| lately >= look / IDLE_PART) {
+            worked = Instant::now();
+        }
+        if worked.elapsed() >= LEAST {
+            return false;
+        }
+        used_before = used;
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cleanup::TempFolder;
-use crate::migration::boot::BootError;
+use crate::migration::boot::{BootError, IDLE_PART};
 use crate::migration::endpoint::commands::{Balloon, Cont, QueryStatus, Stop};
 use crate::migration::endpoint::root_devices::{PciFunctions, RootDevice};
 use crate::migration::endpoint::vm::{Endpoint, HeartbeatError, LaunchSpec, Role, Vm};
@@ -36,8 +36,6 @@ const SILENT_IDLE: Duration = Duration::from_secs(30);
 /// The same once its program runs: a driver waits half a minute for each command that a device does not answer, and the
 /// program up to a minute for a packet.
 const IDLE: Duration = Duration::from_secs(90);
-/// The part of that time which is next to nothing, as its inverse.
-const IDLE_PART: u32 = 50;
 /// The state of a machine whose guest runs, as QEMU names it.
 const RUNNING: &str = "running";
 /// Time between two looks at what the guest has used.

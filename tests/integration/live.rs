@@ -607,6 +607,28 @@ fn a_page_that_every_build_writes_when_it_loads_is_no_loss() {
     }
 }
 
+/// Where nothing boots, or there is no processor, the machine soon does nothing, and is not waited for as long as a migration
+/// may take.
+#[apply(test)]
+#[needs(Builds)]
+fn a_machine_that_does_nothing_is_not_waited_for() {
+    for machine in ["isapc", "microvm", "none"] {
+        let how = words!("-M {machine} --device-set bare --direction forward");
+        let args = [&["live", "debian:bookworm", "debian:bookworm"], &how[..]];
+        let run = Run::new(&args.concat());
+        let why = run.case(0)["not_running"].clone();
+        let waited = why.as_str().and_then(|why| {
+            let (_, waited) = why.split_once("the guest said nothing for ")?;
+            waited.split(' ').next()?.parse::<f64>().ok()
+        });
+        assert!(
+            waited.is_some_and(|waited| waited < 30.0),
+            "{machine}: {why}"
+        );
+        run.leaves_nothing();
+    }
+}
+
 /// With isa-vga on q35 the firmware never comes to the guest, in any build: the machine is moved as it is
 /// after reset, and the report says so.
 #[apply(test)]
