@@ -460,7 +460,8 @@ fn card(composer: &mut Composer, opts: &Opts, netdev: Option<&str>) -> Treated {
 pub(super) fn chardev(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
     let opts = Opts::parse(value, "backend")?;
     let id = opts.id("id")?;
-    if composer.defined.monitors.contains(id) {
+    // A monitor shares it with ports of the guest where it is told apart from them.
+    if composer.defined.monitors.contains(id) && !opts.is_on("mux") {
         return Err(GuestReason::Monitor);
     }
     // The console of the guest is defined where the guest is started.

@@ -69,9 +69,19 @@ impl Node {
 impl Defined {
     /// Returns the bytes of each of the banks of flash that the machine has, where it has banks of one size.
     pub(super) fn bank(&self, arch: Option<&str>) -> Option<u64> {
-        let machine = self.machine.as_deref()?.split('+').next()?;
-        let arch = machine::architecture(arch, Some(machine));
+        let machine = self.plain_machine()?;
+        let arch = self.architecture(arch);
         machine::profile(machine, Some(arch))?.flash_bank
+    }
+
+    /// Returns the architecture that is named, or else that of the machine type.
+    pub(super) fn architecture<'a>(&'a self, named: Option<&'a str>) -> &'a str {
+        machine::architecture(named, self.plain_machine())
+    }
+
+    /// Returns the machine type without what a vendor added.
+    fn plain_machine(&self) -> Option<&str> {
+        self.machine.as_deref()?.split('+').next()
     }
 
     pub(super) fn of(options: &[Given]) -> Defined {

@@ -7,7 +7,6 @@ use crate::guest::composer::Composer;
 use crate::guest::defined::Defined;
 use crate::guest::lines::{Arg, Treated, omission};
 use crate::guest::opts::{Opts, Setting, is_name, is_word, join};
-use crate::qemu::machine;
 use crate::report::{GuestReason, Treatment};
 
 /// Types that others stand for whose state is the same, since they need something of the host; the others lack some
@@ -155,8 +154,8 @@ fn treat(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
     if !is_name(given) {
         return Err(GuestReason::Malformed);
     }
-    let arch = composer.arch.clone();
-    let arch = arch.as_deref().unwrap_or(machine::USUAL_ARCHITECTURE);
+    let arch = composer.defined.architecture(composer.arch.as_deref());
+    let arch = &*arch.to_owned();
     let stands = STANDS_FOR.iter().find(|(of, ..)| *of == given);
     let driver = stands.map_or(given, |(_, by, _)| *by).to_owned();
     let is_of_host = |name: &str| stands.is_some_and(|(.., own)| own.contains(&name));

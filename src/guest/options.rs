@@ -8,7 +8,7 @@ use crate::guest::lacking::{Lacking, What};
 use crate::guest::lines::{Treated, printable, shown};
 use crate::guest::{GuestSpec, block, board, cpu, device, memory, object};
 use crate::model::Accelerator;
-use crate::qemu::is_id;
+use crate::qemu::{is_id, machine};
 use crate::report::{GuestFile, GuestLine, GuestReason, Treatment};
 
 /// The name of the device set in reports.
@@ -77,8 +77,9 @@ fn around(text: &str) -> String {
 
 /// Returns the architecture of a program.
 fn arch(program: &str) -> Option<String> {
-    let arch = program.strip_prefix("qemu-system-")?;
-    crate::qemu::machine::packages(arch).map(|_| arch.to_owned())
+    let name = program.strip_prefix("qemu-system-")?;
+    let target = machine::target_called(name).unwrap_or(name);
+    machine::packages(target).map(|_| target.to_owned())
 }
 
 impl Composer {
@@ -113,6 +114,8 @@ impl Composer {
             }
             "vga" => board::vga(value),
             "usb" => board::machine_option(self, "usb=on"),
+            // The firmware sees it.
+            "nographic" => board::machine_option(self, "graphics=off"),
             "no-acpi" => board::machine_option(self, "acpi=off"),
             "no-hpet" => board::machine_option(self, "hpet=off"),
             "no-fd-bootchk" => board::machine_option(self, "fd-bootchk=off"),
@@ -167,7 +170,7 @@ impl Composer {
                 Err(GuestReason::Monitor)
             }
             "alt-grab" | "ctrl-grab" | "curses" | "display" | "echr" | "full-screen" | "g"
-            | "k" | "no-frame" | "nographic" | "portrait" | "rotate" | "sdl" | "spice" | "vnc" => {
+            | "k" | "no-frame" | "portrait" | "rotate" | "sdl" | "spice" | "vnc" => {
                 Err(GuestReason::HostDisplay)
             }
             "audio" | "audio-help" => Err(GuestReason::HostAudio),

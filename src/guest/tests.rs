@@ -976,6 +976,42 @@ fn a_configuration_file_is_read_alone_or_after_the_command_that_names_it() {
 }
 
 #[test]
+fn a_device_is_known_on_the_architecture_of_its_guest() {
+    for (line, device) in [
+        ("qemu-system-ppc64le -M pseries", "spapr-vscsi"),
+        ("kvm -M pseries-7.2", "spapr-vscsi"),
+        (
+            "qemu-kvm -device virtio-net-ccw -M s390-ccw-virtio",
+            "virtio-net-ccw",
+        ),
+        ("-M s390-ccw-virtio+x0 -m 1G", "virtio-blk-ccw"),
+    ] {
+        let guest = of(&format!("{line} -device {device}"));
+        assert!(has(&guest, &format!("-device {device}")), "{line}");
+    }
+}
+
+#[test]
+fn a_port_that_a_monitor_shares_is_there() {
+    let line = "kvm -M pc -chardev stdio,mux=on,id=c -mon chardev=c -device virtio-serial -device virtconsole,chardev=c";
+    has_all(
+        &of(line),
+        &[
+            "-chardev backend=null,id=c",
+            "-device virtconsole,chardev=c",
+        ],
+    );
+    let alone = of("kvm -M pc -chardev stdio,id=c -mon chardev=c");
+    assert!(!words(&alone).join(" ").contains("id=c"));
+}
+
+#[test]
+fn the_firmware_sees_that_there_is_no_screen() {
+    let guest = of("kvm -M pc -nographic");
+    assert_eq!(guest.board.machine_options, ["graphics=off"]);
+}
+
+#[test]
 fn a_folder_that_is_called_like_a_program_is_none() {
     let guest = of("-m 64 -L /usr/share/qemu -M q35");
     assert_eq!(guest.board.memory, 64 << 20);

@@ -23,7 +23,7 @@ use crate::migration::run::RunSpec;
 use crate::model::{Direction, short_name};
 use crate::qemu::machine;
 use crate::report::{
-    Case, Cause, Control, FailureKind, LeftOut, LegSide, Outcome, OwnAddresses, Repeated,
+    Case, Cause, Control, FailureKind, LeftOut, LegSide, Outcome, OwnAddresses, Repeated, Split,
     WithoutCapability,
 };
 use crate::workload;
@@ -158,14 +158,19 @@ async fn run_as(
             let found = passes_with(guest, &result, is_intermittent, most).await;
             case.passes_with = found.unwrap_or_default();
         }
-        if spec.part == Part::Whole && composition.included.len() > 1 {
+        let included = &composition.included;
+        // As far as it came, on its route.
+        let legs = result.legs.len().max(1);
+        let route = guest.route.get(..=legs).unwrap_or(guest.route);
+        let guest = RunSpec { route, ..guest };
+        if spec.part == Part::Whole && included.len() == 1 {
             watcher(Step::Blame);
-            // As far as it came, on its route.
-            let legs = result.legs.len().max(1);
-            let route = guest.route.get(..=legs).unwrap_or(guest.route);
-            let guest = RunSpec { route, ..guest };
+            let without_any = Box::pin(culprits::fails_without_any(guest, &set, &result)).await;
+            case.split = without_any.then(Split::without_any);
+        } else if spec.part == Part::Whole && !included.is_empty() {
+            watcher(Step::Blame);
             // The splitting of a set is a large future, and rarely needed.
-            let found = culprits::find(guest, &set, &composition.included, &result);
+            let found = culprits::find(guest, &set, included, &result);
             let found = Box::pin(found).await;
             case.split = Some(found.split);
             alike = found.alike;

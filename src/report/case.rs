@@ -284,6 +284,16 @@ pub struct Split {
     pub undecided: Vec<String>,
 }
 
+impl Split {
+    /// Returns that of a set none of whose devices is to blame.
+    pub(crate) fn without_any() -> Split {
+        Split {
+            without_any: true,
+            ..Split::default()
+        }
+    }
+}
+
 /// One machine, device set, transport and direction, or a loop of legs back and forth.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {

@@ -353,6 +353,38 @@ impl Canary {
     }
 }
 
+/// A machine that fails without its only device fails by itself.
+#[apply(test)]
+#[needs(Builds)]
+fn a_lone_device_is_not_blamed_for_its_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("guest");
+    let on_pc = "kvm -M pc-q35-7.2 -m 64 -nodefaults -device am53c974";
+    for (line, is_board) in [
+        (
+            "kvm -M pseries-7.2 -cpu POWER8 -m 512 -nodefaults -device virtio-rng-pci",
+            true,
+        ),
+        (
+            "kvm -M virt-7.2 -cpu cortex-a57 -m 64 -nodefaults -device virtio-rng-pci",
+            true,
+        ),
+        (on_pc, false),
+    ] {
+        fs::write(&file, line).unwrap();
+        let file = file.display().to_string();
+        let args = words!(
+            "live --guest {file} debian:bookworm debian:trixie --paused --direction backward --retries 0"
+        );
+        let output = with_builds(&[&args[..], &["--format", "json"]].concat()).output();
+        let report = report(&output.unwrap());
+        let answer = &report["guest"]["answers"][0];
+        assert_eq!(answer["board"], is_board, "{line}: {answer:#}");
+        let blamed = answer["blamed"].as_array().unwrap();
+        assert_eq!(blamed.is_empty(), is_board, "{line}: {answer:#}");
+    }
+}
+
 #[apply(test)]
 #[needs(Builds)]
 fn nothing_of_a_hostile_file_is_executed_opened_or_reached() {

@@ -33,7 +33,16 @@ struct Splitting<'s> {
     end: Instant,
 }
 
-impl Splitting<'_> {
+impl<'s> Splitting<'s> {
+    /// Begins to split a set, for as long as that may take.
+    fn of(spec: RunSpec<'s>, set: &'s DeviceSet) -> Splitting<'s> {
+        Splitting {
+            spec,
+            set,
+            end: Instant::now() + spec.config.timeouts.culprits,
+        }
+    }
+
     /// Tries some devices of the set; nothing once the time is up, or where they cannot be set up.
     async fn attempt(&self, ids: &[&str]) -> Option<RunResult> {
         if Instant::now() >= self.end {
@@ -139,11 +148,7 @@ pub(crate) async fn find(
     failed: &RunResult,
 ) -> Found {
     let mut suspect = failed.suspect.clone();
-    let splitting = Splitting {
-        spec,
-        set,
-        end: Instant::now() + spec.config.timeouts.culprits,
-    };
+    let splitting = Splitting::of(spec, set);
     let mut found = Found::default();
     let mut rest = devices.to_vec();
     if let Some(alike) = Box::pin(splitting.alike(devices, failed)).await
@@ -212,6 +217,21 @@ pub(crate) async fn find(
     let place = |group: &Vec<String>| devices.iter().position(|id| Some(id) == group.last());
     found.split.culprits.sort_by_key(place);
     found
+}
+
+/// Tells whether a machine fails without its only device, so that this is not to blame. A failure that points at the device
+/// is its own.
+pub(crate) async fn fails_without_any(
+    spec: RunSpec<'_>,
+    set: &DeviceSet,
+    failed: &RunResult,
+) -> bool {
+    if failed.suspect.is_some() {
+        return false;
+    }
+    let splitting = Splitting::of(spec, set);
+    let bare = splitting.attempt(&[]).await;
+    bare.is_some_and(|run| run.failed())
 }
 
 /// Narrows devices down that fail together.
