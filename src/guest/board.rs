@@ -342,7 +342,9 @@ pub(super) fn fw_cfg(value: &str) -> Result<Treated, GuestReason> {
 
 /// Keeps the display adapter of the board.
 pub(super) fn vga(value: &str) -> Result<Treated, GuestReason> {
-    const KINDS: &[&str] = &["std", "cirrus", "vmware", "qxl", "virtio", "none"];
+    const KINDS: &[&str] = &[
+        "std", "cirrus", "vmware", "qxl", "virtio", "tcx", "cg3", "none",
+    ];
     one_of(KINDS, "-vga", value)
 }
 

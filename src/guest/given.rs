@@ -125,6 +125,15 @@ impl Description {
         while let Some(word) = words.next() {
             let name = word.text.strip_prefix("--").or(word.text.strip_prefix('-'));
             let Some(name) = name.filter(|name| !name.is_empty()) else {
+                // A list of processes shows no quotes, so that a value with a space in it goes on.
+                let before = options
+                    .last_mut()
+                    .and_then(|given: &mut Given| given.value.as_mut());
+                if let (Some(value), true) = (before, word.text.contains('=')) {
+                    value.push(' ');
+                    value.push_str(&word.text);
+                    continue;
+                }
                 // QEMU takes a word alone for the image of a disk.
                 options.push(Given {
                     line: word.line,

@@ -1,5 +1,7 @@
 //! The words of a shell line, with their places. Nothing is expanded: a line that a shell would change is refused.
 
+use serde::de::IgnoredAny;
+
 use crate::guest::error::ReadError;
 use crate::guest::given::Word;
 
@@ -123,8 +125,27 @@ impl Reader<'_> {
         }
     }
 
+    /// Takes an object of JSON that nothing quotes, as a list of processes shows it: a shell would take its quotes away, and
+    /// nobody means that.
+    fn json(&mut self) -> Option<String> {
+        let ahead: String = self.chars.clone().take_while(|&c| c != '\n').collect();
+        if !ahead.starts_with("{\"") {
+            return None;
+        }
+        let mut objects = serde_json::Deserializer::from_str(&ahead).into_iter::<IgnoredAny>();
+        objects.next()?.ok()?;
+        let text = &ahead[..objects.byte_offset()];
+        for _ in text.chars() {
+            self.take();
+        }
+        Some(text.to_owned())
+    }
+
     fn word(&mut self) -> Result<Word, ReadError> {
         let line = self.line;
+        if let Some(text) = self.json() {
+            return Ok(Word { line, text });
+        }
         let mut text = String::new();
         let expands = |what: char| ReadError::Expands { line, what };
         while let Some(&c) = self.chars.peek() {
@@ -208,6 +229,22 @@ mod tests {
         let rest = split(text, 1).unwrap().rest;
         assert_eq!(rest.len(), 1);
         assert_eq!(rest[0].text, "another");
+    }
+
+    #[test]
+    fn json_that_nothing_quotes_is_a_word() {
+        for (text, second) in [
+            (
+                r#"q {"a":"b c","d":[1,{"e":"$x"}]} -f"#,
+                r#"{"a":"b c","d":[1,{"e":"$x"}]}"#,
+            ),
+            (r#"q {"a":"b"}"#, r#"{"a":"b"}"#),
+            (r#"q '{"a":"b"}'"#, r#"{"a":"b"}"#),
+            (r#"q {"a":b"#, "{a:b"),
+            ("q {a}", "{a}"),
+        ] {
+            assert_eq!(words(text)[1].1, second);
+        }
     }
 
     #[test]

@@ -1012,6 +1012,27 @@ fn the_firmware_sees_that_there_is_no_screen() {
 }
 
 #[test]
+fn a_line_of_a_list_of_processes_is_read_without_its_quotes() {
+    let guest = of(
+        "root 17 0.1 ? Sl 10:00 /usr/bin/qemu-system-x86_64 -machine pc -smbios type=1,manufacturer=A Foundation,product=A Nova,version=1 \
+         -object {\"qom-type\":\"rng-builtin\",\"id\":\"r\"} -device {\"driver\":\"virtio-rng-pci\",\"rng\":\"r\",\"addr\":\"0x5\"} disk.img",
+    );
+    has_all(
+        &guest,
+        &[
+            "-smbios type=1,manufacturer=A Foundation,product=A Nova,version=1",
+            "-object qom-type=rng-builtin,id=r",
+            "-device virtio-rng-pci,addr=0x5,rng=r",
+        ],
+    );
+    let disks = guest.report.lines.iter();
+    assert_eq!(
+        disks.filter(|line| line.given.starts_with("-hda")).count(),
+        1
+    );
+}
+
+#[test]
 fn a_folder_that_is_called_like_a_program_is_none() {
     let guest = of("-m 64 -L /usr/share/qemu -M q35");
     assert_eq!(guest.board.memory, 64 << 20);

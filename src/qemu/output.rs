@@ -26,6 +26,8 @@ pub(crate) fn is_harmless(line: &str) -> bool {
         || line.contains("deprecated")
         || line.contains("info:")
         || line.ends_with("has no peer")
+        // Boot code of which a build has no file: the machine is without (rom_add_file(), hw/core/loader.c).
+        || line.starts_with("rom: file ")
         // Printed by a source when the destination has gone: an effect, not a cause.
         || line.contains("terminating on signal")
 }
@@ -53,6 +55,15 @@ pub(crate) fn complaints(stderr: &str) -> impl Iterator<Item = &str> {
         warned = goes_on || line.contains("warning:");
         !goes_on && !is_harmless(line)
     })
+}
+
+/// Returns the part of an error output to quote: the complaints, or all of it where there is none.
+pub(crate) fn to_quote(stderr: &str) -> String {
+    let lines: Vec<&str> = complaints(stderr).collect();
+    match lines.is_empty() {
+        true => stderr.trim().to_owned(),
+        false => lines.join("\n"),
+    }
 }
 
 /// Returns the lines that a QEMU should not have printed whose migration completed on both sides.
@@ -84,6 +95,25 @@ pub(crate) fn reason(stderr: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_quoted_are_the_complaints_if_there_are_any() {
+        for (printed, quoted) in [
+            (
+                "q: warning: old\nq: Bus 'x' not found\n",
+                "q: Bus 'x' not found",
+            ),
+            (
+                "rom: file vgabios-ramfb.bin   : error Failed to open file\nq: error while loading\n",
+                "q: error while loading",
+            ),
+            ("q: info: x\nq: no\nq: yes", "q: no\nq: yes"),
+            (" q: warning: old\n", "q: warning: old"),
+            ("\n", ""),
+        ] {
+            assert_eq!(to_quote(printed), quoted);
+        }
+    }
 
     #[test]
     fn a_closed_connection_is_no_complaint_of_what_has_completed() {

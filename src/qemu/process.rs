@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{Level, Span, debug, debug_span};
 
+use crate::qemu::output::to_quote;
 use crate::qemu::quote;
 
 pub(crate) use crate::cleanup::ProcessState;
@@ -140,7 +141,7 @@ pub enum RunError {
 
 /// The end of an error message that quotes what a program printed.
 pub(crate) fn quoted(stderr: &str) -> String {
-    match stderr.trim() {
+    match to_quote(stderr).as_str() {
         "" => String::new(),
         text => format!("; it said:\n{text}"),
     }
