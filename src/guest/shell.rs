@@ -21,6 +21,7 @@ pub(super) fn split(text: &str, first: usize) -> Result<Split, ReadError> {
     let mut reader = Reader {
         chars: text.chars().peekable(),
         line: first,
+        has_open_json: false,
     };
     let mut split = Split::default();
     loop {
@@ -64,6 +65,8 @@ enum Token {
 struct Reader<'t> {
     chars: std::iter::Peekable<std::str::Chars<'t>>,
     line: usize,
+    /// An object of JSON has begun that does not end on this line.
+    has_open_json: bool,
 }
 
 impl Reader<'_> {
@@ -71,6 +74,7 @@ impl Reader<'_> {
         let c = self.chars.next();
         if c == Some('\n') {
             self.line += 1;
+            self.has_open_json = false;
         }
         c
     }
@@ -128,17 +132,21 @@ impl Reader<'_> {
     /// Takes an object of JSON that nothing quotes, as a list of processes shows it: a shell would take its quotes away, and
     /// nobody means that.
     fn json(&mut self) -> Option<String> {
-        let ahead: String = self.chars.clone().take_while(|&c| c != '\n').collect();
-        if !ahead.starts_with("{\"") {
+        let starts = self.chars.clone().take(2).eq(['{', '"']);
+        if !starts || self.has_open_json {
             return None;
         }
-        let mut objects = serde_json::Deserializer::from_str(&ahead).into_iter::<IgnoredAny>();
-        objects.next()?.ok()?;
-        let text = &ahead[..objects.byte_offset()];
-        for _ in text.chars() {
+        let Some(length) = object_length(self.chars.clone()) else {
+            // Nor does one that begins later on the line end.
+            self.has_open_json = true;
+            return None;
+        };
+        let text: String = self.chars.clone().take(length).collect();
+        serde_json::from_str::<IgnoredAny>(&text).ok()?;
+        for _ in 0..length {
             self.take();
         }
-        Some(text.to_owned())
+        Some(text)
     }
 
     fn word(&mut self) -> Result<Word, ReadError> {
@@ -200,6 +208,27 @@ impl Reader<'_> {
     }
 }
 
+/// Returns the characters of the object that a text begins with, if it ends on the same line.
+fn object_length(text: impl Iterator<Item = char>) -> Option<usize> {
+    let (mut depth, mut is_string, mut is_escaped) = (0_usize, false, false);
+    for (at, c) in text.take_while(|&c| c != '\n').enumerate() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = is_string,
+            '"' => is_string = !is_string,
+            '{' if !is_string => depth += 1,
+            '}' if !is_string => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,10 +269,16 @@ mod tests {
             ),
             (r#"q {"a":"b"}"#, r#"{"a":"b"}"#),
             (r#"q '{"a":"b"}'"#, r#"{"a":"b"}"#),
-            (r#"q {"a":b"#, "{a:b"),
+            (r#"q {"a":"}"}x"#, r#"{"a":"}"}"#),
+            (r#"q {"a":b} c"#, "{a:b}"),
             ("q {a}", "{a}"),
         ] {
             assert_eq!(words(text)[1].1, second);
+        }
+        // A text of many is read in no time.
+        for one in [r#"{"a":1} "#, r#"{" {"#, "{\"\\ "] {
+            let many = one.repeat((1 << 20) / one.len());
+            let _some = split(&many, 1);
         }
     }
 

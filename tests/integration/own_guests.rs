@@ -353,6 +353,34 @@ impl Canary {
     }
 }
 
+/// A guest has what its host starts it with: the buses of a file, the console at its own address, and a hub before what is on it.
+#[apply(test)]
+#[needs(Builds)]
+fn guests_of_other_hosts_start_and_work() {
+    for (name, devices) in [
+        ("incus.txt", "qemu_pcie0 qemu_balloon dev-qemu_rng"),
+        (
+            "proxmox-q35.txt",
+            "ehci uhci-1 pcidmi pci.0 tablet vga balloon0 net0",
+        ),
+        ("power.xml", "scsi0 scsi-hd spapr-vlan"),
+        (
+            "smartcard.xml",
+            "usb ich9-usb-uhci1 usb-hub ccid0 ccid-card-passthru usb-tablet",
+        ),
+    ] {
+        let args = words!("live debian:trixie debian:trixie --direction forward --format json");
+        let output = with_builds(&[&args[..], &["--guest", &guest(name)]].concat()).output();
+        let report = report(&output.unwrap());
+        assert_eq!(outcomes(&report), ["pass"], "{name}: {report:#}");
+        let case = &report["cases"][0];
+        assert_eq!(case["running"], true, "{name}: {case:#}");
+        let found = case["devices"].as_array().unwrap().iter();
+        let found: Vec<&str> = found.filter_map(|id| id.as_str()).collect();
+        assert_eq!(found.join(" "), devices, "{name}");
+    }
+}
+
 /// A machine that fails without its only device fails by itself.
 #[apply(test)]
 #[needs(Builds)]
