@@ -248,6 +248,33 @@ fn a_guest_that_lacks_a_file_of_devices_is_not_moved_and_the_file_is_named() {
     assert!(told.contains(named), "{told}");
 }
 
+/// What a guest may have a device of is named beside each answer, also where it is not asked for what was left out.
+#[apply(test)]
+#[needs(Builds)]
+fn an_answer_says_what_it_is_not_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("guest");
+    for (option, named) in [
+        ("-readconfig /etc/q.cfg", true),
+        ("-device vfio-pci,host=01:00.0", true),
+        ("-device tpm-tis,tpmdev=t -tpmdev passthrough,id=t", true),
+        ("-name web -display none", false),
+    ] {
+        fs::write(&file, format!("kvm -M q35 -m 64 -nodefaults {option}")).unwrap();
+        let file = file.display().to_string();
+        let args = words!("live {NEW} {NEW} --guest {file} --paused --direction forward -q");
+        let output = with_builds(&args).output().unwrap();
+        let told = stdout(&output);
+        let first = option.split(" -").next().unwrap();
+        assert!(told.contains("forward: it moves"), "{told}");
+        assert_eq!(
+            told.contains(&format!("without line 1: {first}")),
+            named,
+            "{told}"
+        );
+    }
+}
+
 /// QEMU takes what the settings of a domain are read as, old and new.
 #[apply(test)]
 #[needs(Builds)]

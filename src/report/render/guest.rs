@@ -114,7 +114,8 @@ fn write_answer(guest: &GuestFile, answer: &GuestAnswer, out: &mut dyn Write) ->
     };
     let style = colour.on_default().bold();
     writeln!(out, "  {}: {style}{word}{style:#}", answer.direction)?;
-    if answer.outcome == Outcome::Skip {
+    // It may be for want of them that it did not start, and no answer is about them.
+    if matches!(answer.outcome, Outcome::Skip | Outcome::Pass) {
         for line in guest.lines.iter().filter(|line| may_be_wanted(line)) {
             writeln!(
                 out,
