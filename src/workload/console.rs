@@ -160,12 +160,6 @@ impl SerialLog {
         format!("its console ends with {:?}", lines.join("\n"))
     }
 
-    /// Tells whether the guest has printed its first line.
-    #[must_use]
-    pub fn started(&self) -> bool {
-        self.started
-    }
-
     /// Compares with the header of the same guest, which is stopped, and all of whose serial bytes
     /// have been fed.
     ///
@@ -397,9 +391,9 @@ mod tests {
         assert_eq!(log.feed(b"B 00000007\nE oops\n\x1b[2J\xff\n"), []);
         assert_eq!(log.feed(&[b'x'; 3 * MAX_LINE]), []);
         assert_eq!(log.feed(b"\nS migcompat vax 1\n"), []);
-        assert!(!log.started());
+        assert!(!log.started);
         assert_eq!(log.feed(b"S migcompat s390x 1\n").len(), 1);
-        assert!(log.started());
+        assert!(log.started);
         assert_eq!(log.last_heartbeat(), None);
     }
 
