@@ -23,7 +23,7 @@ use crate::migration::load::{
     untried_load,
 };
 use crate::migration::timeouts::Timeouts;
-use crate::model::{AcceleratorPreference, BuildKind, BuildRef};
+use crate::model::{AcceleratorPreference, BuildKind, BuildRef, first_few};
 use crate::qemu::machine::{self, ProfileCpu};
 use crate::qemu::{self, Means, Opened, QemuError, block_on};
 use crate::report::{
@@ -358,14 +358,9 @@ fn not_set_up(message: String) -> Cause {
 const LISTED: usize = 5;
 
 fn devices(sections: &BTreeSet<String>) -> String {
-    let listed: Vec<&str> = sections.iter().take(LISTED).map(String::as_str).collect();
-    let more = match sections.len().saturating_sub(LISTED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
     format!(
-        "the state has sections of devices that the machine lacks unless they are plugged in: {}{more}; describe the \
-         guest with --guest",
-        listed.join(", ")
+        "the state has sections of devices that the machine lacks unless they are plugged in: {}; describe the guest \
+         with --guest",
+        first_few(sections, LISTED)
     )
 }

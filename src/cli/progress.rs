@@ -10,9 +10,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::api::{
     Advance, CaseEvent, CaseStep, Event, FetchEvent, FetchStep, Progress, SweepPhase,
 };
-use crate::model::visible;
+use crate::model::{count, visible};
 use crate::report::bisection::Place;
-use crate::report::render::text::count;
 use crate::report::{Case, Outcome, Swept};
 
 /// The amount of progress that is shown.

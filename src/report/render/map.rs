@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use askama::Template;
 
+use crate::model::count;
 use crate::report::map::{Map, MapCause, MapCell, MapPair, MapRow};
 use crate::report::render::cases::colour;
 use crate::report::render::json::write_value;
@@ -92,8 +93,8 @@ pub(crate) fn summary(map: &Map) -> String {
     format!(
         "{} builds, {}{untested}: {failed} of {} fail{}, {} not pass everywhere, {:.1} s",
         map.builds.len(),
-        text::count(map.pairs.len(), "pair"),
-        text::count(tried, "migration case"),
+        count(map.pairs.len(), "pair"),
+        count(tried, "migration case"),
         errors(failed, map.pairs.iter().map(MapPair::errors).sum()),
         match map.rows.len() {
             1 => "1 case does".to_owned(),
@@ -194,7 +195,7 @@ impl Map {
 /// Says how many findings are errors where no case fails: they alone count then.
 fn errors(failing: usize, errors: usize) -> String {
     match (failing, errors) {
-        (0, 1..) => format!(", {}", text::count(errors, "error")),
+        (0, 1..) => format!(", {}", count(errors, "error")),
         _ => String::new(),
     }
 }

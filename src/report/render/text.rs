@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::{Accelerator, BuildRef, Rule, Side};
+use crate::model::{Accelerator, BuildRef, Rule, Side, count};
 use crate::report::render::groups::{self, Urgency};
 use crate::report::{
     AcceleratorUsed, Baseline, BaselineCounts, Case, Described, Finding, Gate, Level, Outcome,
@@ -492,10 +492,4 @@ pub(crate) fn build(build: &BuildRef) -> String {
         Some(version) => format!("{} ({version})", build.label),
         None => build.label.clone(),
     }
-}
-
-/// Returns a number of things: `1 error`, `2 errors`.
-pub(crate) fn count(number: usize, what: &str) -> String {
-    let s = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{s}")
 }
