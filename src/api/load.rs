@@ -296,15 +296,15 @@ impl Question<'_> {
                     ..Cause::default()
                 },
             ),
-            Unfit::Devices(sections) => (CaseOutcome::Skip, not_set_up(devices(&sections))),
+            Unfit::Devices(sections) => (CaseOutcome::Skip, Cause::not_set_up(devices(&sections))),
             Unfit::Accelerator(wanted) => {
                 let why = format!(
                     "the state has sections that a guest has under {wanted} alone: load it with --accel {wanted}, on a \
                      host that can"
                 );
-                (CaseOutcome::Skip, not_set_up(why))
+                (CaseOutcome::Skip, Cause::not_set_up(why))
             }
-            Unfit::NotKnown(why) => (CaseOutcome::Skip, not_set_up(why)),
+            Unfit::NotKnown(why) => (CaseOutcome::Skip, Cause::not_set_up(why)),
         };
         let mut case = untried_load(migration, &Composition::default());
         case.outcome = outcome;
@@ -343,14 +343,6 @@ fn wants_another_accelerator(
     match begun {
         Err(unfit) => matches!(unfit, Unfit::Accelerator(_)),
         Ok(begun) => saved.is_of_accelerator(migration, &begun.tried.run),
-    }
-}
-
-fn not_set_up(message: String) -> Cause {
-    Cause {
-        kind: Some(FailureKind::CannotBeSetUp),
-        message,
-        ..Cause::default()
     }
 }
 

@@ -177,11 +177,7 @@ impl RunResult {
     /// Makes the result of a run that cannot be tried here.
     pub(crate) fn skip(message: &str) -> RunResult {
         RunResult {
-            cause: Some(Cause {
-                kind: Some(FailureKind::CannotBeSetUp),
-                message: on_one_line(message),
-                ..Cause::default()
-            }),
+            cause: Some(Cause::not_set_up(on_one_line(message))),
             outcome: Outcome::Skip,
             ..RunResult::default()
         }

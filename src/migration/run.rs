@@ -114,8 +114,7 @@ impl RunSpec<'_> {
         let mut tries = Repeated { failed: 0, of: 0 };
         while tries.failed == 0 && tries.of < most {
             let run = Box::pin(self.run()).await;
-            tries.of += 1;
-            tries.failed += usize::from(run.outcome != Outcome::Pass);
+            tries.count(run.outcome != Outcome::Pass);
         }
         tries
     }

@@ -215,6 +215,26 @@ pub struct Repeated {
     pub of: usize,
 }
 
+impl Repeated {
+    /// Counts the first try.
+    pub(crate) fn first(has_failed: bool) -> Repeated {
+        let mut tries = Repeated { failed: 0, of: 0 };
+        tries.count(has_failed);
+        tries
+    }
+
+    /// Counts one more try.
+    pub(crate) fn count(&mut self, has_failed: bool) {
+        self.of += 1;
+        self.failed += usize::from(has_failed);
+    }
+
+    /// Tells whether some of the tries did not fail.
+    pub(crate) fn is_intermittent(self) -> bool {
+        self.failed < self.of
+    }
+}
+
 /// The tries of a failed case without one of its capabilities.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WithoutCapability {
