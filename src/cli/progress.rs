@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::api::{
     Advance, CaseEvent, CaseStep, Event, FetchEvent, FetchStep, Progress, SweepPhase,
 };
-use crate::model::{count, visible};
+use crate::model::{count, joined, visible};
 use crate::report::bisection::Place;
 use crate::report::{Case, Outcome, Swept};
 
@@ -347,12 +347,11 @@ fn swept(swept: &Swept, cases: &[Case]) -> String {
         *counts.entry(case.outcome).or_default() += 1;
     }
     let counts = counts.iter().map(|(outcome, n)| format!("{n} {outcome}"));
-    let counts: Vec<String> = counts.collect();
+    let counts = joined(counts, ", ");
     format!(
-        "{} {}: {}; {} of {}, {}, {:.1} s",
+        "{} {}: {counts}; {} of {}, {}, {:.1} s",
         swept.architecture,
         swept.machine,
-        counts.join(", "),
         swept.exercised,
         count(swept.shared, "device type"),
         count(swept.guests, "guest"),

@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::data::data_files;
 use crate::devices::{Device, DeviceError, DeviceSet};
+use crate::model::joined;
 
 /// The sets that come with the program; a run without a choice takes the first one.
 const SHIPPED: &[(&str, &str)] = data_files!(
@@ -66,11 +67,7 @@ impl DeviceSet {
         let found = SETS.iter().find(|set| set.name == name);
         found.ok_or_else(|| DeviceError::UnknownSet {
             wanted: name.to_owned(),
-            known: SETS
-                .iter()
-                .map(|s| s.name.as_str())
-                .collect::<Vec<_>>()
-                .join(", "),
+            known: joined(SETS.iter().map(|set| &set.name), ", "),
         })
     }
 

@@ -20,7 +20,7 @@ use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::result::RunResult;
 use crate::migration::run::RunSpec;
-use crate::model::{Direction, short_name};
+use crate::model::{Direction, joined, short_name};
 use crate::qemu::machine;
 use crate::report::{
     Case, Cause, Control, LeftOut, LegSide, Outcome, OwnAddresses, Repeated, WithoutCapability,
@@ -236,10 +236,9 @@ fn obstacle(
     // A set with no device left only tests what other cases test.
     if composition.included.is_empty() && !spec.set.devices.is_empty() {
         let why = composition.excluded.iter().take(3);
-        let why: Vec<String> = why.map(ToString::to_string).collect();
         return Some(format!(
             "no device of the set fits both builds: {}",
-            why.join("; ")
+            joined(why, "; ")
         ));
     }
     None

@@ -12,7 +12,7 @@ use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::root_devices::RootDevice;
 use crate::migration::leg::error::{LegError, LegErrorKind};
-use crate::model::{Direction, SectionName};
+use crate::model::{Direction, SectionName, joined};
 use crate::qemu::output;
 use crate::qemu::output::load::LoadFailure;
 use crate::report::{Cause, DrivenReport, FailureKind, Leg, LegSide, LinuxReport, Outcome, Phase};
@@ -272,8 +272,7 @@ impl RunResult {
 
 /// Joins the lines of a message.
 fn on_one_line(message: &str) -> String {
-    let lines: Vec<&str> = message.lines().map(str::trim).collect();
-    lines.join(" ")
+    joined(message.lines().map(str::trim), " ")
 }
 
 /// Returns the end of what a build printed.

@@ -28,7 +28,7 @@ use crate::migration::leg::watch::Stats;
 use crate::migration::linux_boot::{NotBooted, boot_to_be_sent};
 use crate::migration::result::{RunResult, Surveyed};
 use crate::migration::saved::LoadError;
-use crate::model::{Direction, SectionName};
+use crate::model::{Direction, SectionName, joined};
 use crate::qemu::properties::Asked;
 use crate::qemu::{MallocFill, MemoryKills, Subject};
 use crate::report::{DrivenReport, Leg, LegSide, LinuxReport, Outcome, Phase, Repeated};
@@ -93,12 +93,8 @@ impl RunSpec<'_> {
             features: None,
             memory_kills: MemoryKills::so_far(),
         };
-        let labels: Vec<&str> = self.route.iter().map(|end| end.build.label()).collect();
-        let span = debug_span!(
-            "guest",
-            machine = self.config.machine,
-            route = labels.join(" to ")
-        );
+        let labels = joined(self.route.iter().map(|end| end.build.label()), " to ");
+        let span = debug_span!("guest", machine = self.config.machine, route = labels);
         let result = run.drive(from, watcher).instrument(span).await;
         RunResult {
             buses: run.buses,
@@ -613,8 +609,7 @@ async fn without_leftovers(
         let sent = machine.save(spec.config.timeouts.leg).await;
         let still = sent.map(|sent| own_addresses(&machine.vm, &sent));
         machine.end().await;
-        let still: Vec<String> = still?.iter().map(SectionName::to_string).collect();
-        Ok::<String, String>(still.join("\n"))
+        Ok::<String, String>(joined(still?, "\n"))
     };
     // The same machine is moved time and again: it is asked once.
     let asked = source.answer(spec.launch, Subject::OwnAddresses, [], ask);

@@ -26,7 +26,7 @@ pub use accelerator::{Accelerator, AcceleratorPreference, BadAccelerator};
 pub use build::{BuildKind, BuildRef};
 pub use case_name::{BadCaseName, CaseName};
 pub use confine::{Barrier, Confine, ConfinedBuild};
-pub(crate) use counted::{count, first_few};
+pub(crate) use counted::{count, first_few, joined};
 pub use date::{BadDate, Date};
 pub use direction::{Direction, Side};
 pub use exclusion::Exclusion;

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Direction, SectionName, Side, display_as_serialized};
+use crate::model::{Direction, SectionName, Side, display_as_serialized, joined};
 use crate::report::{
     BaselineStatus, CaseTier, Cause, DrivenReport, FailureKind, LinuxReport, Memory,
 };
@@ -155,8 +155,7 @@ impl ChangedByLoad {
     /// Returns the name of the place: section and field, or the block of memory.
     pub fn place(&self) -> String {
         let names = [&self.section, &self.field, &self.block];
-        let names: Vec<&str> = names.into_iter().flatten().map(String::as_str).collect();
-        names.join("/")
+        joined(names.into_iter().flatten().map(String::as_str), "/")
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::model::{Direction, Rule};
+use crate::model::{Direction, Rule, joined};
 use crate::report::{ChangeKey, Code, FieldKey, Finding, Level, LoneType, Report, Shape, Source};
 
 /// A file of `rules/code/`.
@@ -233,11 +233,8 @@ fn of_fields(
         ("subsection", format!("{}/{own}", first.description)),
         ("flag", format!("migrate_{}", identifier(own))),
         ("compat", compat(finding, &property)),
-        ("macros", macros.collect::<Vec<_>>().join("\n        ")),
-        (
-            "reset",
-            fields.iter().map(reset).collect::<Vec<_>>().join("\n    "),
-        ),
+        ("macros", joined(macros, "\n        ")),
+        ("reset", joined(fields.iter().map(reset), "\n    ")),
         ("bytes", bytes.to_string()),
         ("property", property),
         ("id", id),
@@ -338,7 +335,7 @@ fn compat(finding: &Finding, property: &str) -> String {
     let lines = lines.map(|name| format!("    {{ \"{name}\", \"{property}\", \"off\" }},"));
     let more = sections.count().checked_sub(MOST_LINES).filter(|&n| n > 0);
     let more = more.map(|more| format!("    /* and {more} more */"));
-    lines.chain(more).collect::<Vec<_>>().join("\n")
+    joined(lines.chain(more), "\n")
 }
 
 /// Returns the bits of a number, if a field is one.
@@ -411,7 +408,7 @@ fn identifier(text: &str) -> String {
     };
     let words: String = text.chars().map(plain).collect();
     let words = words.split('_').filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join("_")
+    joined(words, "_")
 }
 
 #[cfg(test)]

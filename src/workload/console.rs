@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::model::joined;
 use crate::workload::fault::{Check, Mismatch, WorkloadError};
 use crate::workload::guest::guests;
 use crate::workload::linux::{Beat, Inventory, Line};
@@ -156,8 +157,8 @@ impl SerialLog {
         if self.is_silent() {
             return "its console is empty".to_owned();
         }
-        let lines: Vec<&str> = self.tail.iter().map(String::as_str).collect();
-        format!("its console ends with {:?}", lines.join("\n"))
+        let lines = joined(&self.tail, "\n");
+        format!("its console ends with {lines:?}")
     }
 
     /// Compares with the header of the same guest, which is stopped, and all of whose serial bytes

@@ -8,7 +8,7 @@ use crate::compare::explain::reason::{
     Lacking, OwnSubsection, Reason, Register, Spot, Takes, Weight,
 };
 use crate::compare::streams::Leaf;
-use crate::model::{count, first_few};
+use crate::model::{count, first_few, joined};
 use crate::stream::text::text_of;
 use crate::stream::tree::Leaf as Held;
 
@@ -185,7 +185,7 @@ impl Reason {
                 format!(
                     "the layouts of {section} part in several places, and a version or a test decides which of \
                  them the destination reads: {}",
-                    places.collect::<Vec<_>>().join(", ")
+                    joined(places, ", ")
                 )
             }
             Reason::Unequal { sent, own } => format!(
@@ -357,11 +357,7 @@ fn bytes(bytes: &[u8]) -> String {
 /// Returns the first bytes, which are enough to know them by.
 fn hex(bytes: &[u8]) -> String {
     const SHOWN: usize = 8;
-    let shown: Vec<String> = bytes
-        .iter()
-        .take(SHOWN)
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let shown = joined(bytes.iter().take(SHOWN).map(|b| format!("{b:02x}")), " ");
     let more = if bytes.len() > SHOWN { " ..." } else { "" };
-    format!("{}{more}", shown.join(" "))
+    format!("{shown}{more}")
 }

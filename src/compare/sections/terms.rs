@@ -1,7 +1,7 @@
 //! Builds and items in words: their names, widths and lines.
 
 use crate::compare::layout::{Interner, Item, Kind};
-use crate::model::{Direction, Side as Build, count, first_few};
+use crate::model::{Direction, Side as Build, count, first_few, joined};
 
 /// Number of names that a sentence lists before it counts the rest.
 pub(crate) const NAMES: usize = 4;
@@ -90,8 +90,7 @@ pub(crate) fn elements(items: &[&Item]) -> String {
 
 /// `4 + 4`, `2×10`
 pub(crate) fn widths(items: &[&Item]) -> String {
-    let each: Vec<String> = items.iter().map(|i| width(i)).collect();
-    each.join(" + ")
+    joined(items.iter().map(|i| width(i)), " + ")
 }
 
 fn width(item: &Item) -> String {

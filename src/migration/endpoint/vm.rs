@@ -17,7 +17,7 @@ use crate::migration::checks::changes::LoadChanges;
 use crate::migration::diagnosis::load_trace;
 use crate::migration::endpoint::seat::{Driving, Seat};
 use crate::migration::endpoint::tls;
-use crate::model::{Accelerator, Version};
+use crate::model::{Accelerator, Version, joined};
 use crate::parallel::side_by_side;
 use crate::qemu::machine::ProfileCpu;
 use crate::qemu::output;
@@ -212,10 +212,8 @@ impl LaunchSpec {
         let of_board = board.map_or(0, |board| board.args.len());
         let (of_board, of_devices) = plugged_in.split_at(of_board.min(plugged_in.len()));
         let options = board.map_or(&[][..], |board| &board.machine_options);
-        let machine = std::iter::once(endpoint.machine(&self.machine))
-            .chain(options.iter().map(String::as_str))
-            .collect::<Vec<_>>()
-            .join(",");
+        let machine = std::iter::once(endpoint.machine(&self.machine));
+        let machine = joined(machine.chain(options.iter().map(String::as_str)), ",");
         let mut args: Vec<OsString> = ["-M", &machine].map(OsString::from).into();
         args.extend(accelerator::only(endpoint.accelerator).map(OsString::from));
         args.push("-no-user-config".into());
@@ -453,7 +451,7 @@ impl Vm {
         args.extend(seat.iter().flat_map(Seat::args));
         let build = launch.build(endpoint, role).writing_into(folder);
         let words = std::iter::once(build.shell_prefix()).chain(quoted(&args));
-        let command_line = words.collect::<Vec<_>>().join(" ");
+        let command_line = joined(words, " ");
         let monitored = Monitored::start(&build, &args).await?;
         Ok(Vm {
             printed: monitored.process.stderr(),

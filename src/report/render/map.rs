@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use askama::Template;
 
-use crate::model::count;
+use crate::model::{count, joined};
 use crate::report::map::{Map, MapCause, MapCell, MapPair, MapRow};
 use crate::report::render::cases::colour;
 use crate::report::render::json::write_value;
@@ -252,7 +252,7 @@ fn table(map: &Map, rows: &[&MapRow], out: &mut dyn Write) -> io::Result<()> {
             None => build,
         });
         let new = if row.is_new() { ", new" } else { "" };
-        writeln!(out, "  {}{new}", told.collect::<Vec<String>>().join("; "))?;
+        writeln!(out, "  {}{new}", joined(told, "; "))?;
     }
     writeln!(out)?;
     if columns {
@@ -381,7 +381,7 @@ impl Page<'_> {
 
     fn told(&self, row: &MapRow) -> String {
         let told = self.map.told(row).into_iter().map(|(build, _)| build);
-        told.collect::<Vec<String>>().join("; ")
+        joined(told, "; ")
     }
 
     /// Returns the causes that the table names, with their numbers.
@@ -413,5 +413,5 @@ fn outcomes(row: &MapRow) -> String {
         .flatten()
         .map(|cell| cell.outcome.to_string());
     let outcomes: BTreeSet<String> = outcomes.collect();
-    outcomes.into_iter().collect::<Vec<_>>().join("|")
+    joined(outcomes, "|")
 }
