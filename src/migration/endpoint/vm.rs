@@ -184,6 +184,15 @@ impl LaunchSpec {
         }
     }
 
+    /// Returns the same without a guest, and with nothing that one side alone is given: it shows what the builds do.
+    pub(crate) fn of_builds(&self) -> LaunchSpec {
+        LaunchSpec {
+            workload: None,
+            role_args: RoleArgs::default(),
+            ..self.clone()
+        }
+    }
+
     /// Memory of a machine unless it needs more, in MiB. Small, since all of it is compared.
     const MEMORY_MIB: u32 = 32;
     /// Memory of a machine in the table that never runs, in MiB. A board that is not in the table has as much as it has by
