@@ -136,7 +136,7 @@ impl Reason {
                 };
                 format!(
                     "the source sends the section {section}, which the destination's build does not send for \
-                 the same configuration: {why}"
+                     the same configuration: {why}"
                 )
             }
             Reason::Subsection {
@@ -145,7 +145,7 @@ impl Reason {
                 ..
             } => format!(
                 "the source sent the subsection {name}, which the destination's build did not need in its own state; \
-             one that it does not know is refused, and here it died"
+                 one that it does not know is refused, and here it died"
             ),
             Reason::Subsection { difference, .. } => difference.clone(),
             Reason::Layout {
@@ -169,7 +169,7 @@ impl Reason {
                 own: None,
             } => format!(
                 "the source sends the memory block {block} of {sent} bytes, which the destination's build does \
-             not have for the same configuration"
+                 not have for the same configuration"
             ),
             Reason::Memory {
                 block,
@@ -184,7 +184,7 @@ impl Reason {
                 });
                 format!(
                     "the layouts of {section} part in several places, and a version or a test decides which of \
-                 them the destination reads: {}",
+                     them the destination reads: {}",
                     joined(places, ", ")
                 )
             }
@@ -198,7 +198,7 @@ impl Reason {
                 sent, length, most, ..
             } => format!(
                 "{} may be at most {most} in {section}, as the destination's own device has it: {length} was \
-             sent",
+                 sent",
                 sent.label
             ),
             Reason::LacksRegisters { registers, .. } => format!(
@@ -211,7 +211,7 @@ impl Reason {
                 });
                 format!(
                     "system registers in {section} have other values than on a machine of the destination's \
-                 build that never ran, and a load ends at one that cannot be written: {}",
+                     build that never ran, and a load ends at one that cannot be written: {}",
                     first_few(registers, NAMED)
                 )
             }
@@ -223,7 +223,7 @@ impl Reason {
                 ..
             } => format!(
                 "the PCI configuration space of {section} differs where a guest cannot write, first at \
-             0x{at:x} ({part}): 0x{sent:02x} was sent, the destination's own device has 0x{own:02x}"
+                 0x{at:x} ({part}): 0x{sent:02x} was sent, the destination's own device has 0x{own:02x}"
             ),
             Reason::SameLayout {
                 unseen,
@@ -231,7 +231,9 @@ impl Reason {
                 objection,
                 differing,
             } => {
+                let after = after_same_layout(*objection, differing);
                 let up_to = up_to.as_ref().map(|field| format!(" up to {field}"));
+                let up_to = up_to.unwrap_or_default();
                 let but = match unseen.as_slice() {
                     [] => String::new(),
                     names => format!(
@@ -239,18 +241,7 @@ impl Reason {
                         names.join(", ")
                     ),
                 };
-                let why = late(*objection, !differing.is_empty());
-                let differing = match differing.as_slice() {
-                    [] => String::new(),
-                    names => format!(
-                        "; other values than in a machine of the destination's build that never ran: {}",
-                        first_few(names, NAMED)
-                    ),
-                };
-                format!(
-                    "the layout of {section} is the same in both builds{}{but}: {why}{differing}",
-                    up_to.unwrap_or_default()
-                )
+                format!("the layout of {section} is the same in both builds{up_to}{but}: {after}")
             }
         }
     }
@@ -298,19 +289,24 @@ impl Weight {
     }
 }
 
-/// Says what came after layouts that are the same.
-fn late(objection: Option<Objection>, has_other_values: bool) -> &'static str {
-    match objection {
-        Some(Objection::Length) => {
+/// Says what a load failed of though the layouts are the same, and which values differ.
+fn after_same_layout(objection: Option<Objection>, differing: &[String]) -> String {
+    let why = match (objection, differing) {
+        (Some(Objection::Length), _) => {
             "the destination reads another number of bytes than its own build sends"
         }
-        Some(Objection::Death) if has_other_values => {
-            "it died of a value, or of what it does with one"
-        }
-        Some(Objection::Death) => "nothing in the stream shows what the destination died of",
-        Some(Objection::ConfigByte { .. } | Objection::Value) | None => {
+        (Some(Objection::Death), []) => "nothing in the stream shows what the destination died of",
+        (Some(Objection::Death), _) => "it died of a value, or of what it does with one",
+        (Some(Objection::ConfigByte { .. } | Objection::Value) | None, _) => {
             "a check of the values refused it"
         }
+    };
+    match differing {
+        [] => why.to_owned(),
+        names => format!(
+            "{why}; other values than in a machine of the destination's build that never ran: {}",
+            first_few(names, NAMED)
+        ),
     }
 }
 
