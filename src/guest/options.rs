@@ -14,7 +14,6 @@ use crate::report::{GuestFile, GuestLine, GuestReason, Treatment};
 /// The name of the device set in reports.
 const SET: &str = "guest";
 
-/// Makes a guest of a description.
 pub(super) fn compose(description: Description, flash: FlashSizes) -> GuestSpec {
     let arch = description.program.as_deref().and_then(arch);
     let mut composer = Composer::new(arch, Defined::of(&description.options), flash);

@@ -36,7 +36,6 @@ pub(crate) struct Assessment<'l> {
     streamed: Vec<StreamFinding>,
 }
 
-/// A finding of streams.
 #[derive(Debug)]
 struct StreamFinding {
     finding: Finding,
@@ -82,7 +81,6 @@ impl<'l> Assessment<'l> {
         }
     }
 
-    /// Returns the known issues.
     pub(crate) fn lists(&self) -> &'l KnownIssues {
         self.scope.lists
     }

@@ -132,7 +132,6 @@ impl Workload {
         }
     }
 
-    /// Returns the Linux guest.
     pub(crate) fn linux(&self) -> Option<&LinuxGuest> {
         match self {
             Workload::Tiny(_) => None,

@@ -289,7 +289,6 @@ fn letter(cell: Option<&MapCell>) -> (char, Style) {
     }
 }
 
-/// Writes a cause.
 fn reason(at: usize, cause: &MapCause, out: &mut dyn Write) -> io::Result<()> {
     let style = colour(cause.outcome).on_default().bold();
     let first = cause.message.lines().next().unwrap_or_default();

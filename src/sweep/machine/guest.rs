@@ -115,7 +115,6 @@ impl Guest {
         }
     }
 
-    /// Returns all changes that are tolerated.
     fn all_tolerated(&self) -> Arc<LoadChanges> {
         if self.known.is_empty() {
             return Arc::clone(&self.tolerated);
@@ -190,7 +189,6 @@ impl Task {
     }
 }
 
-/// The result of a task.
 #[derive(Debug)]
 pub(crate) enum TaskResult {
     Moved(Moved),

@@ -81,7 +81,6 @@ impl LinuxGuest {
         }
     }
 
-    /// Returns its network.
     pub(crate) fn network(&self) -> Network {
         self.network
     }
