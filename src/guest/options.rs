@@ -98,7 +98,7 @@ impl Composer {
             "smp" => board::smp(value),
             "numa" => board::numa(self, value),
             "object" => object::object(value),
-            "device" => device::device(self, value),
+            "device" | "watchdog" => device::device(self, value),
             "global" => board::global(value),
             "rtc" => board::rtc(value),
             "boot" => board::boot(value),
@@ -115,7 +115,6 @@ impl Composer {
             "no-hpet" => board::machine_option(self, "hpet=off"),
             "no-fd-bootchk" => board::machine_option(self, "fd-bootchk=off"),
             "usbdevice" => board::usbdevice(value),
-            "watchdog" => device::device(self, value),
             "blockdev" => block::blockdev(self, value),
             "drive" => block::drive(self, value),
             "hda" | "hdb" | "hdc" | "hdd" | "cdrom" | "fda" | "fdb" | "sd" | "mtdblock"

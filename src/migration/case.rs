@@ -501,11 +501,8 @@ async fn control(
     let mut same = guest.within(endpoint, result).await;
     // What a load changes in any case is no failure of a control, where it is not what failed.
     if result.only_changes().is_none() && same.only_changes().is_some() {
-        let route = guest.route_within(endpoint, result);
-        let spec = RunSpec {
-            route: &route,
-            ..guest
-        };
+        let route = &result.route_within(endpoint);
+        let spec = RunSpec { route, ..guest };
         let calibrated = Box::pin(calibrate_control(spec, endpoint, same)).await;
         (same, changed) = (calibrated.run, calibrated.known);
     }

@@ -11,6 +11,7 @@ use crate::migration::diagnosis::evidence::Evidence;
 use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::root_devices::RootDevice;
+use crate::migration::endpoint::vm::Endpoint;
 use crate::migration::leg::error::{LegError, LegErrorKind};
 use crate::model::{Direction, SectionName, joined};
 use crate::qemu::output;
@@ -202,6 +203,11 @@ impl RunResult {
     /// Returns the direction of its last leg; `first` is that of the one that it was to begin with.
     pub(crate) fn last_direction(&self, first: Direction) -> Direction {
         self.legs.last().map_or(first, |leg| leg.direction)
+    }
+
+    /// Returns the route from a build to itself of as many legs.
+    pub(crate) fn route_within<'e>(&self, endpoint: &'e Endpoint) -> Vec<&'e Endpoint> {
+        vec![endpoint; self.legs.len().max(1) + 1]
     }
 
     /// Tells whether the source was killed by somebody else before there was a migration.

@@ -117,21 +117,8 @@ impl RunSpec<'_> {
 
     /// Sends the guest from a build to itself, as many legs as a run had.
     pub(crate) async fn within(self, endpoint: &Endpoint, between: &RunResult) -> RunResult {
-        let route = self.route_within(endpoint, between);
-        let spec = RunSpec {
-            route: &route,
-            ..self
-        };
-        spec.run().await
-    }
-
-    /// Returns the route from a build to itself of as many legs as a run had.
-    pub(crate) fn route_within<'e>(
-        self,
-        endpoint: &'e Endpoint,
-        between: &RunResult,
-    ) -> Vec<&'e Endpoint> {
-        vec![endpoint; between.legs.len().max(1) + 1]
+        let route = &between.route_within(endpoint);
+        RunSpec { route, ..self }.run().await
     }
 }
 

@@ -86,7 +86,7 @@ impl Wording {
         }
     }
 
-    pub(crate) fn minimum_changed(self, old: i64, new: i64, version: i64) -> String {
+    pub(crate) fn minimum_changed(old: i64, new: i64, version: i64) -> String {
         format!(
             "the oldest version accepted went from {old} to {new}; both builds send version {version}"
         )

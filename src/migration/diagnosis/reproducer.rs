@@ -89,8 +89,8 @@ impl<'c> Script<'c> {
                 stopped: launch.workload.is_none() || (script.lost.is_some() && !sends),
                 ..Stage::of(endpoint, launch, role, folder)
             };
-            if let Some(workload) = &launch.workload {
-                let (id, port) = launch.console(workload);
+            if launch.workload.is_some() {
+                let (id, port) = launch.console();
                 let console = format!("-chardev file,id={id},path=\"$work/console{at}\"");
                 stage.options.push(console);
                 stage.options.extend(options(quoted(&port)));

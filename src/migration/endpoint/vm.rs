@@ -318,11 +318,11 @@ impl LaunchSpec {
     }
 
     /// Returns the id of the chardev that the guest speaks on, and the options that connect it.
-    pub(crate) fn console(&self, workload: &Workload) -> (String, Vec<OsString>) {
+    pub(crate) fn console(&self) -> (String, Vec<OsString>) {
         match self.board.as_ref().and_then(|board| board.console.clone()) {
             // A port of the user's own guest refers to it.
             Some(console) => (console, Vec::new()),
-            None => (CONSOLE.to_owned(), workload.serial_args(CONSOLE)),
+            None => (CONSOLE.to_owned(), Workload::serial_args(CONSOLE)),
         }
     }
 
@@ -439,7 +439,7 @@ impl Vm {
             args.extend(trace.iter().flat_map(|path| load_trace::args(path)));
         }
         let mut console = None;
-        if let Some(workload) = &launch.workload {
+        if launch.workload.is_some() {
             let pipe = folder.join(format!("c{index}"));
             // A pipe, not a socket: a socket is full after some hundred writes of one byte, and a byte
             // that a serial port could not send when its guest is stopped is sent by both builds.
@@ -447,7 +447,7 @@ impl Vm {
             console = Some(console_pipe(&pipe).map_err(no_socket)?);
             args.push("-chardev".into());
             let path = option_value(&pipe.to_string_lossy());
-            let (id, port) = launch.console(workload);
+            let (id, port) = launch.console();
             args.push(format!("file,id={id},path={path}").into());
             args.extend(port);
         }
