@@ -309,18 +309,13 @@ pub(crate) fn join<'c>(shards: impl IntoIterator<Item = &'c Coverage>) -> Option
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::stream::testing;
-    use crate::vmstate::read::read_dump;
+    use crate::vmstate::testing::dump;
 
     /// The dumps of 7.2 and 10.0 of a machine.
     fn dumps(machine: &str) -> [Dump; 2] {
-        ["7.2.22", "10.0.13"].map(|version| {
-            let file = format!("fixtures/dumps/{version}/{machine}.json.zst");
-            read_dump(&Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
-        })
+        ["7.2.22", "10.0.13"].map(|version| dump(&format!("{version}/{machine}")))
     }
 
     /// The dumps of the virt machine, and what 7.2 really sent of it.
