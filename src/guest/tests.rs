@@ -392,32 +392,23 @@ fn what_a_guest_lacks_is_known_by_what_it_may_be() {
 
 #[test]
 fn the_accelerator_that_a_guest_ran_under_is_known_and_what_it_has_of_the_machine() {
-    for (text, accelerator) in [
-        ("/usr/bin/kvm -id 100 -M pc", Some(Accelerator::Kvm)),
-        ("qemu-kvm -M pc", Some(Accelerator::Kvm)),
-        (
-            "qemu-system-x86_64 -M pc -enable-kvm",
-            Some(Accelerator::Kvm),
-        ),
-        (
-            "qemu-system-x86_64 -M pc,accel=kvm:tcg",
-            Some(Accelerator::Kvm),
-        ),
-        (
-            "qemu-system-x86_64 -M pc -accel tcg,thread=multi",
-            Some(Accelerator::Tcg),
-        ),
-        ("qemu-system-x86_64 -M pc", None),
-        (
-            "<domain type='kvm'><os><type machine='pc'>hvm</type></os></domain>",
-            Some(Accelerator::Kvm),
-        ),
-        (
-            "<domain type='qemu'><os><type machine='pc'>hvm</type></os></domain>",
-            None,
-        ),
+    let ran_under = |text: &str| of(text).board.accelerator;
+    for text in [
+        "/usr/bin/kvm -id 100 -M pc",
+        "qemu-kvm -M pc",
+        "qemu-system-x86_64 -M pc -enable-kvm",
+        "qemu-system-x86_64 -M pc,accel=kvm:tcg",
+        "<domain type='kvm'><os><type machine='pc'>hvm</type></os></domain>",
     ] {
-        assert_eq!(of(text).board.accelerator, accelerator, "{text}");
+        assert_eq!(ran_under(text), Some(Accelerator::Kvm), "{text}");
+    }
+    let emulated = "qemu-system-x86_64 -M pc -accel tcg,thread=multi";
+    assert_eq!(ran_under(emulated), Some(Accelerator::Tcg));
+    for text in [
+        "qemu-system-x86_64 -M pc",
+        "<domain type='qemu'><os><type machine='pc'>hvm</type></os></domain>",
+    ] {
+        assert_eq!(ran_under(text), None, "{text}");
     }
     for text in [
         "kvm -M q35,kernel-irqchip=split",
