@@ -13,7 +13,7 @@ use crate::bisect::revisions::{Built, Revision, Revisions};
 use crate::bisect::search::{Search, State};
 use crate::history::Purpose;
 use crate::migration::case::milliseconds;
-use crate::model::{CaseName, Confine};
+use crate::model::{CaseName, Confine, joined};
 use crate::qemu::{self, CacheConfig};
 use crate::report::bisection::{BISECTION_SCHEMA, Bisection, Candidate, Judgement, Place, Step};
 use crate::report::{Case, MemoryLabel, Outcome, Report, Tool};
@@ -422,8 +422,7 @@ fn passes_needed(case: &Case) -> Option<u32> {
 /// Says why a case that was run tells nothing of the build.
 fn why_untested(report: &Report, case: Option<&Case>) -> String {
     let Some(case) = case else {
-        let notices = report.notices.iter().map(ToString::to_string);
-        return notices.collect::<Vec<String>>().join("; ");
+        return joined(&report.notices, "; ");
     };
     let meaning = case.outcome.explanation();
     let meaning = meaning.unwrap_or("it cannot be set up");

@@ -293,10 +293,7 @@ impl<'i> Inquiry<'i> {
     pub(crate) fn link(&mut self) {
         for case in &mut self.cases {
             let predicted = link(case, &mut self.findings);
-            case.allowed_by = self
-                .scope
-                .allows_case(case, predicted)
-                .map(|found| found.reason);
+            case.allowed_by = self.scope.allows_case(case, predicted);
         }
         defaults::explain(&mut self.cases, &self.findings);
     }
@@ -490,8 +487,7 @@ impl<'i> Inquiry<'i> {
         let is_of = |case: &Case| case.part_of.as_ref().is_some_and(|id| wholes.contains(id));
         for case in self.cases.iter_mut().filter(|case| !is_of(case)) {
             if let Some(predicted) = link_symptom(case, &mut self.findings) {
-                let allowed = self.scope.allows_case(case, Some(predicted));
-                case.allowed_by = allowed.map(|found| found.reason);
+                case.allowed_by = self.scope.allows_case(case, Some(predicted));
             }
         }
         adopt_causes(&mut self.cases);

@@ -10,6 +10,7 @@ use crate::api::progress::{Event, Progress};
 use crate::devices::DeviceSet;
 use crate::migration::config::MigrationConfig;
 use crate::migration::linux_boot::pci_functions;
+use crate::model::joined;
 use crate::qemu::{Cache, CacheConfig, FetchWatcher, QemuError, block_on};
 use crate::report::Notice;
 use crate::workload::linux::{Driven, LinuxGuest, Network, PciFunction, packages, targets};
@@ -83,7 +84,7 @@ pub(crate) fn guests(
 fn no_linux(arch: &str) -> Problem {
     Problem::NoLinux {
         arch: arch.to_owned(),
-        known: targets().collect::<Vec<_>>().join(", "),
+        known: joined(targets(), ", "),
     }
 }
 

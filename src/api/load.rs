@@ -23,7 +23,7 @@ use crate::migration::load::{
     load as load_state, other_architecture, try_load, untried_load,
 };
 use crate::migration::timeouts::Timeouts;
-use crate::model::{AcceleratorPreference, BuildKind, BuildRef};
+use crate::model::{AcceleratorPreference, BuildKind, BuildRef, first_few};
 use crate::qemu::machine::{self, ProfileCpu};
 use crate::qemu::{self, Means, Opened, QemuError, block_on};
 use crate::report::{
@@ -300,13 +300,13 @@ impl Question<'_> {
                     ..Cause::default()
                 },
             ),
-            Unfit::Devices(sections) => (CaseOutcome::Skip, not_set_up(devices(&sections))),
+            Unfit::Devices(sections) => (CaseOutcome::Skip, Cause::not_set_up(devices(&sections))),
             Unfit::Accelerator(wanted) => {
                 let why = format!(
                     "the state has sections that a guest has under {wanted} alone: load it with --accel {wanted}, on a \
                      host that can"
                 );
-                (CaseOutcome::Skip, not_set_up(why))
+                (CaseOutcome::Skip, Cause::not_set_up(why))
             }
             Unfit::Architecture(other) => {
                 let OtherArchitecture {
@@ -319,9 +319,9 @@ impl Question<'_> {
                     others.join(", "),
                     machine::family(self.machine)
                 );
-                (CaseOutcome::Skip, not_set_up(why))
+                (CaseOutcome::Skip, Cause::not_set_up(why))
             }
-            Unfit::NotKnown(why) => (CaseOutcome::Skip, not_set_up(why)),
+            Unfit::NotKnown(why) => (CaseOutcome::Skip, Cause::not_set_up(why)),
         };
         let mut case = untried_load(migration, &Composition::default());
         case.outcome = outcome;
@@ -363,26 +363,13 @@ fn wants_another_accelerator(
     }
 }
 
-fn not_set_up(message: String) -> Cause {
-    Cause {
-        kind: Some(FailureKind::CannotBeSetUp),
-        message,
-        ..Cause::default()
-    }
-}
-
 /// Sections that a sentence lists.
 const LISTED: usize = 5;
 
 fn devices(sections: &BTreeSet<String>) -> String {
-    let listed: Vec<&str> = sections.iter().take(LISTED).map(String::as_str).collect();
-    let more = match sections.len().saturating_sub(LISTED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
     format!(
-        "the state has sections of devices that the machine lacks unless they are plugged in: {}{more}; describe the \
-         guest with --guest",
-        listed.join(", ")
+        "the state has sections of devices that the machine lacks unless they are plugged in: {}; describe the guest \
+         with --guest",
+        first_few(sections, LISTED)
     )
 }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use crate::api::error::{Error, Problem};
 use crate::cleanup::{SHOWN, TempFolder, uninterrupted};
 
-/// A folder for logs.
 #[derive(Debug)]
 pub(crate) enum LogFolder {
     /// The user's own.

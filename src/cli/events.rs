@@ -29,7 +29,6 @@ pub(crate) struct EventLog {
     file: PathBuf,
 }
 
-/// A line.
 #[derive(Serialize)]
 struct Line<'e> {
     /// Milliseconds since the run began.

@@ -9,8 +9,8 @@ use crate::cli::args::{HistoryArgs, HistoryCommand};
 use crate::cli::target::{Target, print};
 use crate::cli::{Exit, Failure, config};
 use crate::history::{Entry, Kind, Purpose, TierChange, Written, day, moment};
+use crate::model::count;
 use crate::report::Outcome;
-use crate::report::render::text::count;
 
 pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
     match &args.command {

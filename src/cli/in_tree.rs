@@ -23,7 +23,7 @@ use crate::cli::args::{CheckBuildsArgs, Cli, GateArg};
 use crate::cli::output::Outputs;
 use crate::cli::progress::Display;
 use crate::cli::{Exit, Failure, config, fail, here, questions};
-use crate::model::visible_lines;
+use crate::model::{joined, visible_lines};
 use crate::qemu::{Tree, machine};
 use crate::report::render::json;
 use crate::report::{Gate, Report};
@@ -294,8 +294,8 @@ fn baseline_file(tree: &Tree, question: &Question, commit: Option<&str>) -> Path
         commit,
         Some(&question.key),
     ];
-    let parts: Vec<String> = parts.into_iter().flatten().map(plain).collect();
-    let name = format!("{}.json", parts.join("+"));
+    let parts = joined(parts.into_iter().flatten().map(plain), "+");
+    let name = format!("{parts}.json");
     tree.build.join(FOLDER).join(name)
 }
 

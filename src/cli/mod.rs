@@ -36,7 +36,7 @@ use nix::sys::signal::Signal;
 use args::{Cli, Command};
 
 use crate::api::ObtainError;
-use crate::model::{in_brief, visible_lines, visible_output};
+use crate::model::{in_brief, joined, visible_lines, visible_output};
 use crate::qemu::QemuError;
 use crate::report::Verdict;
 use crate::{api, cleanup};
@@ -231,8 +231,8 @@ fn parse() -> Result<Cli, ExitCode> {
     parsed.map_err(|error| {
         let status = refused(&error);
         if !sources.is_empty() {
-            let sources: Vec<String> = sources.into_iter().collect();
-            let line = format!("not typed, but set: {}", sources.join(", "));
+            let sources = joined(sources, ", ");
+            let line = format!("not typed, but set: {sources}");
             let _nobody_reads = writeln!(anstream::stderr(), "{}", visible_lines(&line));
         }
         status

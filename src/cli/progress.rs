@@ -10,9 +10,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::api::{
     Advance, CaseEvent, CaseStep, Event, FetchEvent, FetchStep, Progress, SweepPhase,
 };
-use crate::model::visible;
+use crate::model::{count, joined, visible};
 use crate::report::bisection::Place;
-use crate::report::render::text::count;
 use crate::report::{Case, Outcome, Swept};
 
 /// The amount of progress that is shown.
@@ -348,12 +347,11 @@ fn swept(swept: &Swept, cases: &[Case]) -> String {
         *counts.entry(case.outcome).or_default() += 1;
     }
     let counts = counts.iter().map(|(outcome, n)| format!("{n} {outcome}"));
-    let counts: Vec<String> = counts.collect();
+    let counts = joined(counts, ", ");
     format!(
-        "{} {}: {}; {} of {}, {}, {:.1} s",
+        "{} {}: {counts}; {} of {}, {}, {:.1} s",
         swept.architecture,
         swept.machine,
-        counts.join(", "),
         swept.exercised,
         count(swept.shared, "device type"),
         count(swept.guests, "guest"),

@@ -11,7 +11,7 @@ use crate::cli::args::{CheckArgs, RulesArgs, RulesCommand};
 use crate::cli::{Exit, Failure, target};
 use crate::compare::dump::compare::{compare, names};
 use crate::compare::renames::Renames;
-use crate::model::{Direction, Rule, Version};
+use crate::model::{Direction, Rule, Version, count};
 use crate::rules::check::{self, Comparison};
 use crate::rules::judge::{LevelOverrides, judge_and_note};
 use crate::rules::known_issues::{KnownIssues, Match, Place, Scope};
@@ -94,8 +94,7 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     matched.retain(|place, _| args.verbose || is_own(place));
     target::print(|out| {
         for (place, times) in &matched {
-            let s = if *times == 1 { "" } else { "s" };
-            writeln!(out, "{place}: matched in {times} comparison{s}")?;
+            writeln!(out, "{place}: matched in {}", count(*times, "comparison"))?;
         }
         for defect in &defects {
             writeln!(out, "{defect}")?;

@@ -7,6 +7,7 @@ use crate::cli::args::{BySuffix, DataFormat, SelfTestArgs};
 use crate::cli::progress::Display;
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure, config};
+use crate::report::render::text::build;
 
 pub(crate) fn run(args: &SelfTestArgs) -> Result<Exit, Failure> {
     let file = args.output.as_deref();
@@ -56,10 +57,7 @@ fn text(result: &SelfTest, quiet: bool, out: &mut dyn Write) -> io::Result<()> {
         }
     }
     let build = match (&result.build, &result.no_build) {
-        (Some(build), _) => match build.version {
-            Some(version) => format!("{} ({version})", build.label),
-            None => build.label.clone(),
-        },
+        (Some(of), _) => build(of),
         (None, why) => format!("no build: {}", why.as_deref().unwrap_or("none is at hand")),
     };
     let known = result

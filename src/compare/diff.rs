@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
-use crate::model::SectionName;
+use crate::model::{SectionName, joined};
 use crate::rules::known_issues::Scope;
 use crate::stream::show;
 use crate::stream::text::text_of;
@@ -175,7 +175,7 @@ fn sections(
             let blocks = |stream: &Stream| {
                 let blocks = stream.ram.blocks.iter();
                 let blocks = blocks.map(|b| format!("{} of {:#x} bytes", b.name, b.length));
-                blocks.collect::<Vec<_>>().join(", ")
+                joined(blocks, ", ")
             };
             let (old, new) = (blocks(old_stream), blocks(new_stream));
             if old != new {
@@ -445,11 +445,10 @@ impl Walk<'_> {
                 more => format!(", and {more} more"),
             };
             let list = |pick: fn(String, String) -> String| {
-                let shown: Vec<String> = pairs()
-                    .take(SHOWN_ELEMENTS)
-                    .map(|(i, (a, b))| format!("[{i}] {}", pick(a.to_string(), b.to_string())))
-                    .collect();
-                format!("{}{more}", shown.join(", "))
+                let shown = pairs().take(SHOWN_ELEMENTS);
+                let shown = shown
+                    .map(|(i, (a, b))| format!("[{i}] {}", pick(a.to_string(), b.to_string())));
+                format!("{}{more}", joined(shown, ", "))
             };
             let (before, after) = (list(|a, _| a), list(|_, b| b));
             self.note(ChangeKind::Value, with(old, before), with(new, after), None);

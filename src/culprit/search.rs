@@ -194,7 +194,6 @@ impl<E: Clone> Search<E> {
         self.fails_without_any
     }
 
-    /// Returns a trial of these items for a node.
     fn trial(&self, node: usize, items: Vec<Item>) -> Trial {
         Trial {
             route: self.nodes[node].route,

@@ -77,6 +77,42 @@ impl Device {
         }
         None
     }
+
+    /// Returns the places of what the entry needs among all of its set, in which it has the place `own`.
+    ///
+    /// # Errors
+    /// Something is wrong with it, or it needs what is not there.
+    fn needs_among(
+        &self,
+        own: usize,
+        places: &BTreeMap<&str, usize>,
+    ) -> Result<Vec<usize>, String> {
+        if let Some(fault) = self.fault() {
+            return Err(fault);
+        }
+        let id = &self.id;
+        if places.get(id.as_str()) != Some(&own) {
+            return Err(format!("a second device `{id}`"));
+        }
+        // `usb0.0` is a bus of usb0, and some devices are named as a bus outright.
+        let bus = self.bus.as_deref();
+        let owner = bus.map(|bus| bus.rsplit_once('.').map_or(bus, |(owner, _)| owner));
+        let needs = self.needs.iter().map(|other| ("needs", other));
+        // It is known then whether that one is in the guest.
+        let instead_of = self.instead_of.iter();
+        let others = needs.chain(instead_of.map(|other| ("is instead of", other)));
+        let place = |(verb, other): (&str, &String)| {
+            let place = places.get(other.as_str()).copied();
+            place.ok_or_else(|| format!("`{id}` {verb} `{other}`, which is not here"))
+        };
+        let needed = others.map(place).collect::<Result<_, _>>()?;
+        match owner.filter(|owner| places.contains_key(owner)) {
+            Some(owner) if !self.needs.iter().any(|need| need == owner) => Err(format!(
+                "`{id}` sits on a bus of `{owner}` and has to need it"
+            )),
+            _ => Ok(needed),
+        }
+    }
 }
 
 impl DeviceSet {
@@ -132,46 +168,8 @@ impl DeviceSet {
             .collect();
         let mut needs = Vec::new();
         for (i, entry) in read.device.iter().enumerate() {
-            let at = line(entry.span().start);
-            let entry = entry.get_ref();
-            if let Some(fault) = entry.fault() {
-                return Err(malformed(at, fault));
-            }
-            if ids.get(entry.id.as_str()) != Some(&i) {
-                return Err(malformed(at, format!("a second device `{}`", entry.id)));
-            }
-            let mut indices = Vec::new();
-            for need in &entry.needs {
-                let Some(&index) = ids.get(need.as_str()) else {
-                    let reason = format!("`{}` needs `{need}`, which is not here", entry.id);
-                    return Err(malformed(at, reason));
-                };
-                indices.push(index);
-            }
-            if let Some(other) = &entry.instead_of {
-                let Some(&index) = ids.get(other.as_str()) else {
-                    let reason =
-                        format!("`{}` is instead of `{other}`, which is not here", entry.id);
-                    return Err(malformed(at, reason));
-                };
-                // It is known then whether that one is in the guest.
-                indices.push(index);
-            }
-            // `usb0.0` is a bus of usb0, and some devices are named as a bus outright.
-            let owner = entry
-                .bus
-                .as_deref()
-                .map(|bus| bus.rsplit_once('.').map_or(bus, |(owner, _)| owner));
-            if let Some(owner) = owner.filter(|owner| ids.contains_key(owner))
-                && !entry.needs.iter().any(|need| need == owner)
-            {
-                let reason = format!(
-                    "`{}` sits on a bus of `{owner}` and has to need it",
-                    entry.id
-                );
-                return Err(malformed(at, reason));
-            }
-            needs.push(indices);
+            let needed = entry.get_ref().needs_among(i, &ids);
+            needs.push(needed.map_err(|reason| malformed(line(entry.span().start), reason))?);
         }
         for entry in &read.left_out {
             let at = line(entry.span().start);

@@ -134,12 +134,8 @@ impl DeviceSet {
         let count = 1 + guest_of.values().copied().max().unwrap_or_default();
         (0..count)
             .map(|guest| {
-                let ids: Vec<&str> = guest_of
-                    .iter()
-                    .filter(|&(_, &g)| g == guest)
-                    .map(|(&id, _)| id)
-                    .collect();
-                let mut set = self.closure(ids.into_iter().collect());
+                let ids = guest_of.iter().filter(|&(_, &g)| g == guest);
+                let mut set = self.closure(ids.map(|(&id, _)| id).collect());
                 if guest > 0 {
                     set.name = format!("{}-{}", self.name, guest + 1);
                 }

@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::data::data_files;
 use crate::devices::{Device, DeviceError, DeviceSet};
+use crate::model::joined;
 
 /// The sets that come with the program; a run without a choice takes the first one.
 const SHIPPED: &[(&str, &str)] = data_files!(
@@ -66,11 +67,7 @@ impl DeviceSet {
         let found = SETS.iter().find(|set| set.name == name);
         found.ok_or_else(|| DeviceError::UnknownSet {
             wanted: name.to_owned(),
-            known: SETS
-                .iter()
-                .map(|s| s.name.as_str())
-                .collect::<Vec<_>>()
-                .join(", "),
+            known: joined(SETS.iter().map(|set| &set.name), ", "),
         })
     }
 
@@ -83,36 +80,21 @@ impl DeviceSet {
     /// Returns all ways to plug in one driver that the shipped sets have for an architecture, the
     /// plainest first.
     pub fn recipes(driver: &str, arch: &str) -> Vec<DeviceSet> {
-        let mut found: Vec<(bool, DeviceSet)> = SETS
-            .iter()
-            .flat_map(|set| set.devices.iter().map(move |device| (set, device)))
-            .filter(|(_, device)| device.driver(arch) == driver && device.is_for_arch(arch))
-            .filter_map(|(set, device)| {
-                let mut recipe = set.select(&[device.id.as_str()]).ok()?;
-                recipe.name = driver.to_owned();
-                Some((device.id != driver, recipe))
-            })
-            .collect();
+        let is_of_driver =
+            |device: &Device| device.driver(arch) == driver && device.is_for_arch(arch);
+        let mut found: Vec<(&Device, DeviceSet)> = chosen(driver, is_of_driver).collect();
         // An entry of the driver's own name is plainer than one that another device wanted in a
         // certain place.
-        found.sort_by_key(|&(elsewhere, _)| elsewhere);
+        found.sort_by_key(|(device, _)| device.id != driver);
         found.into_iter().map(|(_, recipe)| recipe).collect()
     }
 
     /// Returns the ways to plug in a driver that a shipped set has for machines without the bus of another one.
     pub(crate) fn other_forms(driver: &str, arch: &str) -> Vec<DeviceSet> {
-        let devices = SETS
-            .iter()
-            .flat_map(|set| set.devices.iter().map(move |device| (set, device)));
-        let others = devices.filter(|(_, device)| {
+        let has_form = |device: &Device| {
             device.is_for_arch(arch) && device.other_drivers(arch).any(|other| other == driver)
-        });
-        let select = |(set, device): (&DeviceSet, &Device)| {
-            let mut form = set.select(&[device.id.as_str()]).ok()?;
-            form.name = driver.to_owned();
-            Some(form)
         };
-        others.filter_map(select).collect()
+        chosen(driver, has_form).map(|(_, form)| form).collect()
     }
 
     /// Returns a shipped device by its id, with all that it needs.
@@ -148,4 +130,20 @@ impl DeviceSet {
             .find(|entry| entry.covers(driver))
             .map(|entry| entry.reason.as_str())
     }
+}
+
+/// Returns the shipped devices that are wanted, each with a set of this name that has it and what it needs.
+fn chosen(
+    name: &str,
+    is_wanted: impl Fn(&Device) -> bool,
+) -> impl Iterator<Item = (&'static Device, DeviceSet)> {
+    let devices = SETS
+        .iter()
+        .flat_map(|set| set.devices.iter().map(move |device| (set, device)));
+    let wanted = devices.filter(move |(_, device)| is_wanted(device));
+    wanted.filter_map(move |(set, device)| {
+        let mut chosen = set.select(&[device.id.as_str()]).ok()?;
+        chosen.name = name.to_owned();
+        Some((device, chosen))
+    })
 }

@@ -50,9 +50,8 @@ impl DriveError {
     /// Tells whether the machine had more time than it may take.
     pub(crate) fn is_deadline(&self) -> bool {
         match self {
-            DriveError::Deadline { .. } => true,
+            DriveError::Deadline { .. } | DriveError::Monitor(QmpError::Deadline { .. }) => true,
             DriveError::At { error, .. } => error.is_deadline(),
-            DriveError::Monitor(QmpError::Deadline { .. }) => true,
             DriveError::Io(_)
             | DriveError::Monitor(_)
             | DriveError::Closed { .. }

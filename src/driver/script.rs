@@ -33,7 +33,6 @@ enum Base {
     Config,
 }
 
-/// A line that is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{line}`: {why}")]
 pub(crate) struct BadLine {

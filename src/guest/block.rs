@@ -171,7 +171,6 @@ pub(super) fn drive(composer: &mut Composer, value: &str) -> Result<Treated, Gue
             {
                 kept.push((name.as_str(), value.to_owned()));
             }
-            Some("none") if name == "if" => kept.push((name.as_str(), "none".to_owned())),
             _ if SEEN.contains(&name.as_str()) => {
                 without.push(omission(name, GuestReason::Malformed));
             }

@@ -2,7 +2,7 @@
 
 use crate::guest::given::Given;
 use crate::guest::opts::{Opts, Setting, join};
-use crate::model::visible;
+use crate::model::{joined, visible};
 use crate::report::{GuestLine, GuestReason, Omission, Treatment};
 
 /// An option of the guest that is moved. The name is always one of ours.
@@ -136,7 +136,7 @@ pub(super) fn shown(given: &Given) -> String {
                 Setting::Text(text) => format!("{name}={text}"),
                 Setting::Nested(value) => format!("{name}={value}"),
             });
-            items.collect::<Vec<_>>().join(",")
+            joined(items, ",")
         }
     };
     printable(&format!("-{} {shown}", given.name))

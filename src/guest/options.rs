@@ -14,7 +14,6 @@ use crate::report::{GuestFile, GuestLine, GuestReason, Treatment};
 /// The name of the device set in reports.
 const SET: &str = "guest";
 
-/// Makes a guest of a description.
 pub(super) fn compose(description: Description, flash: FlashSizes) -> GuestSpec {
     let arch = description.program.as_deref().and_then(arch);
     let mut composer = Composer::new(arch, Defined::of(&description.options), flash);
@@ -101,7 +100,7 @@ impl Composer {
             "smp" => board::smp(value),
             "numa" => board::numa(self, value),
             "object" => object::object(value),
-            "device" => device::device(self, value),
+            "device" | "watchdog" => device::device(self, value),
             "global" => board::global(value),
             "rtc" => board::rtc(value),
             "boot" => board::boot(value),
@@ -120,7 +119,6 @@ impl Composer {
             "no-hpet" => board::machine_option(self, "hpet=off"),
             "no-fd-bootchk" => board::machine_option(self, "fd-bootchk=off"),
             "usbdevice" => board::usbdevice(value),
-            "watchdog" => device::device(self, value),
             "blockdev" => block::blockdev(self, value),
             "drive" => block::drive(self, value),
             "hda" | "hdb" | "hdc" | "hdd" | "cdrom" | "fda" | "fdb" | "sd" | "mtdblock"

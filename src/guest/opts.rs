@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::model::joined;
 use crate::qemu::{is_id, option_value, split_option};
 use crate::report::GuestReason;
 
@@ -100,11 +101,8 @@ fn setting(value: Value) -> Setting {
 
 /// Joins names and values to an argument.
 pub(super) fn join<'a>(items: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let items = items.into_iter();
-    let items: Vec<String> = items
-        .map(|(name, value)| format!("{name}={}", option_value(value)))
-        .collect();
-    items.join(",")
+    let item = |(name, value)| format!("{name}={}", option_value(value));
+    joined(items.into_iter().map(item), ",")
 }
 
 /// Tells whether this is the name of a property, a driver or a machine type.

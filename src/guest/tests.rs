@@ -392,32 +392,23 @@ fn what_a_guest_lacks_is_known_by_what_it_may_be() {
 
 #[test]
 fn the_accelerator_that_a_guest_ran_under_is_known_and_what_it_has_of_the_machine() {
-    for (text, accelerator) in [
-        ("/usr/bin/kvm -id 100 -M pc", Some(Accelerator::Kvm)),
-        ("qemu-kvm -M pc", Some(Accelerator::Kvm)),
-        (
-            "qemu-system-x86_64 -M pc -enable-kvm",
-            Some(Accelerator::Kvm),
-        ),
-        (
-            "qemu-system-x86_64 -M pc,accel=kvm:tcg",
-            Some(Accelerator::Kvm),
-        ),
-        (
-            "qemu-system-x86_64 -M pc -accel tcg,thread=multi",
-            Some(Accelerator::Tcg),
-        ),
-        ("qemu-system-x86_64 -M pc", None),
-        (
-            "<domain type='kvm'><os><type machine='pc'>hvm</type></os></domain>",
-            Some(Accelerator::Kvm),
-        ),
-        (
-            "<domain type='qemu'><os><type machine='pc'>hvm</type></os></domain>",
-            None,
-        ),
+    let ran_under = |text: &str| of(text).board.accelerator;
+    for text in [
+        "/usr/bin/kvm -id 100 -M pc",
+        "qemu-kvm -M pc",
+        "qemu-system-x86_64 -M pc -enable-kvm",
+        "qemu-system-x86_64 -M pc,accel=kvm:tcg",
+        "<domain type='kvm'><os><type machine='pc'>hvm</type></os></domain>",
     ] {
-        assert_eq!(of(text).board.accelerator, accelerator, "{text}");
+        assert_eq!(ran_under(text), Some(Accelerator::Kvm), "{text}");
+    }
+    let emulated = "qemu-system-x86_64 -M pc -accel tcg,thread=multi";
+    assert_eq!(ran_under(emulated), Some(Accelerator::Tcg));
+    for text in [
+        "qemu-system-x86_64 -M pc",
+        "<domain type='qemu'><os><type machine='pc'>hvm</type></os></domain>",
+    ] {
+        assert_eq!(ran_under(text), None, "{text}");
     }
     for text in [
         "kvm -M q35,kernel-irqchip=split",
@@ -767,109 +758,48 @@ fn unread(guest: &GuestSpec) -> Vec<&str> {
 
 #[test]
 fn a_device_is_at_the_address_that_the_domain_has_for_it() {
-    let ccw = |number: u32| {
-        format!("<address type='ccw' cssid='0xfe' ssid='0x0' devno='0x000{number}'/>")
-    };
-    let pci = "<address type='pci' bus='0x00' slot='0x03' function='0x0'>";
-    for (of, device, option) in [
-        (
-            "s390x s390-ccw-virtio-7.2",
-            format!("<disk><source file='/x'/><target dev='vda'/>{}</disk>", ccw(5)),
-            "virtio-blk-ccw,drive=libvirt-disk1,devno=fe.0.0005",
-        ),
-        (
-            "s390x s390-ccw-virtio-7.2",
-            format!("<video><model type='virtio' primary='yes'/>{}</video>", ccw(2)),
-            "virtio-gpu-ccw,devno=fe.0.0002",
-        ),
-        (
-            "s390x s390-ccw-virtio-7.2",
-            format!("<interface type='user'><model type='virtio'/><driver queues='4'/>{}</interface>", ccw(1)),
-            "virtio-net-ccw,netdev=hostnet1,mq=on,devno=fe.0.0001",
-        ),
-        (
-            "s390x s390-ccw-virtio-7.2",
-            format!("<memballoon model='virtio'><alias name='b'/>{pci}<zpci uid='0x0007' fid='0x00000002'/></address></memballoon>"),
-            "zpci,uid=0x0007,fid=0x00000002,target=b",
-        ),
-        (
-            "s390x s390-ccw-virtio-7.2",
-            "<console type='pty'><target type='sclp' port='0'/></console>".to_owned(),
-            "sclpconsole,chardev=char1",
-        ),
-        (
-            "s390x s390-ccw-virtio-7.2",
-            "<console type='pty'><target type='sclplm' port='1'/></console>".to_owned(),
-            "sclplmconsole,chardev=char1",
-        ),
-        (
-            "s390x s390-ccw-virtio-7.2",
-            "<console type='pty'/>".to_owned(),
-            "sclpconsole,chardev=char1",
-        ),
-        (
-            "ppc64 pseries-7.2",
-            "<serial type='pty'><target type='spapr-vio-serial'><model name='spapr-vty'/></target><address type='spapr-vio' reg='0x30000000'/></serial>".to_owned(),
-            "spapr-vty,chardev=char1,reg=0x30000000",
-        ),
-        (
-            "ppc64 pseries-7.2",
-            "<controller type='scsi' index='0'><address type='spapr-vio' reg='0x00002000'/></controller>".to_owned(),
-            "spapr-vscsi,id=scsi0,reg=0x00002000",
-        ),
-        (
-            "ppc64 pseries-7.2",
-            "<controller type='usb' index='0'/>".to_owned(),
-            "pci-ohci,id=usb",
-        ),
-        (
-            "aarch64 virt-7.2",
-            "<controller type='usb' index='0'/>".to_owned(),
-            "qemu-xhci,id=usb",
-        ),
-        (
-            "aarch64 virt-7.2",
-            "<interface type='user'/>".to_owned(),
-            "virtio-net-pci,netdev=hostnet1",
-        ),
-        (
-            "s390x s390-ccw-virtio-7.2",
-            "<interface type='user'/>".to_owned(),
-            "virtio-net-ccw,netdev=hostnet1",
-        ),
-        (
-            "aarch64 virt-7.2",
-            "<panic/>".to_owned(),
-            "pvpanic-pci",
-        ),
-        (
-            "aarch64 virt-7.2",
-            "<controller type='scsi' index='0'/>".to_owned(),
-            "lsi,id=scsi0",
-        ),
-        (
-            "ppc64 pseries-7.2",
-            "<controller type='pci' index='0' model='pci-root'/><controller type='pci' index='1' model='pci-root'><target index='1'/></controller>\
-             <interface type='user'><model type='e1000'/><address type='pci' bus='0x01' slot='0x03' function='0x0'/></interface>".to_owned(),
-            "e1000,netdev=hostnet1,bus=pci.1.0,addr=0x3",
-        ),
-        (
-            "aarch64 virt-7.2",
-            "<memballoon model='virtio'><address type='virtio-mmio'/></memballoon>".to_owned(),
-            "virtio-balloon-device",
-        ),
-        (
-            "x86_64 pc-q35-7.2",
-            format!("<interface type='user'><model type='e1000e'/><acpi index='3'/>{pci}</address></interface>"),
-            "e1000e,netdev=hostnet1,bus=pcie.0,addr=0x3,acpi-index=3",
-        ),
-        (
-            "x86_64 pc-q35-7.2",
-            "<panic model='isa'><address type='isa' iobase='0x505'/></panic>".to_owned(),
-            "pvpanic,ioport=0x505",
-        ),
+    // The architecture with its machine, the device in the domain, and the option that it is.
+    for row in [
+        "s390x s390-ccw-virtio-7.2 | <disk><source file='/x'/><target dev='vda'/>\
+         <address type='ccw' cssid='0xfe' ssid='0x0' devno='0x0005'/></disk> | \
+         virtio-blk-ccw,drive=libvirt-disk1,devno=fe.0.0005",
+        "s390x s390-ccw-virtio-7.2 | <video><model type='virtio' primary='yes'/>\
+         <address type='ccw' cssid='0xfe' ssid='0x0' devno='0x0002'/></video> | virtio-gpu-ccw,devno=fe.0.0002",
+        "s390x s390-ccw-virtio-7.2 | <interface type='user'><model type='virtio'/><driver queues='4'/>\
+         <address type='ccw' cssid='0xfe' ssid='0x0' devno='0x0001'/></interface> | \
+         virtio-net-ccw,netdev=hostnet1,mq=on,devno=fe.0.0001",
+        "s390x s390-ccw-virtio-7.2 | <memballoon model='virtio'><alias name='b'/>\
+         <address type='pci' bus='0x00' slot='0x03' function='0x0'><zpci uid='0x0007' fid='0x00000002'/></address>\
+         </memballoon> | zpci,uid=0x0007,fid=0x00000002,target=b",
+        "s390x s390-ccw-virtio-7.2 | <console type='pty'><target type='sclp' port='0'/></console> | \
+         sclpconsole,chardev=char1",
+        "s390x s390-ccw-virtio-7.2 | <console type='pty'><target type='sclplm' port='1'/></console> | \
+         sclplmconsole,chardev=char1",
+        "s390x s390-ccw-virtio-7.2 | <console type='pty'/> | sclpconsole,chardev=char1",
+        "ppc64 pseries-7.2 | <serial type='pty'><target type='spapr-vio-serial'><model name='spapr-vty'/></target>\
+         <address type='spapr-vio' reg='0x30000000'/></serial> | spapr-vty,chardev=char1,reg=0x30000000",
+        "ppc64 pseries-7.2 | <controller type='scsi' index='0'><address type='spapr-vio' reg='0x00002000'/>\
+         </controller> | spapr-vscsi,id=scsi0,reg=0x00002000",
+        "ppc64 pseries-7.2 | <controller type='usb' index='0'/> | pci-ohci,id=usb",
+        "aarch64 virt-7.2 | <controller type='usb' index='0'/> | qemu-xhci,id=usb",
+        "aarch64 virt-7.2 | <interface type='user'/> | virtio-net-pci,netdev=hostnet1",
+        "s390x s390-ccw-virtio-7.2 | <interface type='user'/> | virtio-net-ccw,netdev=hostnet1",
+        "aarch64 virt-7.2 | <panic/> | pvpanic-pci",
+        "aarch64 virt-7.2 | <controller type='scsi' index='0'/> | lsi,id=scsi0",
+        "ppc64 pseries-7.2 | <controller type='pci' index='0' model='pci-root'/>\
+         <controller type='pci' index='1' model='pci-root'><target index='1'/></controller><interface type='user'>\
+         <model type='e1000'/><address type='pci' bus='0x01' slot='0x03' function='0x0'/></interface> | \
+         e1000,netdev=hostnet1,bus=pci.1.0,addr=0x3",
+        "aarch64 virt-7.2 | <memballoon model='virtio'><address type='virtio-mmio'/></memballoon> | virtio-balloon-device",
+        "x86_64 pc-q35-7.2 | <interface type='user'><model type='e1000e'/><acpi index='3'/>\
+         <address type='pci' bus='0x00' slot='0x03' function='0x0'></address></interface> | \
+         e1000e,netdev=hostnet1,bus=pcie.0,addr=0x3,acpi-index=3",
+        "x86_64 pc-q35-7.2 | <panic model='isa'><address type='isa' iobase='0x505'/></panic> | pvpanic,ioport=0x505",
     ] {
-        let guest = with_devices(of, &device);
+        let [of, device, option] = *row.split(" | ").collect::<Vec<_>>() else {
+            panic!("{row}");
+        };
+        let guest = with_devices(of, device);
         has_all(&guest, &[&format!("-device {option}")]);
         assert_eq!(unread(&guest), [""; 0]);
     }

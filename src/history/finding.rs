@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::history::{Entry, Kind, Row, Trial};
-use crate::model::Direction;
+use crate::model::{Direction, joined};
 use crate::report::identity::{FindingId, history_keys};
 use crate::report::{Evidence, Finding, Level, Outcome, Report, Sought};
 
@@ -127,7 +127,7 @@ fn looks(report: &Report, sought: &Sought) -> Vec<Look> {
     let shard = report.shard.as_ref();
     let shard = shard.map(|shard| format!("shard {}/{}", shard.index, shard.of));
     let among = sought.among.iter().cloned().chain(shard);
-    let among = among.collect::<Vec<_>>().join(" ");
+    let among = joined(among, " ");
     let mut looks = Vec::new();
     for evidence in EVIDENCE
         .into_iter()

@@ -9,7 +9,7 @@ use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::{Endpoint, RoleArgs};
 use crate::migration::result::RunResult;
 use crate::migration::run::RunSpec;
-use crate::model::{Accelerator, AcceleratorPreference, Direction};
+use crate::model::{Accelerator, AcceleratorPreference, Direction, joined};
 use crate::qemu::block_on;
 use crate::report::{AcceleratorUsed, Outcome, PassedOver};
 
@@ -24,8 +24,7 @@ pub(crate) enum NoAccelerator {
 
 fn listed(passed_over: &[PassedOver]) -> String {
     let one = |of: &PassedOver| format!("{} in {}: {}", of.accelerator, of.build, of.reason);
-    let all: Vec<String> = passed_over.iter().map(one).collect();
-    all.join("; ")
+    joined(passed_over.iter().map(one), "; ")
 }
 
 /// Gives both builds of a configuration the accelerator that is preferred of those that they and the host can use. TCG

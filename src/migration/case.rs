@@ -20,10 +20,10 @@ use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::result::RunResult;
 use crate::migration::run::RunSpec;
-use crate::model::{Direction, short_name};
+use crate::model::{Direction, joined, short_name};
 use crate::qemu::machine;
 use crate::report::{
-    Case, Cause, Control, FailureKind, LeftOut, LegSide, Outcome, OwnAddresses, Repeated, Split,
+    Case, Cause, Control, LeftOut, LegSide, Outcome, OwnAddresses, Repeated, Split,
     WithoutCapability,
 };
 use crate::workload;
@@ -91,11 +91,7 @@ async fn run_as(
     let mut case = untried(config, id, &spec.set.name, &composition, spec.direction);
     case.left_out.extend(taken);
     if let Some(message) = obstacle(config, spec, &composition) {
-        case.cause = Some(Cause {
-            kind: Some(FailureKind::CannotBeSetUp),
-            message,
-            ..Cause::default()
-        });
+        case.cause = Some(Cause::not_set_up(message));
         return Ran {
             case,
             observed: Observed::nothing(spec.direction),
@@ -141,22 +137,10 @@ async fn run_as(
     case.own_addresses = OwnAddresses::of(source, &result.state.own_addresses);
     let repeated = repeat(guest, &mut result, watcher).await;
     let (mut alike, mut alone) = (BTreeMap::new(), BTreeMap::new());
-    if result.failed() && spec.part == Part::Alike {
-        case.outcome = result.outcome;
-        record_failure(guest, &mut case, result);
-    } else if result.failed() {
-        explain_refusal(guest, &mut result, None).await;
-        control_and_retry(guest, &mut case, &mut result, repeated, watcher).await;
-        // What mends a case that fails now and then must not pass by chance either.
-        let repeated = case.repeated;
-        let is_intermittent = repeated.is_some_and(|repeated| repeated.failed < repeated.of);
-        let least = if is_intermittent { RACES } else { 1 };
-        let most = repeated.map_or(1, |repeated| repeated.of).max(least);
-        case.without_capability = without_each_capability(guest, most).await;
-        if case.outcome != Outcome::Broken {
-            // A build that cannot be asked any more has no way around either.
-            let found = passes_with(guest, &result, is_intermittent, most).await;
-            case.passes_with = found.unwrap_or_default();
+    if result.failed() {
+        match spec.part {
+            Part::Alike => case.outcome = result.outcome,
+            _ => diagnose(guest, &mut case, &mut result, repeated, watcher).await,
         }
         let included = &composition.included;
         // As far as it came, on its route.
@@ -175,8 +159,9 @@ async fn run_as(
             case.split = Some(found.split);
             alike = found.alike;
             // A loop goes on where these ended.
-            alone = found.alone;
-            alone.retain(|_, _| config.loops.is_none());
+            if config.loops.is_none() {
+                alone = found.alone;
+            }
         }
         record_failure(guest, &mut case, result);
     } else {
@@ -202,10 +187,7 @@ async fn run_as(
 
 /// Repeats a case that passed: that shows intermittent failures. The worst run is left in `result`.
 async fn repeat(guest: RunSpec<'_>, result: &mut RunResult, watcher: Watcher<'_>) -> Repeated {
-    let mut repeated = Repeated {
-        failed: usize::from(result.failed()),
-        of: 1,
-    };
+    let mut repeated = Repeated::first(result.failed());
     if result.outcome == Outcome::Pass {
         let repeat = guest.config.repeat;
         let of = match result.state.own_addresses.is_empty() {
@@ -215,8 +197,7 @@ async fn repeat(guest: RunSpec<'_>, result: &mut RunResult, watcher: Watcher<'_>
         for time in 1..=of {
             watcher(Step::Again { time, of });
             let again = guest.run().await;
-            repeated.of += 1;
-            repeated.failed += usize::from(again.failed());
+            repeated.count(again.failed());
             if again.failed() && severity(again.outcome) > severity(result.outcome) {
                 *result = again;
             }
@@ -261,10 +242,9 @@ fn obstacle(
     // A set with no device left only tests what other cases test.
     if composition.included.is_empty() && !spec.set.devices.is_empty() {
         let why = composition.excluded.iter().take(3);
-        let why: Vec<String> = why.map(ToString::to_string).collect();
         return Some(format!(
             "no device of the set fits both builds: {}",
-            why.join("; ")
+            joined(why, "; ")
         ));
     }
     None
@@ -312,11 +292,14 @@ pub(crate) fn record_failure(guest: RunSpec<'_>, case: &mut Case, result: RunRes
     case.logs = folder.as_ref().map(|folder| folder.display().to_string());
     let folder = folder.unwrap_or_else(|| config.logs.clone());
     let gone = route.get(..=result.legs.len()).unwrap_or(route);
-    case.reproduce = Some(reproduce::line(gone, launch, &folder, &config.capabilities));
-    if case.logs.is_some() && !gone.is_empty() {
-        let how = (&*folder, &*config.capabilities);
-        let script = Script::moves(case, &result, launch, gone, how).write(&folder);
-        case.reproducer = script.ok().map(|path| path.display().to_string());
+    // A guest that was loaded from a file has no route.
+    if !gone.is_empty() {
+        case.reproduce = Some(reproduce::line(gone, launch, &folder, &config.capabilities));
+        if case.logs.is_some() {
+            let how = (&*folder, &*config.capabilities);
+            let script = Script::moves(case, &result, launch, gone, how).write(&folder);
+            case.reproducer = script.ok().map(|path| path.display().to_string());
+        }
     }
     case.state_diff.clone_from(&result.state.diffs);
     case.source_stderr.clone_from(&result.source_stderr);
@@ -333,6 +316,29 @@ pub(crate) fn record(case: &mut Case, result: RunResult) {
     case.legs = result.legs;
     case.state_checked = (result.state.checked.legs > 0).then_some(result.state.checked);
     case.state_unchecked = result.state.unchecked;
+}
+
+/// Finds out what is known of a failure: its place, whether a build is to blame alone, and what mends it.
+async fn diagnose(
+    guest: RunSpec<'_>,
+    case: &mut Case,
+    result: &mut RunResult,
+    repeated: Repeated,
+    watcher: Watcher<'_>,
+) {
+    explain_refusal(guest, result, None).await;
+    control_and_retry(guest, case, result, repeated, watcher).await;
+    // What mends a case that fails now and then must not pass by chance either.
+    let repeated = case.repeated;
+    let is_intermittent = repeated.is_some_and(Repeated::is_intermittent);
+    let least = if is_intermittent { RACES } else { 1 };
+    let most = repeated.map_or(1, |repeated| repeated.of).max(least);
+    case.without_capability = without_each_capability(guest, most).await;
+    if case.outcome != Outcome::Broken {
+        // A build that cannot be asked any more has no way around either.
+        let found = passes_with(guest, result, is_intermittent, most).await;
+        case.passes_with = found.unwrap_or_default();
+    }
 }
 
 /// Checks after a failure whether a build fails with itself, and whether the case fails every time.
@@ -385,10 +391,7 @@ async fn control_and_retry(
         watcher(Step::Again { time, of });
         Box::pin(guest.run())
     };
-    let mut count = |run: RunResult| {
-        repeated.of += 1;
-        repeated.failed += usize::from(run.failed());
-    };
+    let mut count = |run: RunResult| repeated.count(run.failed());
     let mut time = 1;
     while time <= of {
         // A rate that somebody asked for is that of runs which nothing disturbs.
@@ -404,7 +407,7 @@ async fn control_and_retry(
     }
     case.repeated = Some(repeated);
     // Its one control may have been spared what comes now and then.
-    let is_intermittent = repeated.failed < repeated.of;
+    let is_intermittent = repeated.is_intermittent();
     if is_intermittent
         && let Some(changes) = result.only_changes()
         && let Some(garbage) = garbage_of_load(guest, &changes).await
@@ -504,11 +507,8 @@ async fn control(
     let mut same = guest.within(endpoint, result).await;
     // What a load changes in any case is no failure of a control, where it is not what failed.
     if result.only_changes().is_none() && same.only_changes().is_some() {
-        let route = guest.route_within(endpoint, result);
-        let spec = RunSpec {
-            route: &route,
-            ..guest
-        };
+        let route = &result.route_within(endpoint);
+        let spec = RunSpec { route, ..guest };
         let calibrated = Box::pin(calibrate_control(spec, endpoint, same)).await;
         (same, changed) = (calibrated.run, calibrated.known);
     }

@@ -136,44 +136,7 @@ pub(crate) fn cover(
     reach: &Reach,
     directions: &[Direction],
 ) -> Coverage {
-    let mut sections: BTreeMap<&str, CoveredSection> = BTreeMap::new();
-    for section in dumps.iter().flat_map(|dump| &dump.sections) {
-        let mut names = BTreeSet::new();
-        let mut fields = BTreeSet::new();
-        known_below(&section.description, &mut names, &mut fields);
-        let type_name = section.type_name.as_str();
-        let reason = reach.not_created.get(type_name).cloned();
-        let covered = sections.entry(type_name).or_insert_with(|| CoveredSection {
-            section: type_name.to_owned(),
-            vmsd: section.description.name.clone(),
-            // A reason is given for what a user would expect.
-            possible: (reach.possible.contains(type_name) || reason.is_some())
-                && !is_unmigratable(dumps, type_name),
-            reached: match reason {
-                Some(_) => Reached::NotCreated,
-                None => Reached::Compared,
-            },
-            reason,
-            subsections: Vec::new(),
-            conditional_fields: Vec::new(),
-            sent_in: Vec::new(),
-        });
-        let known = covered.conditional_fields.drain(..);
-        fields.extend(known.map(|known| (known.vmsd, known.field)));
-        covered.conditional_fields = fields
-            .into_iter()
-            .map(|(vmsd, field)| CoveredField {
-                vmsd,
-                field,
-                sent: false,
-            })
-            .collect();
-        names.extend(covered.subsections.drain(..).map(|s| s.name));
-        covered.subsections = names
-            .into_iter()
-            .map(|name| CoveredSubsection { name, sent: false })
-            .collect();
-    }
+    let mut sections = known_sections(dumps, reach);
     // A renamed vmsd has a name in each dump.
     let mut senders: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for section in dumps.iter().flat_map(|dump| &dump.sections) {
@@ -209,6 +172,48 @@ pub(crate) fn cover(
         }
     }
     Coverage::of(sections.into_values().collect()).counted_in(directions.iter().copied())
+}
+
+/// Returns all sections in the two dumps, by their types, of which nothing was sent yet.
+fn known_sections<'d>(dumps: [&'d Dump; 2], reach: &Reach) -> BTreeMap<&'d str, CoveredSection> {
+    /// A description, and the names of what is below it in either dump.
+    type Below<'d> = (&'d Vmsd, BTreeSet<String>, BTreeSet<(String, String)>);
+    let mut known: BTreeMap<&str, Below<'_>> = BTreeMap::new();
+    for section in dumps.into_iter().flat_map(|dump| &dump.sections) {
+        let none = || (&section.description, BTreeSet::new(), BTreeSet::new());
+        let (_, names, fields) = known.entry(&section.type_name).or_insert_with(none);
+        known_below(&section.description, names, fields);
+    }
+    let covered = |(type_name, (description, names, fields)): (&'d str, Below<'_>)| {
+        let reason = reach.not_created.get(type_name).cloned();
+        let covered = CoveredSection {
+            section: type_name.to_owned(),
+            vmsd: description.name.clone(),
+            // A reason is given for what a user would expect.
+            possible: (reach.possible.contains(type_name) || reason.is_some())
+                && !is_unmigratable(dumps, type_name),
+            reached: match reason {
+                Some(_) => Reached::NotCreated,
+                None => Reached::Compared,
+            },
+            reason,
+            subsections: names
+                .into_iter()
+                .map(|name| CoveredSubsection { name, sent: false })
+                .collect(),
+            conditional_fields: fields
+                .into_iter()
+                .map(|(vmsd, field)| CoveredField {
+                    vmsd,
+                    field,
+                    sent: false,
+                })
+                .collect(),
+            sent_in: Vec::new(),
+        };
+        (type_name, covered)
+    };
+    known.into_iter().map(covered).collect()
 }
 
 fn is_unmigratable(dumps: [&Dump; 2], type_name: &str) -> bool {
@@ -304,18 +309,13 @@ pub(crate) fn join<'c>(shards: impl IntoIterator<Item = &'c Coverage>) -> Option
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::stream::testing;
-    use crate::vmstate::read::read_dump;
+    use crate::vmstate::testing::dump;
 
     /// The dumps of 7.2 and 10.0 of a machine.
     fn dumps(machine: &str) -> [Dump; 2] {
-        ["7.2.22", "10.0.13"].map(|version| {
-            let file = format!("fixtures/dumps/{version}/{machine}.json.zst");
-            read_dump(&Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
-        })
+        ["7.2.22", "10.0.13"].map(|version| dump(&format!("{version}/{machine}")))
     }
 
     /// The dumps of the virt machine, and what 7.2 really sent of it.

@@ -11,8 +11,9 @@ use crate::migration::diagnosis::evidence::Evidence;
 use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::root_devices::RootDevice;
+use crate::migration::endpoint::vm::Endpoint;
 use crate::migration::leg::error::{LegError, LegErrorKind};
-use crate::model::{Direction, SectionName};
+use crate::model::{Direction, SectionName, joined};
 use crate::qemu::output;
 use crate::qemu::output::load::LoadFailure;
 use crate::report::{Cause, DrivenReport, FailureKind, Leg, LegSide, LinuxReport, Outcome, Phase};
@@ -177,11 +178,7 @@ impl RunResult {
     /// Makes the result of a run that cannot be tried here.
     pub(crate) fn skip(message: &str) -> RunResult {
         RunResult {
-            cause: Some(Cause {
-                kind: Some(FailureKind::CannotBeSetUp),
-                message: on_one_line(message),
-                ..Cause::default()
-            }),
+            cause: Some(Cause::not_set_up(on_one_line(message))),
             outcome: Outcome::Skip,
             ..RunResult::default()
         }
@@ -206,6 +203,11 @@ impl RunResult {
     /// Returns the direction of its last leg; `first` is that of the one that it was to begin with.
     pub(crate) fn last_direction(&self, first: Direction) -> Direction {
         self.legs.last().map_or(first, |leg| leg.direction)
+    }
+
+    /// Returns the route from a build to itself of as many legs.
+    pub(crate) fn route_within<'e>(&self, endpoint: &'e Endpoint) -> Vec<&'e Endpoint> {
+        vec![endpoint; self.legs.len().max(1) + 1]
     }
 
     /// Tells whether the source was killed by somebody else before there was a migration.
@@ -276,8 +278,7 @@ impl RunResult {
 
 /// Joins the lines of a message.
 fn on_one_line(message: &str) -> String {
-    let lines: Vec<&str> = message.lines().map(str::trim).collect();
-    lines.join(" ")
+    joined(message.lines().map(str::trim), " ")
 }
 
 /// Returns the end of what a build printed.

@@ -28,7 +28,7 @@ use crate::migration::leg::watch::Stats;
 use crate::migration::linux_boot::{NotBooted, boot_to_be_sent};
 use crate::migration::result::{RunResult, Surveyed};
 use crate::migration::saved::LoadError;
-use crate::model::{Direction, SectionName};
+use crate::model::{Direction, SectionName, joined};
 use crate::qemu::properties::Asked;
 use crate::qemu::{MallocFill, MemoryKills, Subject};
 use crate::report::{DrivenReport, Leg, LegSide, LinuxReport, Outcome, Phase, Repeated};
@@ -93,12 +93,8 @@ impl RunSpec<'_> {
             features: None,
             memory_kills: MemoryKills::so_far(),
         };
-        let labels: Vec<&str> = self.route.iter().map(|end| end.build.label()).collect();
-        let span = debug_span!(
-            "guest",
-            machine = self.config.machine,
-            route = labels.join(" to ")
-        );
+        let labels = joined(self.route.iter().map(|end| end.build.label()), " to ");
+        let span = debug_span!("guest", machine = self.config.machine, route = labels);
         let result = run.drive(from, watcher).instrument(span).await;
         RunResult {
             buses: run.buses,
@@ -114,29 +110,15 @@ impl RunSpec<'_> {
         let mut tries = Repeated { failed: 0, of: 0 };
         while tries.failed == 0 && tries.of < most {
             let run = Box::pin(self.run()).await;
-            tries.of += 1;
-            tries.failed += usize::from(run.outcome != Outcome::Pass);
+            tries.count(run.outcome != Outcome::Pass);
         }
         tries
     }
 
     /// Sends the guest from a build to itself, as many legs as a run had.
     pub(crate) async fn within(self, endpoint: &Endpoint, between: &RunResult) -> RunResult {
-        let route = self.route_within(endpoint, between);
-        let spec = RunSpec {
-            route: &route,
-            ..self
-        };
-        spec.run().await
-    }
-
-    /// Returns the route from a build to itself of as many legs as a run had.
-    pub(crate) fn route_within<'e>(
-        self,
-        endpoint: &'e Endpoint,
-        between: &RunResult,
-    ) -> Vec<&'e Endpoint> {
-        vec![endpoint; between.legs.len().max(1) + 1]
+        let route = &between.route_within(endpoint);
+        RunSpec { route, ..self }.run().await
     }
 }
 
@@ -614,8 +596,7 @@ async fn without_leftovers(
         let sent = machine.save(spec.config.timeouts.leg).await;
         let still = sent.map(|sent| own_addresses(&machine.vm, &sent));
         machine.end().await;
-        let still: Vec<String> = still?.iter().map(SectionName::to_string).collect();
-        Ok::<String, String>(still.join("\n"))
+        Ok::<String, String>(joined(still?, "\n"))
     };
     // The same machine is moved time and again: it is asked once.
     let asked = source.answer(spec.launch, Subject::OwnAddresses, [], ask);

@@ -11,7 +11,7 @@ use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Vm};
 use crate::migration::leg::save::load_from;
 use crate::migration::linux_boot::{NotBooted, STREAM, SavedGuest, boot};
 use crate::migration::timeouts::Timeouts;
-use crate::workload::linux::LinuxGuest;
+use crate::workload::linux::{LinuxGuest, copy_disks};
 
 /// The Linux guests of a run that have booted, by the builds and what they were started with.
 #[derive(Debug, Clone, Default)]
@@ -49,8 +49,7 @@ impl SavedGuests {
             saved: Arc::clone(saved),
             why: why.to_string(),
         };
-        guest
-            .copy_disks(&launch.plugged_in(), saved.folder.path(), &vm.folder)
+        copy_disks(&launch.plugged_in(), saved.folder.path(), &vm.folder)
             .map_err(|error| refused(&error))?;
         let path = saved.folder.path().join(STREAM);
         let loaded = load_from(vm, &path, timeouts.leg).await;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{display_as_serialized, from_word};
+use crate::model::{display_as_serialized, from_word, joined};
 
 /// An accelerator that guests are moved with.
 #[derive(
@@ -75,8 +75,7 @@ impl From<Accelerator> for AcceleratorPreference {
 
 impl fmt::Display for AcceleratorPreference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<String> = self.0.iter().map(Accelerator::to_string).collect();
-        f.pad(&names.join(","))
+        f.pad(&joined(&self.0, ","))
     }
 }
 

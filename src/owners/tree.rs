@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use crate::data::regex;
+use crate::model::joined;
 use crate::report::{Source, SourceField};
 
 /// A longer file is no source.
@@ -112,8 +113,8 @@ fn source(file: &str, text: &str, at: usize) -> Option<Source> {
             more.pop();
         }
         let arguments = [&found[2], state].into_iter().chain(more);
-        let arguments: Vec<&str> = arguments.collect();
-        let text = format!("{kind}({})", arguments.join(", "));
+        let arguments = joined(arguments, ", ");
+        let text = format!("{kind}({arguments})");
         source.state.get_or_insert_with(|| state.to_owned());
         source.fields.push(SourceField {
             name: found[2].to_owned(),

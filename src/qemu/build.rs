@@ -13,7 +13,7 @@ use nix::fcntl::Flock;
 use nix::sys::signal::Signal;
 
 use crate::cleanup::{guarding, uninterrupted};
-use crate::model::{BuildKind, ConfinedBuild};
+use crate::model::{BuildKind, ConfinedBuild, joined};
 use crate::qemu::confinement::{Barriers, ConfinePolicy, Lacking};
 use crate::qemu::identity::content_hash;
 use crate::qemu::namespace::NetworkNamespace;
@@ -409,8 +409,7 @@ impl Build {
                     let value = value.as_ref()?.to_string_lossy();
                     Some(format!("{name}={}", quote(&value)))
                 });
-                let words: Vec<String> = set.chain(self.words()).collect();
-                words.join(" ")
+                joined(set.chain(self.words()), " ")
             }
         }
     }

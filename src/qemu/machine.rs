@@ -333,19 +333,21 @@ mod tests {
     use super::*;
     use crate::qemu::{BuildInfo, MachineType};
 
-    fn build(version: Version, machines: &[(&str, &str)]) -> BuildInfo {
+    /// A build with these machine types; behind `=`, the name that a type is also known by.
+    fn build(version: Version, machines: &str) -> BuildInfo {
+        let machine = |words: &str| {
+            let (name, alias) = words.split_once('=').unzip();
+            MachineType {
+                name: name.unwrap_or(words).to_owned(),
+                alias: alias.map(str::to_owned),
+                ..MachineType::default()
+            }
+        };
         BuildInfo {
             version,
             package: String::new(),
             target: "x86_64".to_owned(),
-            machines: machines
-                .iter()
-                .map(|(name, alias)| MachineType {
-                    name: (*name).to_owned(),
-                    alias: (!alias.is_empty()).then(|| (*alias).to_owned()),
-                    ..MachineType::default()
-                })
-                .collect(),
+            machines: machines.split_whitespace().map(machine).collect(),
             lacks_tcg: false,
             program: None,
         }
@@ -358,38 +360,16 @@ mod tests {
     fn old() -> BuildInfo {
         build(
             Version::new(9, 2, 0),
-            &[
-                ("pc-q35-4.0.1", ""),
-                ("pc-q35-4.2", ""),
-                ("pc-q35-9.0", ""),
-                ("pc-q35-9.2", "q35"),
-                ("pc-i440fx-9.2", "pc"),
-                ("powernv9", "powernv"),
-                ("pseries-2.12-sxxm", ""),
-                ("virt", ""),
-                ("isapc", ""),
-                ("none", ""),
-            ],
+            "pc-q35-4.0.1 pc-q35-4.2 pc-q35-9.0 pc-q35-9.2=q35 pc-i440fx-9.2=pc powernv9=powernv pseries-2.12-sxxm virt \
+             isapc none",
         )
     }
 
     fn new() -> BuildInfo {
         build(
             Version::new(11, 1, 0),
-            &[
-                ("pc-q35-11.1", "q35"),
-                ("pc-q35-10.0", ""),
-                ("pc-q35-9.2", ""),
-                ("pc-q35-9.0", ""),
-                ("pc-q35-4.0.1", ""),
-                ("pc-i440fx-11.1", "pc"),
-                ("pc-i440fx-9.2", ""),
-                ("powernv10", "powernv"),
-                ("powernv9", ""),
-                ("pseries-2.12-sxxm", ""),
-                ("virt", ""),
-                ("none", ""),
-            ],
+            "pc-q35-11.1=q35 pc-q35-10.0 pc-q35-9.2 pc-q35-9.0 pc-q35-4.0.1 pc-i440fx-11.1=pc pc-i440fx-9.2 \
+             powernv10=powernv powernv9 pseries-2.12-sxxm virt none",
         )
     }
 
@@ -419,22 +399,12 @@ mod tests {
     fn a_distribution_has_families_of_its_own() {
         let (old, new) = (old(), new());
         let rhel = |newest| {
-            let types = [
-                ("pc-q35-rhel9.2.0", ""),
-                ("pc-q35-9.2", ""),
-                (newest, "q35"),
-            ];
+            let types = format!("pc-q35-rhel9.2.0 pc-q35-9.2 {newest}=q35");
             build(Version::new(9, 2, 0), &types)
         };
         let (rhel_old, rhel_new) = (rhel("pc-q35-rhel9.4.0"), rhel("pc-q35-rhel9.10.0"));
-        let noble = build(
-            Version::new(8, 2, 2),
-            &[
-                ("pc-q35-noble", "q35"),
-                ("pc-q35-8.2", ""),
-                ("pc-q35-9.2", ""),
-            ],
-        );
+        let noble = "pc-q35-noble=q35 pc-q35-8.2 pc-q35-9.2";
+        let noble = build(Version::new(8, 2, 2), noble);
         for (wanted, old, new, machine) in [
             ("q35", &rhel_old, &rhel_new, Some("pc-q35-rhel9.2.0")),
             (
@@ -501,7 +471,7 @@ mod tests {
         let has = message("isapc");
         says(&has, "the new build (11.1.0) has no machine type isapc");
         // As loongarch64's `virt`, which became versioned.
-        let later = build(Version::new(11, 1, 0), &[("virt-11.1", "virt")]);
+        let later = build(Version::new(11, 1, 0), "virt-11.1=virt");
         let has = resolve("virt", &old, &later).unwrap_err().to_string();
         assert_eq!(
             has,

@@ -25,7 +25,7 @@ use crate::qemu::quote;
 
 pub(crate) use crate::cleanup::ProcessState;
 use crate::cleanup::{Group, mark_command, uninterrupted};
-use crate::model::visible_lines;
+use crate::model::{joined, visible_lines};
 
 /// Length of the kept end of a child's error output, in bytes.
 const TAIL: usize = 8 * 1024;
@@ -152,8 +152,7 @@ fn shell_line(command: &Command, guards: Option<&Path>) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let script = |word: &&OsStr| guards.is_some_and(|script| *word != script);
     let words = words.skip_while(script);
-    let words: Vec<String> = words.map(|word| quote(&word.to_string_lossy())).collect();
-    words.join(" ")
+    joined(words.map(|word| quote(&word.to_string_lossy())), " ")
 }
 
 /// A command that is complete but for arguments.

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Direction, SectionName, Side, display_as_serialized};
+use crate::model::{Direction, SectionName, Side, display_as_serialized, joined};
 use crate::report::{
     BaselineStatus, CaseTier, Cause, DrivenReport, FailureKind, LinuxReport, Memory,
 };
@@ -163,8 +163,7 @@ impl ChangedByLoad {
     /// Returns the name of the place: section and field, or the block of memory.
     pub fn place(&self) -> String {
         let names = [&self.section, &self.field, &self.block];
-        let names: Vec<&str> = names.into_iter().flatten().map(String::as_str).collect();
-        names.join("/")
+        joined(names.into_iter().flatten().map(String::as_str), "/")
     }
 }
 
@@ -221,6 +220,26 @@ pub struct Repeated {
     pub failed: usize,
     /// All tries.
     pub of: usize,
+}
+
+impl Repeated {
+    /// Counts the first try.
+    pub(crate) fn first(has_failed: bool) -> Repeated {
+        let mut tries = Repeated { failed: 0, of: 0 };
+        tries.count(has_failed);
+        tries
+    }
+
+    /// Counts one more try.
+    pub(crate) fn count(&mut self, has_failed: bool) {
+        self.of += 1;
+        self.failed += usize::from(has_failed);
+    }
+
+    /// Tells whether some of the tries did not fail.
+    pub(crate) fn is_intermittent(self) -> bool {
+        self.failed < self.of
+    }
 }
 
 /// The tries of a failed case without one of its capabilities.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::joined;
 use crate::report::{Case, Notice, NoticeKind};
 
 impl Case {
@@ -38,7 +39,7 @@ pub(crate) fn notices_of(cases: &[Case]) -> BTreeSet<Notice> {
             [] => "within a build".to_owned(),
             builds => {
                 let within = builds.iter().map(|build| format!("from {build} to itself"));
-                within.collect::<Vec<String>>().join(" and ")
+                joined(within, " and ")
             }
         };
         let detail = format!("a load changes it in the same way {within}");
@@ -50,11 +51,8 @@ pub(crate) fn notices_of(cases: &[Case]) -> BTreeSet<Notice> {
         builds.insert(&sent.build);
     }
     let addresses = senders.into_iter().map(|(section, builds)| {
-        let builds: Vec<&str> = builds.into_iter().collect();
-        let detail = format!(
-            "of {}; what loads them may die of that, or not, by chance",
-            builds.join(" and ")
-        );
+        let builds = joined(builds, " and ");
+        let detail = format!("of {builds}; what loads them may die of that, or not, by chance");
         NoticeKind::OwnAddresses.about(section, detail)
     });
     cases

@@ -65,6 +65,15 @@ pub struct Message {
 }
 
 impl Cause {
+    /// The cause of a case that cannot be tried.
+    pub(crate) fn not_set_up(message: String) -> Cause {
+        Cause {
+            kind: Some(FailureKind::CannotBeSetUp),
+            message,
+            ..Cause::default()
+        }
+    }
+
     /// Returns the vmsd name of the section, as far as one is known.
     pub(crate) fn vmsd_name(&self) -> Option<&str> {
         self.section.as_ref().map(SectionName::vmsd_name)

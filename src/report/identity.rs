@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::model::{Direction, Rule};
+use crate::model::{Direction, Rule, joined};
 use crate::report::{Case, Cause, Finding, Outcome, Shape};
 
 /// The device set's name of devices that were given one by one.
@@ -105,7 +105,7 @@ pub(crate) fn name_in_runs(case: &Case) -> Cow<'_, str> {
         true => format!("{TOGETHER}:{devices}"),
         false => part.to_owned(),
     });
-    Cow::Owned(parts.collect::<Vec<_>>().join("/"))
+    Cow::Owned(joined(parts, "/"))
 }
 
 /// A machine, devices, transport and direction that were tried.
@@ -157,10 +157,7 @@ impl<'c> CaseKey<'c> {
 impl fmt::Display for CaseKey<'_> {
     /// Writes a text that is equal for equal keys, and for no others.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |devices: &BTreeSet<&str>| {
-            let devices: Vec<&str> = devices.iter().copied().collect();
-            devices.join(",")
-        };
+        let list = |devices: &BTreeSet<&str>| joined(devices, ",");
         write!(f, "{} ", self.machine)?;
         match &self.subject {
             Subject::Named(id) => f.write_str(id),

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::model::{Direction, Rule};
+use crate::model::{Direction, Rule, joined};
 use crate::report::{ChangeKey, Code, FieldKey, Finding, Level, LoneType, Report, Shape, Source};
 
 /// A file of `rules/code/`.
@@ -197,7 +197,6 @@ fn of_fields(
         Some((_, own)) => own,
         None => &first.name,
     };
-    let name = |field: &FieldKey| member(&field.name);
     let known = source.filter(|_| is_subsection);
     let used: Vec<String> = match known.map(|source| &*source.fields) {
         Some(own @ [_, ..]) => own
@@ -229,26 +228,21 @@ fn of_fields(
     let bytes: u64 = fields.iter().map(wire_size).sum();
     let property = format!("x-migrate-{}", identifier(own).replace('_', "-"));
     values.extend([
-        ("field", name(first)),
+        ("field", member(&first.name)),
         ("subsection", format!("{}/{own}", first.description)),
         ("flag", format!("migrate_{}", identifier(own))),
         ("compat", compat(finding, &property)),
-        ("macros", macros.collect::<Vec<_>>().join("\n        ")),
-        (
-            "reset",
-            fields.iter().map(reset).collect::<Vec<_>>().join("\n    "),
-        ),
+        ("macros", joined(macros, "\n        ")),
+        ("reset", joined(fields.iter().map(reset), "\n    ")),
         ("bytes", bytes.to_string()),
         ("property", property),
         ("id", id),
     ]);
-    // A wider or narrower number; anything else is not copied by an assignment.
-    if let ([old], [new]) = (old, new)
-        && let (Some(old), Some(_)) = (bits(old), bits(new))
-    {
-        values.insert("old_bits", old.to_string());
-    }
     if let ([old], [new]) = (old, new) {
+        // A wider or narrower number; anything else is not copied by an assignment.
+        if let (Some(old), Some(_)) = (bits(old), bits(new)) {
+            values.insert("old_bits", old.to_string());
+        }
         of_array(values, old, new, source);
     }
 }
@@ -272,8 +266,7 @@ fn of_array(
         return;
     }
     let name = member(&new.name);
-    let known = source.and_then(|source| source.fields.iter().find(|own| own.name == name));
-    let macro_of = known.map_or("VMSTATE_UINT", |own| &own.text);
+    let macro_of = in_source(&name, source).unwrap_or("VMSTATE_UINT");
     let state = values.get("state").cloned().unwrap_or_default();
     let (bits, more) = (size * 8, now - before);
     let elements = |start: u64, num: u64| {
@@ -338,7 +331,7 @@ fn compat(finding: &Finding, property: &str) -> String {
     let lines = lines.map(|name| format!("    {{ \"{name}\", \"{property}\", \"off\" }},"));
     let more = sections.count().checked_sub(MOST_LINES).filter(|&n| n > 0);
     let more = more.map(|more| format!("    /* and {more} more */"));
-    lines.chain(more).collect::<Vec<_>>().join("\n")
+    joined(lines.chain(more), "\n")
 }
 
 /// Returns the bits of a number, if a field is one.
@@ -383,12 +376,17 @@ fn reset(field: &FieldKey) -> String {
     }
 }
 
+/// Returns the text of a field in the source, if that is known.
+fn in_source<'s>(name: &str, source: Option<&'s Source>) -> Option<&'s str> {
+    let own = source?.fields.iter().find(|own| own.name == name)?;
+    Some(&own.text)
+}
+
 /// Returns the macro of a field, as the source has it or else by its size.
 fn macro_of(field: &FieldKey, source: Option<&Source>, state: &str) -> String {
     let name = member(&field.name);
-    let known = source.and_then(|source| source.fields.iter().find(|own| own.name == name));
-    if let Some(own) = known {
-        return format!("{},", own.text);
+    if let Some(own) = in_source(&name, source) {
+        return format!("{own},");
     }
     let bits = field.size * 8;
     match (field.size, field.num) {
@@ -411,7 +409,7 @@ fn identifier(text: &str) -> String {
     };
     let words: String = text.chars().map(plain).collect();
     let words = words.split('_').filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join("_")
+    joined(words, "_")
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use crate::model::{Rule, Version};
+use crate::model::{Rule, Version, joined};
 use crate::report::{AD_HOC, Case, Changed, Finding, Level, Report, Shape};
 use crate::rules::known_issues::FILL_IN;
 
@@ -257,8 +257,8 @@ fn key(name: &str, value: &str) -> String {
 }
 
 fn keys<'t>(name: &str, values: impl IntoIterator<Item = &'t String>) -> String {
-    let values: Vec<String> = values.into_iter().map(|value| quote(value)).collect();
-    format!("{name} = [{}]", values.join(", "))
+    let values = joined(values.into_iter().map(|value| quote(value)), ", ");
+    format!("{name} = [{values}]")
 }
 
 fn quote(text: &str) -> String {

@@ -104,11 +104,6 @@ impl StreamErrorKind {
             StreamErrorKind::Magic { .. } | StreamErrorKind::MultifdChannel
         )
     }
-
-    /// Tells whether the stream is sound as far as it goes, but stops too early.
-    pub fn is_end(&self) -> bool {
-        matches!(self, StreamErrorKind::Ends { .. })
-    }
 }
 
 /// The reason why the bytes of a section do not follow their description.

@@ -163,16 +163,6 @@ impl<V: RamVisitor> Parser<V> {
         }
     }
 
-    /// Returns what was read so far. Devices are decoded once the description has come.
-    pub fn stream(&self) -> &Stream {
-        &self.stream
-    }
-
-    /// Tells whether the end of the stream, description included, has been read.
-    pub fn is_done(&self) -> bool {
-        matches!(self.state, State::Done)
-    }
-
     /// Takes the next bytes. After an error all further bytes are only counted, and the error
     /// comes again.
     ///

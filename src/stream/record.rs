@@ -165,8 +165,7 @@ fn follows(cut: &mut Cut<'_>, ids: &FxHashMap<u32, usize>) -> Result<bool, Stop>
         COMMAND => (1..COMMANDS).contains(&cut.u16()?),
         EOF => match cut.peek_up_to(6)? {
             [VMDESCRIPTION, _, _, _, _, brace] => *brace == b'{',
-            [VMDESCRIPTION, ..] => true,
-            [] => true,
+            [VMDESCRIPTION, ..] | [] => true,
             _ => false,
         },
         _ => false,

@@ -36,7 +36,6 @@ pub(crate) struct Assessment<'l> {
     streamed: Vec<StreamFinding>,
 }
 
-/// A finding of streams.
 #[derive(Debug)]
 struct StreamFinding {
     finding: Finding,
@@ -82,7 +81,6 @@ impl<'l> Assessment<'l> {
         }
     }
 
-    /// Returns the known issues.
     pub(crate) fn lists(&self) -> &'l KnownIssues {
         self.scope.lists
     }
@@ -153,8 +151,7 @@ impl<'l> Assessment<'l> {
         let mut asked = self.compare_features(target, result);
         for case in &mut result.cases {
             let predicted = link(case, &mut self.findings);
-            let allowed = self.scope.allows_case(case, predicted);
-            case.allowed_by = allowed.map(|found| found.reason);
+            case.allowed_by = self.scope.allows_case(case, predicted);
             if let Some(guest) = result.failed.get(&case.id)
                 && asked.is_ok()
             {
@@ -171,8 +168,7 @@ impl<'l> Assessment<'l> {
                 }
             }
             if let Some(predicted) = link_symptom(case, &mut self.findings) {
-                let allowed = self.scope.allows_case(case, Some(predicted));
-                case.allowed_by = allowed.map(|found| found.reason);
+                case.allowed_by = self.scope.allows_case(case, Some(predicted));
             }
         }
         link_features(&mut result.cases, &mut self.findings);

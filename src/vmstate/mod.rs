@@ -4,3 +4,5 @@ pub(crate) mod dump;
 mod plain;
 pub(crate) mod read;
 pub(crate) mod senders;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::model::joined;
 use crate::workload::fault::{Check, Mismatch, WorkloadError};
 use crate::workload::guest::guests;
 use crate::workload::linux::{Beat, Inventory, Line};
@@ -156,14 +157,8 @@ impl SerialLog {
         if self.is_silent() {
             return "its console is empty".to_owned();
         }
-        let lines: Vec<&str> = self.tail.iter().map(String::as_str).collect();
-        format!("its console ends with {:?}", lines.join("\n"))
-    }
-
-    /// Tells whether the guest has printed its first line.
-    #[must_use]
-    pub fn started(&self) -> bool {
-        self.started
+        let lines = joined(&self.tail, "\n");
+        format!("its console ends with {lines:?}")
     }
 
     /// Compares with the header of the same guest, which is stopped, and all of whose serial bytes
@@ -397,9 +392,9 @@ mod tests {
         assert_eq!(log.feed(b"B 00000007\nE oops\n\x1b[2J\xff\n"), []);
         assert_eq!(log.feed(&[b'x'; 3 * MAX_LINE]), []);
         assert_eq!(log.feed(b"\nS migcompat vax 1\n"), []);
-        assert!(!log.started());
+        assert!(!log.started);
         assert_eq!(log.feed(b"S migcompat s390x 1\n").len(), 1);
-        assert!(log.started());
+        assert!(log.started);
         assert_eq!(log.last_heartbeat(), None);
     }
 

@@ -101,7 +101,7 @@ impl Workload {
     ///
     /// `-serial` means the right device everywhere: the first 16550 or PL011, the SCLP console on s390x,
     /// the first `spapr-vty` on ppc64.
-    pub fn serial_args(&self, chardev: &str) -> Vec<OsString> {
+    pub fn serial_args(chardev: &str) -> Vec<OsString> {
         vec!["-serial".into(), format!("chardev:{chardev}").into()]
     }
 
@@ -132,7 +132,6 @@ impl Workload {
         }
     }
 
-    /// Returns the Linux guest.
     pub(crate) fn linux(&self) -> Option<&LinuxGuest> {
         match self {
             Workload::Tiny(_) => None,

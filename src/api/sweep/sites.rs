@@ -18,7 +18,7 @@ use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::{cover, join};
 use crate::migration::default_devices::DEFAULTS;
 use crate::migration::timeouts::Timeouts;
-use crate::model::{AcceleratorPreference, Direction};
+use crate::model::{AcceleratorPreference, Direction, joined};
 use crate::parallel::each;
 use crate::report::{
     AcceleratorUsed, Coverage, Described, Notice, NoticeKind, Report, Swept, by_reason, notices_of,
@@ -412,6 +412,6 @@ fn nothing_tried(swept: &[Swept], only: &[String]) -> Option<Notice> {
     let left_out = swept.iter().flat_map(|of| &of.left_out);
     let why = left_out.map(|left| format!("{}: {}", left.device, left.reason));
     let why: BTreeSet<String> = why.collect();
-    let why: Vec<String> = why.into_iter().collect();
-    Some(NoticeKind::NothingTried.about(only.join(", "), why.join("; ")))
+    let why = joined(why, "; ");
+    Some(NoticeKind::NothingTried.about(only.join(", "), why))
 }

@@ -88,11 +88,16 @@ fn between(old: &str, new: &str, renames: &dyn Renames) -> Vec<Finding> {
 
 /// Compares by rows: what they show, the old and the new description, and what is found.
 fn hold(rows: &[&str]) {
+    hold_with(&NoRenames, rows);
+}
+
+/// Compares by such rows where names are known.
+fn hold_with(renames: &dyn Renames, rows: &[&str]) {
     let held = rows.iter().map(|row| {
         let [what, old, new, _] = *row.split(" | ").collect::<Vec<_>>() else {
             panic!("{row}");
         };
-        let found = found(&between(old, new, &NoRenames)).join(", ");
+        let found = found(&between(old, new, renames)).join(", ");
         format!("{what} | {old} | {new} | {found}")
     });
     assert_eq!(held.collect::<Vec<_>>(), rows);
@@ -163,31 +168,16 @@ impl Renames for Listed {
 
 #[test]
 fn a_known_name_says_nothing_of_the_elements() {
-    for (old, new, expected) in [
-        ("e*4{ a:4 }", "ee*4{ a:4 }", &["note field-renamed e"][..]),
-        (
-            "e*4{ a:4 }",
-            "ee*4{ a:4 b:4 }",
-            &["error field-added ee/b", "note field-renamed e"],
-        ),
-        (
-            "e*4{ a:4 }",
-            "ee*4{ a:8 }",
-            &["error field-resized e/a", "note field-renamed e"],
-        ),
-        (
-            "e*4?{ a:4 }",
-            "ee*4?{ a:8 }",
-            &["note field-renamed e", "warning field-resized e/a"],
-        ),
-        (
-            "e*4{ a:4 }",
-            "ee*5{ a:4 }",
-            &["error array-resized e", "note field-renamed e"],
-        ),
-    ] {
-        assert_eq!(found(&between(old, new, &Listed)), expected, "{old} {new}");
-    }
+    hold_with(
+        &Listed,
+        &[
+            "a new name alone | e*4{ a:4 } | ee*4{ a:4 } | note field-renamed e",
+            "a field more | e*4{ a:4 } | ee*4{ a:4 b:4 } | error field-added ee/b, note field-renamed e",
+            "a wider field | e*4{ a:4 } | ee*4{ a:8 } | error field-resized e/a, note field-renamed e",
+            "a test | e*4?{ a:4 } | ee*4?{ a:8 } | note field-renamed e, warning field-resized e/a",
+            "another length | e*4{ a:4 } | ee*5{ a:4 } | error array-resized e, note field-renamed e",
+        ],
+    );
 }
 
 #[test]
@@ -223,57 +213,53 @@ fn what_stands_in_the_place_of_a_field_of_unknown_width_is_a_doubt() {
     ]);
 }
 
+/// The messages of what is found.
+fn said(old: &str, new: &str) -> Vec<String> {
+    let found = between(old, new, &NoRenames).into_iter();
+    found.map(|finding| finding.message).collect()
+}
+
 #[test]
 fn sizes_are_called_the_same_only_where_they_are_known() {
-    for (old, new, said) in [
+    let unstated = "does not say how many elements `flag` has";
+    let became = format!("`flag` (1 byte an element) became padding (4 bytes); old {unstated}");
+    let took = format!("`flag` (1 byte an element) took the place of padding; new {unstated}");
+    let arrives = |from: &str, to: &str, in_build: &str| {
+        format!(
+            "{from} sends padding where {to} reads `flag` (1 byte an element): it arrives as zeros; {in_build} {unstated}"
+        )
+    };
+    let regrouped = format!("`flag` is grouped differently in new; old {unstated}");
+    let agrees = |build: &str, lengths: &str| {
+        format!("{build} {unstated}; `regs` agrees only if the lengths do ({lengths})")
+    };
+    let of_old = agrees("old", "2×? against 4×4");
+    let of_new = agrees("new", "4×4 against 2×?");
+    for (old, new, wanted) in [
         (
             "~flag:1 b:4",
             "unused:4 b:4",
-            [
-                "`flag` (1 byte an element) became padding (4 bytes); old does not say how many elements `flag` has",
-                "new sends padding where old reads `flag` (1 byte an element): it arrives as zeros; old does not say how \
-                 many elements `flag` has",
-            ],
+            [became, arrives("new", "old", "old")],
         ),
         (
             "unused:4 b:4",
             "~flag:1 b:4",
-            [
-                "old sends padding where new reads `flag` (1 byte an element): it arrives as zeros; new does not say how \
-                 many elements `flag` has",
-                "`flag` (1 byte an element) took the place of padding; new does not say how many elements `flag` has",
-            ],
+            [arrives("old", "new", "new"), took],
         ),
-        (
-            "~flag:1 b:4",
-            "flag:16 b:4",
-            ["`flag` is grouped differently in new; old does not say how many elements `flag` has";
-                2],
-        ),
-        (
-            "~flag:2 b:4",
-            "regs:4*4 b:4",
-            ["old does not say how many elements `flag` has; `regs` agrees only if the lengths do (2×? against 4×4)";
-                2],
-        ),
-        (
-            "regs:4*4 b:4",
-            "~flag:2 b:4",
-            ["new does not say how many elements `flag` has; `regs` agrees only if the lengths do (4×4 against 2×?)";
-                2],
-        ),
+        ("~flag:1 b:4", "flag:16 b:4", [regrouped.clone(), regrouped]),
+        ("~flag:2 b:4", "regs:4*4 b:4", [of_old.clone(), of_old]),
+        ("regs:4*4 b:4", "~flag:2 b:4", [of_new.clone(), of_new]),
         (
             "flag:4 b:4",
             "unused:4 b:4",
             [
-                "`flag` (4 bytes) became padding of the same size",
-                "new sends padding where old reads `flag` (4 bytes): it arrives as zeros",
+                "`flag` (4 bytes) became padding of the same size".to_owned(),
+                "new sends padding where old reads `flag` (4 bytes): it arrives as zeros"
+                    .to_owned(),
             ],
         ),
     ] {
-        let found = between(old, new, &NoRenames);
-        let messages: Vec<&str> = found.iter().map(|finding| &*finding.message).collect();
-        assert_eq!(messages, said, "{old} {new}");
+        assert_eq!(said(old, new), wanted, "{old} {new}");
     }
 }
 
@@ -290,10 +276,8 @@ fn a_number_has_the_bytes_in_front_of_it_as_its_upper_ones() {
         "less padding than it takes | unused:1 a:2 b:4 | a:4 b:4 | error field-removed unused, error field-resized a",
         "elements | unused:4 a:2*2 b:4 | a:4*2 b:4 | warning fields-recut unused",
     ]);
-    let said = between("unused:2 a:2 b:4", "a:4 b:4", &NoRenames);
-    let said: Vec<&str> = said.iter().map(|finding| &*finding.message).collect();
     assert_eq!(
-        said,
+        said("unused:2 a:2 b:4", "a:4 b:4"),
         [
             "old sends 2 bytes of padding and `a` (2 bytes) where new reads `a` (4 bytes): it arrives as it is, unless it is \
              negative",
@@ -384,10 +368,8 @@ fn a_field_of_as_many_bytes_is_not_resized() {
         "a new name with a test at another place | a:4 b:4*2 c:8 z:1 | x:4? b:8 y:2 w:8 z:1 | \
          error field-added y, note field-renamed c, warning condition-added a, warning fields-recut b",
     ]);
-    let said = between("p:4 m:4*2 z:1", "p:4*3 z:1", &NoRenames);
-    let said: Vec<&str> = said.iter().map(|finding| &*finding.message).collect();
     assert_eq!(
-        said,
+        said("p:4 m:4*2 z:1", "p:4*3 z:1"),
         ["`p` and `m` are grouped differently in new; the bytes are the same"; 2]
     );
 }

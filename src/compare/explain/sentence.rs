@@ -8,6 +8,7 @@ use crate::compare::explain::reason::{
     Lacking, OwnSubsection, Reason, Register, Spot, Takes, Weight,
 };
 use crate::compare::streams::Leaf;
+use crate::model::{count, first_few, joined};
 use crate::stream::text::text_of;
 use crate::stream::tree::Leaf as Held;
 
@@ -90,6 +91,9 @@ impl Reason {
     }
 }
 
+/// Number of registers or fields that a sentence names before it counts the rest.
+const NAMED: usize = 3;
+
 /// The place behind the last field.
 const END: &str = "the end of the section";
 
@@ -99,23 +103,55 @@ impl fmt::Display for Explanation {
             0 => self.section.to_string(),
             instance => format!("{} {instance}", self.section),
         };
-        match &self.reason {
+        // These are about one place in the section.
+        if let Reason::Subsection { .. } | Reason::Layout { .. } = &self.reason {
+            let field = self.field.as_deref().unwrap_or_default();
+            write!(f, "{section}, {field}")?;
+            if let Some(offset) = self.offset {
+                write!(f, ", offset {offset}")?;
+            }
+            f.write_str(": ")?;
+        }
+        f.write_str(&self.reason.words(&section))?;
+        if self.only_one {
+            f.write_str("; no other section gives a reason to refuse it")?;
+        }
+        Ok(())
+    }
+}
+
+impl Reason {
+    /// Words it, for a section of this name and instance.
+    fn words(&self, section: &str) -> String {
+        match self {
+            Reason::Section {
+                instead, described, ..
+            } => {
+                let why = match (instead, described) {
+                    (Some(other), _) => {
+                        &format!("it sends {other} instead, which the source does not send")
+                    }
+                    (None, true) => {
+                        "it knows the description, but registers none of this name and instance"
+                    }
+                    (None, false) => {
+                        "it may register it under another name or instance, or not at all"
+                    }
+                };
+                format!(
+                    "the source sends the section {section}, which the destination's build does not send for \
+                     the same configuration: {why}"
+                )
+            }
             Reason::Subsection {
                 name,
                 own: Some(OwnSubsection::NotNeeded),
                 ..
-            } => {
-                self.place(&section, f)?;
-                write!(
-                    f,
-                    "the source sent the subsection {name}, which the destination's build did not need in its own state; \
-                     one that it does not know is refused, and here it died"
-                )?;
-            }
-            Reason::Subsection { difference, .. } => {
-                self.place(&section, f)?;
-                f.write_str(difference)?;
-            }
+            } => format!(
+                "the source sent the subsection {name}, which the destination's build did not need in its own state; \
+                 one that it does not know is refused, and here it died"
+            ),
+            Reason::Subsection { difference, .. } => difference.clone(),
             Reason::Layout {
                 sent,
                 expected,
@@ -124,211 +160,157 @@ impl fmt::Display for Explanation {
                 weight,
                 difference,
             } => {
-                self.place(&section, f)?;
-                layout(
-                    *lacking,
-                    sent.as_ref(),
-                    expected.as_ref(),
-                    *more,
-                    difference,
-                    f,
-                )?;
-                f.write_str(match weight {
-                    Weight::Given => "",
-                    Weight::Test => "; a version or a test decides whether it reads that",
-                    Weight::AfterReset => ", in a machine that never ran",
-                    Weight::Length => {
-                        "; where that length is not the state's to choose, the load ends there"
-                    }
-                })?;
+                let parts = (*lacking, sent.as_ref(), expected.as_ref());
+                let parting = parting(parts, *more).unwrap_or_else(|| difference.clone());
+                format!("{parting}{}", weight.words())
             }
-            reason => f.write_str(&whole(reason, &section))?,
+            Reason::Version { sent, takes } => format!(
+                "the source sends version {sent} of {section}; the destination's build takes {takes}"
+            ),
+            Reason::Memory {
+                block,
+                sent,
+                own: None,
+            } => format!(
+                "the source sends the memory block {block} of {sent} bytes, which the destination's build does \
+                 not have for the same configuration"
+            ),
+            Reason::Memory {
+                block,
+                sent,
+                own: Some(own),
+            } => format!(
+                "the memory block {block} has {sent} bytes in what was sent and {own} in the destination's build"
+            ),
+            Reason::Several { places, .. } => {
+                let places = places.iter().map(|place| {
+                    format!("{} ({}, offset {})", place.field, place.rule, place.offset)
+                });
+                format!(
+                    "the layouts of {section} part in several places, and a version or a test decides which of \
+                     them the destination reads: {}",
+                    joined(places, ", ")
+                )
+            }
+            Reason::Unequal { sent, own } => format!(
+                "{} in {section} must equal the value of the destination's own device: {} was sent, it has {}",
+                sent.label,
+                value(sent),
+                value(own)
+            ),
+            Reason::TooMany {
+                sent, length, most, ..
+            } => format!(
+                "{} may be at most {most} in {section}, as the destination's own device has it: {length} was \
+                 sent",
+                sent.label
+            ),
+            Reason::LacksRegisters { registers, .. } => format!(
+                "the source sends system registers in {section} that the destination's CPU does not have: {}",
+                first_few(registers.iter().map(|r| format!("0x{:x}", r.number)), NAMED)
+            ),
+            Reason::OtherRegisters { registers, .. } => {
+                let registers = registers.iter().map(|(sent, own)| {
+                    format!("0x{:x} (0x{:x}, there 0x{own:x})", sent.number, sent.value)
+                });
+                format!(
+                    "system registers in {section} have other values than on a machine of the destination's \
+                     build that never ran, and a load ends at one that cannot be written: {}",
+                    first_few(registers, NAMED)
+                )
+            }
+            Reason::PciConfig {
+                at,
+                part,
+                sent,
+                own,
+                ..
+            } => format!(
+                "the PCI configuration space of {section} differs where a guest cannot write, first at \
+                 0x{at:x} ({part}): 0x{sent:02x} was sent, the destination's own device has 0x{own:02x}"
+            ),
+            Reason::SameLayout {
+                unseen,
+                up_to,
+                objection,
+                differing,
+            } => {
+                let after = after_same_layout(*objection, differing);
+                let up_to = up_to.as_ref().map(|field| format!(" up to {field}"));
+                let up_to = up_to.unwrap_or_default();
+                let but = match unseen.as_slice() {
+                    [] => String::new(),
+                    names => format!(
+                        " (a stream does not describe what is in {})",
+                        names.join(", ")
+                    ),
+                };
+                format!("the layout of {section} is the same in both builds{up_to}{but}: {after}")
+            }
         }
-        if self.only_one {
-            f.write_str("; no other section gives a reason to refuse it")?;
-        }
-        Ok(())
     }
 }
 
-impl Explanation {
-    fn place(&self, section: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{section}, {}",
-            self.field.as_deref().unwrap_or_default()
-        )?;
-        match self.offset {
-            Some(offset) => write!(f, ", offset {offset}: "),
-            None => f.write_str(": "),
-        }
-    }
-}
-
-fn layout(
-    lacking: Lacking,
-    sent: Option<&Spot>,
-    expected: Option<&Spot>,
+/// Says what one side has of a layout and the other has not, where the fields show it.
+fn parting(
+    (lacking, sent, expected): (Lacking, Option<&Spot>, Option<&Spot>),
     more: usize,
-    difference: &str,
-    f: &mut fmt::Formatter<'_>,
-) -> fmt::Result {
+) -> Option<String> {
     let more = match more {
         0 => String::new(),
         1 => " and the field behind it".to_owned(),
         n => format!(" and {n} fields behind it"),
     };
-    match (lacking, sent, expected) {
-        (Lacking::Destination, Some(Spot::Field(sent)), _) => write!(
-            f,
+    Some(match (lacking, sent, expected) {
+        (Lacking::Destination, Some(Spot::Field(sent)), _) => format!(
             "the source sends {}{more}, which the destination's build does not send itself",
             shape(sent)
         ),
-        (Lacking::Source, _, Some(Spot::Field(expected))) => write!(
-            f,
+        (Lacking::Source, _, Some(Spot::Field(expected))) => format!(
             "the destination's build reads {}{more}, which the source does not send",
             shape(expected)
         ),
-        (Lacking::Neither, Some(Spot::Field(sent)), Some(Spot::Field(expected))) => write!(
-            f,
+        (Lacking::Neither, Some(Spot::Field(sent)), Some(Spot::Field(expected))) => format!(
             "the source sends {}{more}, the destination's build has {} there",
             shape(sent),
             shape(expected)
         ),
-        _ => f.write_str(difference),
+        _ => return None,
+    })
+}
+
+impl Weight {
+    /// Says how far a difference of layouts may be trusted.
+    fn words(self) -> &'static str {
+        match self {
+            Weight::Given => "",
+            Weight::Test => "; a version or a test decides whether it reads that",
+            Weight::AfterReset => ", in a machine that never ran",
+            Weight::Length => {
+                "; where that length is not the state's to choose, the load ends there"
+            }
+        }
     }
 }
 
-/// Words a reason that is about the section as a whole, or contains its own place.
-fn whole(reason: &Reason, section: &str) -> String {
-    match reason {
-        Reason::Section {
-            instead, described, ..
-        } => {
-            let why = match (instead, described) {
-                (Some(other), _) => {
-                    format!("it sends {other} instead, which the source does not send")
-                }
-                (None, true) => {
-                    "it knows the description, but registers none of this name and instance"
-                        .to_owned()
-                }
-                (None, false) => {
-                    "it may register it under another name or instance, or not at all".to_owned()
-                }
-            };
-            format!(
-                "the source sends the section {section}, which the destination's build does not send for \
-                 the same configuration: {why}"
-            )
+/// Says what a load failed of though the layouts are the same, and which values differ.
+fn after_same_layout(objection: Option<Objection>, differing: &[String]) -> String {
+    let why = match (objection, differing) {
+        (Some(Objection::Length), _) => {
+            "the destination reads another number of bytes than its own build sends"
         }
-        Reason::Version { sent, takes } => format!(
-            "the source sends version {sent} of {section}; the destination's build takes {takes}"
-        ),
-        Reason::Memory {
-            block,
-            sent,
-            own: None,
-        } => format!(
-            "the source sends the memory block {block} of {sent} bytes, which the destination's build does \
-             not have for the same configuration"
-        ),
-        Reason::Memory {
-            block,
-            sent,
-            own: Some(own),
-        } => format!(
-            "the memory block {block} has {sent} bytes in what was sent and {own} in the destination's build"
-        ),
-        Reason::Several { places, .. } => {
-            let places = places
-                .iter()
-                .map(|place| format!("{} ({}, offset {})", place.field, place.rule, place.offset));
-            format!(
-                "the layouts of {section} part in several places, and a version or a test decides which of \
-                 them the destination reads: {}",
-                places.collect::<Vec<_>>().join(", ")
-            )
+        (Some(Objection::Death), []) => "nothing in the stream shows what the destination died of",
+        (Some(Objection::Death), _) => "it died of a value, or of what it does with one",
+        (Some(Objection::ConfigByte { .. } | Objection::Value) | None, _) => {
+            "a check of the values refused it"
         }
-        Reason::Unequal { sent, own } => format!(
-            "{} in {section} must equal the value of the destination's own device: {} was sent, it has {}",
-            sent.label,
-            value(sent),
-            value(own)
+    };
+    match differing {
+        [] => why.to_owned(),
+        names => format!(
+            "{why}; other values than in a machine of the destination's build that never ran: {}",
+            first_few(names, NAMED)
         ),
-        Reason::TooMany {
-            sent, length, most, ..
-        } => format!(
-            "{} may be at most {most} in {section}, as the destination's own device has it: {length} was \
-             sent",
-            sent.label
-        ),
-        Reason::LacksRegisters { registers, .. } => format!(
-            "the source sends system registers in {section} that the destination's CPU does not have: {}",
-            some(registers.iter().map(|r| format!("0x{:x}", r.number)))
-        ),
-        Reason::OtherRegisters { registers, .. } => {
-            let registers = registers.iter().map(|(sent, own)| {
-                format!("0x{:x} (0x{:x}, there 0x{own:x})", sent.number, sent.value)
-            });
-            format!(
-                "system registers in {section} have other values than on a machine of the destination's \
-                 build that never ran, and a load ends at one that cannot be written: {}",
-                some(registers)
-            )
-        }
-        Reason::PciConfig {
-            at,
-            part,
-            sent,
-            own,
-            ..
-        } => format!(
-            "the PCI configuration space of {section} differs where a guest cannot write, first at \
-             0x{at:x} ({part}): 0x{sent:02x} was sent, the destination's own device has 0x{own:02x}"
-        ),
-        Reason::SameLayout {
-            unseen,
-            up_to,
-            objection,
-            differing,
-        } => {
-            let up_to = up_to.as_ref().map(|field| format!(" up to {field}"));
-            let but = match unseen.as_slice() {
-                [] => String::new(),
-                names => format!(
-                    " (a stream does not describe what is in {})",
-                    names.join(", ")
-                ),
-            };
-            let why = match (objection, differing.as_slice()) {
-                (Some(Objection::Length), _) => {
-                    "the destination reads another number of bytes than its own build sends"
-                }
-                (Some(Objection::Death), []) => {
-                    "nothing in the stream shows what the destination died of"
-                }
-                (Some(Objection::Death), _) => "it died of a value, or of what it does with one",
-                (Some(Objection::ConfigByte { .. } | Objection::Value) | None, _) => {
-                    "a check of the values refused it"
-                }
-            };
-            let differing = match differing.as_slice() {
-                [] => String::new(),
-                names => format!(
-                    "; other values than in a machine of the destination's build that never ran: {}",
-                    some(names.iter().cloned())
-                ),
-            };
-            format!(
-                "the layout of {section} is the same in both builds{}{but}: {why}{differing}",
-                up_to.unwrap_or_default()
-            )
-        }
-        // These are named with their place.
-        Reason::Subsection { difference, .. } | Reason::Layout { difference, .. } => {
-            difference.clone()
-        }
     }
 }
 
@@ -346,10 +328,7 @@ impl fmt::Display for Takes {
 
 /// Returns name, type and size.
 fn shape(field: &Leaf) -> String {
-    let size = match field.bytes.len() {
-        1 => "1 byte".to_owned(),
-        n => format!("{n} bytes"),
-    };
+    let size = count(field.bytes.len(), "byte");
     format!("{} ({}, {size})", field.label, field.type_name)
 }
 
@@ -378,24 +357,7 @@ fn bytes(bytes: &[u8]) -> String {
 /// Returns the first bytes, which are enough to know them by.
 fn hex(bytes: &[u8]) -> String {
     const SHOWN: usize = 8;
-    let shown: Vec<String> = bytes
-        .iter()
-        .take(SHOWN)
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let shown = joined(bytes.iter().take(SHOWN).map(|b| format!("{b:02x}")), " ");
     let more = if bytes.len() > SHOWN { " ..." } else { "" };
-    format!("{}{more}", shown.join(" "))
-}
-
-/// Returns the first ones, and how many more there are.
-fn some(all: impl Iterator<Item = String>) -> String {
-    const NAMED: usize = 3;
-    let mut all: Vec<String> = all.collect();
-    match all.len().saturating_sub(NAMED) {
-        0 => all.join(", "),
-        more => {
-            all.truncate(NAMED);
-            format!("{} and {more} more", all.join(", "))
-        }
-    }
+    format!("{shown}{more}")
 }

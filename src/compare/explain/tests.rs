@@ -6,7 +6,7 @@ use crate::compare::renames::NoRenames;
 use crate::model::Version;
 use crate::stream::parse;
 use crate::stream::testing::{fields, fixture, hand_made, section};
-use crate::vmstate::dump::Dump;
+use crate::vmstate::testing::dump;
 
 fn real(name: &str) -> Stream {
     parse(&fixture(name)).stream
@@ -25,11 +25,6 @@ fn blamed(section: &str, instance: Option<u32>) -> Blamed<'_> {
 /// Explains a refusal forward, of which `blamed` is the message.
 fn forward(sent: &Stream, own: &Stream, blamed: Option<Blamed<'_>>) -> Option<Explanation> {
     explain(sent, own, blamed, &NoRenames, Direction::Forward)
-}
-
-fn dump(name: &str) -> Dump {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/dumps");
-    crate::vmstate::read::read_dump(format!("{folder}/{name}.json.zst").as_ref()).expect("there")
 }
 
 /// The kind of what stands against a load.

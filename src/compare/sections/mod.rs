@@ -141,7 +141,7 @@ impl<'d> Comparison<'d, '_> {
             && old.version_id() == new.version_id()
             && Refusal::of(destination, source).is_none()
         {
-            let message = self.wording.minimum_changed(was, is, old.version_id());
+            let message = Wording::minimum_changed(was, is, old.version_id());
             self.section_finding(Rule::MinimumVersionChanged, message, sides());
         }
         let path = [old.name().to_owned()];

@@ -1,7 +1,7 @@
 //! Builds and items in words: their names, widths and lines.
 
 use crate::compare::layout::{Interner, Item, Kind};
-use crate::model::{Direction, Side as Build};
+use crate::model::{Direction, Side as Build, count, first_few, joined};
 
 /// Number of names that a sentence lists before it counts the rest.
 pub(crate) const NAMES: usize = 4;
@@ -53,19 +53,15 @@ pub(crate) fn plural<'t>(items: &[&Item], one: &'t str, many: &'t str) -> &'t st
 
 /// `` `a`, `b` and 3 more``
 pub(crate) fn list(items: &[&Item]) -> String {
-    let shown = if items.len() > NAMES + 1 {
-        NAMES
-    } else {
-        items.len()
-    };
-    let names: Vec<String> = items[..shown]
-        .iter()
-        .map(|i| format!("`{}`", i.name))
-        .collect();
-    match (names.split_last(), items.len() - shown) {
-        (Some((last, [])), 0) => last.clone(),
-        (Some((last, rest)), 0) => format!("{} and {last}", rest.join(", ")),
-        (_, more) => format!("{} and {more} more", names.join(", ")),
+    let names = items.iter().map(|i| format!("`{}`", i.name));
+    if items.len() > NAMES + 1 {
+        return first_few(names, NAMES);
+    }
+    let names: Vec<String> = names.collect();
+    match names.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => String::new(),
     }
 }
 
@@ -74,14 +70,11 @@ pub(crate) fn bytes(items: &[&Item]) -> String {
     let total = items
         .iter()
         .fold(0u64, |sum, i| sum.saturating_add(i.bytes()));
-    let unit = if total == 1 { "byte" } else { "bytes" };
-    if items
-        .iter()
-        .any(|i| i.loose && matches!(i.kind, Kind::Field))
-    {
-        format!("{total} {unit} an element")
-    } else {
-        format!("{total} {unit}")
+    let total = count(total, "byte");
+    let is_element = |item: &&Item| item.loose && matches!(item.kind, Kind::Field);
+    match items.iter().any(is_element) {
+        true => format!("{total} an element"),
+        false => total,
     }
 }
 
@@ -97,8 +90,7 @@ pub(crate) fn elements(items: &[&Item]) -> String {
 
 /// `4 + 4`, `2×10`
 pub(crate) fn widths(items: &[&Item]) -> String {
-    let each: Vec<String> = items.iter().map(|i| width(i)).collect();
-    each.join(" + ")
+    joined(items.iter().map(|i| width(i)), " + ")
 }
 
 fn width(item: &Item) -> String {

@@ -34,10 +34,7 @@ impl Wording {
             "the device type `{old}` is called `{new}` in {}; the wire says `{vmsd}`, as before",
             self.new
         );
-        match known {
-            Some(reason) => format!("{text}: {reason}"),
-            None => text,
-        }
+        with_reason(text, known)
     }
 
     pub(crate) fn vmsd_renamed(self, old: &str, new: &str) -> String {
@@ -89,7 +86,7 @@ impl Wording {
         }
     }
 
-    pub(crate) fn minimum_changed(self, old: i64, new: i64, version: i64) -> String {
+    pub(crate) fn minimum_changed(old: i64, new: i64, version: i64) -> String {
         format!(
             "the oldest version accepted went from {old} to {new}; both builds send version {version}"
         )
@@ -132,43 +129,13 @@ impl Refusal {
 
 impl<'d> Spot<'_, 'd> {
     pub(super) fn message(&self, rule: Rule, known: Option<&str>) -> String {
-        let Wording {
-            old: in_old,
-            new: in_new,
-            source,
-            destination,
-            ..
-        } = self.wording;
+        let (in_old, in_new) = (self.wording.old, self.wording.new);
         let (old, new) = (list(self.old), list(self.new));
-        // Else the dumps do not say by how much.
-        let is_as_wide = total(self.old) == total(self.new);
-        let same = match (self.altered, is_as_wide) {
-            (true, _) => String::new(),
-            (false, true) => "; the bytes are the same".to_owned(),
-            (false, false) => format!("; {}", self.says_no_length()),
-        };
         let size = |items: &[&Item]| items.first().map_or(0, |item| item.size);
         let text = match rule {
-            Rule::FieldAdded | Rule::FieldRemoved => {
-                let (owner, items) = self.owned();
-                let what = format!("{} ({})", list(items), bytes(items));
-                if self.wording.is_source(owner) {
-                    format!("{source} sends {what}, which {destination} does not read")
-                } else {
-                    format!("{destination} reads {what}, which {source} never sends")
-                }
-            }
+            Rule::FieldAdded | Rule::FieldRemoved => self.on_one_side(),
             Rule::ConditionalFieldAdded | Rule::ConditionalFieldRemoved => {
-                let (owner, items) = self.owned();
-                let (what, these) = (
-                    list(items),
-                    plural(items, "its test says", "their tests say"),
-                );
-                if self.wording.is_source(owner) {
-                    format!("{source} sends {what} when {these} so, {destination} does not read it")
-                } else {
-                    format!("{destination} reads {what} when {these} so, {source} never sends it")
-                }
+                self.on_one_side_when_tested()
             }
             Rule::FieldResized => format!(
                 "{old} is {} in {in_old} and {} in {in_new}",
@@ -195,19 +162,20 @@ impl<'d> Spot<'_, 'd> {
             Rule::GateExcludesField => self.gate_message(),
             Rule::FieldRenamed => match known {
                 Some(_) => format!("{old} is called {new} in {in_new}"),
-                None => format!("{}{same}", self.renames()),
+                None => format!("{}{}", self.renames(), self.what_of_the_bytes()),
             },
-            Rule::FieldRegrouped => {
-                let are = plural(self.old, "is", "are");
-                format!("{old} {are} grouped differently in {in_new}{same}")
-            }
+            Rule::FieldRegrouped => format!(
+                "{old} {} grouped differently in {in_new}{}",
+                plural(self.old, "is", "are"),
+                self.what_of_the_bytes()
+            ),
             Rule::FieldPadded => self.padded(),
             Rule::VersionGateChanged => {
-                let (a, b) = (self.old.first(), self.new.first());
+                let gate = |items: &[&Item]| items.first().map_or(0, |item| item.gate);
                 format!(
                     "the version gate of {old} went from {} to {}; both builds have it at the version sent",
-                    a.map_or(0, |i| i.gate),
-                    b.map_or(0, |i| i.gate)
+                    gate(self.old),
+                    gate(self.new)
                 )
             }
             Rule::TypeSizeOnly => format!(
@@ -221,30 +189,17 @@ impl<'d> Spot<'_, 'd> {
                 size(self.old),
                 size(self.new)
             ),
-            Rule::ArrayLengthUnstated => {
-                let (unstated, other) = match self.unstated() {
-                    Build::Old => (old, new),
-                    _ => (new, old),
-                };
-                let now = if unstated == other {
-                    "it".to_owned()
-                } else {
-                    other
-                };
+            Rule::ArrayLengthUnstated => self.of_unstated_length(),
+            Rule::OpaqueFieldChanged => self.of_unknown_width(),
+            Rule::DescriptionRenamed => {
+                let name = |items: &[&Item<'d>]| items.first().map_or("", |item| item.description);
                 format!(
-                    "{}; {now} agrees only if the lengths do ({} against {})",
-                    self.says_no_length(),
-                    widths(self.old),
-                    widths(self.new)
+                    "the description of the structure around {old} is called `{}` in {in_old} and `{}` in {in_new}; \
+                     the name of a nested description is not on the wire",
+                    name(self.old),
+                    name(self.new)
                 )
             }
-            Rule::OpaqueFieldChanged => self.of_unknown_width(),
-            Rule::DescriptionRenamed => format!(
-                "the description of the structure around {old} is called `{}` in {in_old} and `{}` in {in_new}; \
-                 the name of a nested description is not on the wire",
-                self.old.first().map_or("", |i| i.description),
-                self.new.first().map_or("", |i| i.description)
-            ),
             Rule::ConditionAdded => format!(
                 "{in_old} always has {old}, {in_new} decides at run time{}",
                 renamed_to(&old, &new)
@@ -255,8 +210,10 @@ impl<'d> Spot<'_, 'd> {
             ),
             Rule::ConditionalFieldChanged => self.tested_otherwise(),
             Rule::SubsectionUnknown => format!(
-                "{source} may send the subsection {}, which {destination} does not know there",
-                list(self.owned().1)
+                "{} may send the subsection {}, which {} does not know there",
+                self.wording.source,
+                list(self.owned().1),
+                self.wording.destination
             ),
             Rule::SubsectionMoved => {
                 format!("the subsection {old} is sent at another place in {in_new}")
@@ -264,21 +221,66 @@ impl<'d> Spot<'_, 'd> {
             // Those of sections and subsections have no items.
             _ => rule.entry().name.clone(),
         };
-        match known {
-            Some(reason) => format!("{text}: {reason}"),
-            None => text,
+        with_reason(text, known)
+    }
+
+    /// Says who sends or reads fields that the other build does not have.
+    fn on_one_side(&self) -> String {
+        let (source, destination) = (self.wording.source, self.wording.destination);
+        let (owner, items) = self.owned();
+        let what = format!("{} ({})", list(items), bytes(items));
+        match self.wording.is_source(owner) {
+            true => format!("{source} sends {what}, which {destination} does not read"),
+            false => format!("{destination} reads {what}, which {source} never sends"),
         }
+    }
+
+    /// Says the same of fields that are sent when a test says so.
+    fn on_one_side_when_tested(&self) -> String {
+        let (source, destination) = (self.wording.source, self.wording.destination);
+        let (owner, items) = self.owned();
+        let these = plural(items, "its test says", "their tests say");
+        let what = format!("{} when {these} so", list(items));
+        match self.wording.is_source(owner) {
+            true => format!("{source} sends {what}, {destination} does not read it"),
+            false => format!("{destination} reads {what}, {source} never sends it"),
+        }
+    }
+
+    /// Adds that the bytes stayed the same, where they did. Else the dumps do not say by how much they changed.
+    fn what_of_the_bytes(&self) -> String {
+        match (self.altered, self.is_as_wide()) {
+            (true, _) => String::new(),
+            (false, true) => "; the bytes are the same".to_owned(),
+            (false, false) => format!("; {}", self.says_no_length()),
+        }
+    }
+
+    fn is_as_wide(&self) -> bool {
+        total(self.old) == total(self.new)
+    }
+
+    /// Says on what it hangs whether arrays are as long on both sides.
+    fn of_unstated_length(&self) -> String {
+        let (old, new) = (list(self.old), list(self.new));
+        let other = match self.unstated() {
+            _ if old == new => "it",
+            Build::Old => &new,
+            _ => &old,
+        };
+        format!(
+            "{}; {other} agrees only if the lengths do ({} against {})",
+            self.says_no_length(),
+            widths(self.old),
+            widths(self.new)
+        )
     }
 
     /// Says which fields came in the place of padding, or padding in theirs.
     fn padded(&self) -> String {
-        let Wording {
-            source,
-            destination,
-            ..
-        } = self.wording;
+        let (source, destination) = (self.wording.source, self.wording.destination);
         let (was, is) = (bytes(self.old), bytes(self.new));
-        let is_as_wide = total(self.old) == total(self.new);
+        let is_as_wide = self.is_as_wide();
         let read = self.read_from_padding();
         let text = if !read.is_empty() {
             let arrive = plural(&read, "it arrives", "they arrive");
@@ -327,11 +329,7 @@ impl<'d> Spot<'_, 'd> {
 
     /// Says what became of fields that are sent when a test says so.
     fn tested_otherwise(&self) -> String {
-        let Wording {
-            old: in_old,
-            new: in_new,
-            ..
-        } = self.wording;
+        let (in_old, in_new) = (self.wording.old, self.wording.new);
         let (old, new) = (list(self.old), list(self.new));
         if self.moved {
             return format!("{old}, sent when a test says so, stands at another place in {in_new}");
@@ -365,11 +363,7 @@ impl<'d> Spot<'_, 'd> {
 
     /// Says what becomes of a number that took up padding, or left some.
     fn widened(&self, widened: &Widened) -> String {
-        let Wording {
-            source,
-            destination,
-            ..
-        } = self.wording;
+        let (source, destination) = (self.wording.source, self.wording.destination);
         let (padding, narrow, wide) = (
             bytes(widened.padding),
             list(&[widened.narrow]),
@@ -461,13 +455,11 @@ impl<'d> Spot<'_, 'd> {
         match of_each.as_mut_slice() {
             [tests] => {
                 tests.reverse();
-                let says = if tests.len() == 1 {
-                    "the test of"
-                } else {
-                    "the tests of"
+                let (test, says) = match tests.len() {
+                    1 => ("test", "says"),
+                    _ => ("tests", "say"),
                 };
-                let say = if tests.len() == 1 { "says" } else { "say" };
-                format!("{says} `{}` {say}", tests.join("` and `"))
+                format!("the {test} of `{}` {says}", tests.join("` and `"))
             }
             _ => "their tests say".to_owned(),
         }
@@ -504,6 +496,14 @@ impl<'d> Spot<'_, 'd> {
             text.push_str(&format!(" and {more} more"));
         }
         text
+    }
+}
+
+/// Adds the reason why a change is known to do no harm.
+fn with_reason(text: String, known: Option<&str>) -> String {
+    match known {
+        Some(reason) => format!("{text}: {reason}"),
+        None => text,
     }
 }
 

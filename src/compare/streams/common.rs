@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Direction, Rule, SectionName};
+use crate::model::{Direction, Rule, SectionName, count};
 use crate::report::{ChangeKey, Evidence, Finding, Level, Shape};
 
 /// A field that is as much longer, or shorter, in several kinds of section.
@@ -93,10 +93,7 @@ fn joined(group: Vec<Finding>, field: String, bytes: i64, kinds: usize) -> Optio
         }
     }
     let (also_in, also_paths) = others.into_iter().unzip();
-    let count = match bytes.unsigned_abs() {
-        1 => "1 byte".to_owned(),
-        count => format!("{count} bytes"),
-    };
+    let count = count(bytes.unsigned_abs(), "byte");
     let (longer, shorter) = match bytes > 0 {
         true => ("new", "old"),
         false => ("old", "new"),

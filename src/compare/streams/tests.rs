@@ -7,6 +7,7 @@ use crate::compare::streams::*;
 use crate::model::Rule;
 use crate::stream::parse;
 use crate::stream::testing::{fields, fixture, hand_made, section};
+use crate::vmstate::testing::dump;
 
 const NAMES: &[&str] = &[
     "x86_64-q35",
@@ -24,12 +25,6 @@ fn real(version: &str, name: &str) -> Option<Stream> {
     there
         .expect("readable")
         .then(|| parse(&fixture(&format!("{version}/{name}"))).stream)
-}
-
-fn dump(version: &str, name: &str) -> Dump {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/dumps");
-    let file = format!("{folder}/{version}/{name}.json.zst");
-    crate::vmstate::read::read_dump(file.as_ref()).expect("a dump")
 }
 
 /// Machine, builds, section and rule. All that real pairs of streams say is an error, and each of
@@ -110,7 +105,7 @@ fn a_dump_of_the_destination_distinguishes_fields_with_a_test() {
         real("7.2.22", "x86_64-q35").expect("there"),
         real("10.0.13", "x86_64-q35").expect("there"),
     );
-    let own = dump("10.0.13", "x86_64-q35");
+    let own = dump("10.0.13/x86_64-q35");
     let esp = |dump| {
         let forward = Direction::Forward;
         between((&old, &new), dump, "pciespscsi", forward)
@@ -136,7 +131,7 @@ fn a_dump_of_the_destination_distinguishes_fields_with_a_test() {
 #[test]
 fn a_dump_describes_devices_but_no_cpu() {
     let stream = real("10.0.13", "x86_64-q35").expect("there");
-    let found = kinds(&stream, &dump("10.0.13", "x86_64-q35"));
+    let found = kinds(&stream, &dump("10.0.13/x86_64-q35"));
     assert!(found.described.contains("mch"), "{found:?}");
     assert!(found.undescribed.contains("cpu"), "{found:?}");
     let all: BTreeSet<&str> = stream.devices().map(|s| s.name.vmsd_name()).collect();

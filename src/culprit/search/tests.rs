@@ -309,18 +309,8 @@ fn what_one_device_alone_has_lost_says_nothing_against_the_others() {
 
 #[test]
 fn chance_blames_no_device_that_only_the_first_failure_pointed_at() {
-    let failed = |suspect| Answer::Failed {
-        evidence: "died",
-        suspect,
-        alike: BTreeSet::new(),
-    };
     for again in [None, Some(2)] {
-        let (mut search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
-        search.comes_and_goes = |_| true;
-        let parts = search.record(&trials[0], failed(Some(1)));
-        assert!(pass_all(&mut search, &parts[..1], "well").is_empty());
-        let whole = search.record(&parts[1], Answer::passed("well"));
-        let mut next = search.record(&whole[0], failed(again));
+        let (mut search, mut next) = failed_twice(again, |_| true);
         for _ in 0..SUSPECTED {
             assert_eq!(next[0].items, [1]);
             next = search.record(&next[0], Answer::passed("well"));
@@ -336,18 +326,8 @@ fn chance_blames_no_device_that_only_the_first_failure_pointed_at() {
 
 #[test]
 fn a_refusal_blames_no_device_in_whatever_order_it_is_met() {
-    let failed = || Answer::Failed {
-        evidence: "died",
-        suspect: Some(1),
-        alike: BTreeSet::new(),
-    };
     for refused_at in 0..SUSPECTED {
-        let (mut search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
-        search.comes_and_goes = |_| true;
-        let parts = search.record(&trials[0], failed());
-        assert!(pass_all(&mut search, &parts[..1], "well").is_empty());
-        let whole = search.record(&parts[1], Answer::passed("well"));
-        let mut next = search.record(&whole[0], failed());
+        let (mut search, mut next) = failed_twice(Some(1), |_| true);
         for at in 0..SUSPECTED {
             assert_eq!(next[0].items, [1]);
             let refused = Answer::Refused {
@@ -557,28 +537,39 @@ fn without_an_answer_nobody_is_cleared() {
     assert_eq!(undecided(&search, &[1, 2, 3]), [1, 2, 3]);
 }
 
-/// A pack of three fails twice and points at the second, which passes alone; then it is tried again, and fails
-/// after so many passes.
+/// A pack of three fails and points at the second, which passes alone; then it fails again, and may point at one.
+fn failed_twice(
+    again: Option<Item>,
+    by_chance: fn(&&'static str) -> bool,
+) -> (Search<&'static str>, Vec<Trial>) {
+    let failed = |evidence, suspect| Answer::Failed {
+        evidence,
+        suspect,
+        alike: BTreeSet::new(),
+    };
+    let (mut search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
+    search.comes_and_goes = by_chance;
+    let parts = search.record(&trials[0], failed("pack", Some(1)));
+    assert!(pass_all(&mut search, &parts[..1], "well").is_empty());
+    let whole = search.record(&parts[1], Answer::passed("well"));
+    assert_eq!(whole[0].items, [0, 1, 2]);
+    let next = search.record(&whole[0], failed("pack again", again));
+    (search, next)
+}
+
+/// Such a pack points at the second again, which fails after so many passes.
 fn suspected(
     passes: usize,
     by_chance: fn(&&'static str) -> bool,
 ) -> (Search<&'static str>, Vec<Trial>) {
-    let failed = |evidence| pointing(evidence, 1);
-    let passed = || Answer::passed("well");
-    let (mut search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
-    search.comes_and_goes = by_chance;
-    let parts = search.record(&trials[0], failed("pack"));
-    assert!(search.record(&parts[0], passed()).is_empty());
-    let again = search.record(&parts[1], passed());
-    assert_eq!(again[0].items, [0, 1, 2]);
-    let mut next = search.record(&again[0], failed("pack again"));
+    let (mut search, mut next) = failed_twice(Some(1), by_chance);
     for _ in 0..passes {
         assert_eq!(next[0].items, [1]);
-        next = search.record(&next[0], passed());
+        next = search.record(&next[0], Answer::passed("well"));
     }
     if passes < SUSPECTED {
         assert_eq!(next[0].items, [1]);
-        next = search.record(&next[0], failed("alone"));
+        next = search.record(&next[0], pointing("alone", 1));
     }
     (search, next)
 }

@@ -365,7 +365,6 @@ fn all<'d>(node: Node<'d>, path: &str) -> impl Iterator<Item = Node<'d>> {
     around.into_iter().flat_map(move |node| node.elements(name))
 }
 
-/// Returns the timer of a name.
 fn timer<'d>(domain: Node<'d>, name: &str) -> Option<Node<'d>> {
     let mut timers = child(domain, "clock")?.elements("timer");
     timers.find(|timer| timer.attribute("name") == Some(name))

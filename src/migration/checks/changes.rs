@@ -122,7 +122,6 @@ impl LoadChanges {
         landed || self.changes.contains(&LoadChange::of_field(diff))
     }
 
-    /// Returns all of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &LoadChange> {
         self.changes.iter()
     }

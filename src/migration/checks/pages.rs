@@ -11,7 +11,6 @@ pub(crate) const PAGE_SIZE: u64 = 4096;
 /// out.
 pub(crate) const ZEROS: u64 = 0;
 
-/// Hashes a page.
 pub(crate) fn hash(page: &[u8]) -> u64 {
     // Every byte is zero if the first one is and each equals the next: a comparison of slices is quick in any profile.
     let is_zero = match page.split_first() {
@@ -31,7 +30,6 @@ pub(crate) struct PageDifference {
     pub pages: Vec<PlacedPage>,
 }
 
-/// A page by its place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PlacedPage {
     /// The block of memory by the build's name; empty where that is not known.
@@ -69,7 +67,6 @@ impl PageDifference {
         blocks
     }
 
-    /// Returns the first of them.
     pub(crate) fn first_block(&self) -> Option<&str> {
         self.named_blocks().next()
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::compare::fidelity::{Filling, Loss};
 use crate::migration::checks::changes::{LoadChange, LoadChanges};
-use crate::model::{Accelerator, Direction, SectionName};
+use crate::model::{Accelerator, Direction, SectionName, joined};
 use crate::report::{Change, StateChecked, StateDiff};
 use crate::rules::known_issues::{Scope, StateNames};
 use crate::stream::text::text_of;
@@ -169,17 +169,13 @@ fn shown(kind: Kind, bytes: &[u8]) -> String {
         Leaf::Float(value) if number => value.to_string(),
         Leaf::Text(text) => text.to_owned(),
         _ => text_of(bytes).unwrap_or_else(|| {
-            let hex: Vec<String> = bytes
-                .iter()
-                .take(SHOWN)
-                .map(|b| format!("{b:02x}"))
-                .collect();
+            let hex = joined(bytes.iter().take(SHOWN).map(|b| format!("{b:02x}")), " ");
             let rest = bytes.len().saturating_sub(SHOWN);
             let more = match rest {
                 0 => String::new(),
                 rest => format!(" … {rest} more bytes"),
             };
-            format!("{}{more}", hex.join(" "))
+            format!("{hex}{more}")
         }),
     }
 }

@@ -259,7 +259,6 @@ fn needs_device(set: &DeviceSet, user: &str, needed: &str) -> bool {
     closure.is_ok_and(|closure| closure.devices.iter().any(|device| device.id == needed))
 }
 
-/// A case of a culprit.
 pub(crate) struct CulpritCase {
     /// The device to blame; of a group, its last one.
     pub id: String,

@@ -48,7 +48,6 @@ pub(crate) enum Reached {
 }
 
 impl Reached {
-    /// Reads a trace.
     pub(crate) fn from_trace(text: &str) -> Reached {
         let mut reached = Reached::Nothing;
         let mut begun = HashMap::new();

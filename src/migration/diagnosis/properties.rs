@@ -11,7 +11,7 @@ use crate::migration::config::{CaseSpec, MigrationConfig};
 use crate::migration::diagnosis::property_diff::{
     Compared, Difference, How, Snapshots, compare, findings,
 };
-use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, RoleArgs, Vm};
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
 use crate::migration::leg::save::{NewMachine, save_new_machine};
 use crate::migration::result::RunResult;
 use crate::migration::run::RunSpec;
@@ -36,13 +36,7 @@ async fn ask(
     launch: &LaunchSpec,
     section: Option<(&str, &Senders)>,
 ) -> Result<Snapshots, StartError> {
-    // It does not run: no guest, and no reader of its console.
-    let launch = &LaunchSpec {
-        workload: None,
-        // It is asked what the builds do, and neither is a side here.
-        role_args: RoleArgs::default(),
-        ..launch.clone()
-    };
+    let launch = &launch.of_builds();
     let snapshot = async |endpoint: &Endpoint| {
         let mut about: Vec<OsString> = Vec::new();
         if let Some((section, senders)) = section {
@@ -260,11 +254,7 @@ fn rom_behind(snapshots: &Snapshots) -> Option<String> {
 
 /// Returns the file of the firmware that a machine has in a block of memory in both builds before anything runs, if it has any.
 async fn firmware(config: &MigrationConfig, launch: &LaunchSpec, block: &str) -> Option<String> {
-    let launch = &LaunchSpec {
-        workload: None,
-        role_args: RoleArgs::default(),
-        ..launch.clone()
-    };
+    let launch = &launch.of_builds();
     let file = async |endpoint: &Endpoint| -> Result<Option<String>, String> {
         let machine = NewMachine::start(endpoint, launch).await?;
         let found = machine.file_in(block).await;
@@ -418,11 +408,7 @@ impl AtRest {
                 capabilities: Vec::new(),
                 ..config.clone()
             },
-            launch: LaunchSpec {
-                workload: None,
-                role_args: RoleArgs::default(),
-                ..launch.clone()
-            },
+            launch: launch.of_builds(),
             direction,
         }
     }

@@ -218,11 +218,10 @@ fn how(old: Option<&Setting>, new: Option<&Setting>, what: Compared) -> Option<H
 /// Tells whether a value is one by which a new property changes nothing.
 fn is_idle(value: &Value) -> bool {
     match value {
-        Value::Null => true,
+        Value::Null | Value::Array(_) | Value::Object(_) => true,
         Value::Bool(on) => !on,
         Value::Number(number) => number.as_i64().is_some_and(|n| n == 0 || n == -1),
         Value::String(text) => matches!(text.as_str(), "" | "auto" | "off" | "none"),
-        Value::Array(_) | Value::Object(_) => true,
     }
 }
 

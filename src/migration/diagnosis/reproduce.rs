@@ -25,13 +25,12 @@ pub(crate) fn line(
         };
         words.extend(quoted(&launch.args(endpoint, role, folder)));
         words.push("-monitor stdio".to_owned());
-        match &launch.workload {
-            Some(workload) => {
-                let (id, port) = launch.console(workload);
-                words.push(format!("-chardev file,id={id},path=$d/console{at}"));
-                words.extend(quoted(&port));
-            }
-            None => words.push("-S".to_owned()),
+        if launch.workload.is_some() {
+            let (id, port) = launch.console();
+            words.push(format!("-chardev file,id={id},path=$d/console{at}"));
+            words.extend(quoted(&port));
+        } else {
+            words.push("-S".to_owned());
         }
         if at > 0 {
             let from = at - 1;

@@ -13,7 +13,7 @@ use crate::migration::diagnosis::reproduce::left_out;
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, quoted};
 use crate::migration::result::RunResult;
-use crate::model::visible;
+use crate::model::{joined, visible};
 use crate::qemu::quote;
 use crate::report::{Case, Change, Outcome};
 
@@ -89,8 +89,8 @@ impl<'c> Script<'c> {
                 stopped: launch.workload.is_none() || (script.lost.is_some() && !sends),
                 ..Stage::of(endpoint, launch, role, folder)
             };
-            if let Some(workload) = &launch.workload {
-                let (id, port) = launch.console(workload);
+            if launch.workload.is_some() {
+                let (id, port) = launch.console();
                 let console = format!("-chardev file,id={id},path=\"$work/console{at}\"");
                 stage.options.push(console);
                 stage.options.extend(options(quoted(&port)));
@@ -127,11 +127,7 @@ impl<'c> Script<'c> {
             id: visible(&case.id),
             machine: visible(&case.machine),
             expected: result.outcome,
-            cause: cause
-                .lines()
-                .map(visible)
-                .collect::<Vec<_>>()
-                .join("\n#   "),
+            cause: joined(cause.lines().map(visible), "\n#   "),
             ended: match result.outcome {
                 Outcome::Crash => Outcome::Crash,
                 _ => Outcome::Fail,

@@ -200,7 +200,6 @@ pub(crate) enum Pace {
     SeveralPasses,
 }
 
-/// Returns the parameters that a side is set to.
 pub(crate) fn parameters(capabilities: &[Capability], pace: Pace, side: LegSide) -> SetParameters {
     let tls = capabilities.contains(&Capability::Tls);
     let postcopy = capabilities.contains(&Capability::PostcopyRam);

@@ -17,7 +17,7 @@ use crate::migration::checks::changes::LoadChanges;
 use crate::migration::diagnosis::load_trace;
 use crate::migration::endpoint::seat::{Driving, Seat};
 use crate::migration::endpoint::tls;
-use crate::model::{Accelerator, Version};
+use crate::model::{Accelerator, Version, joined};
 use crate::parallel::side_by_side;
 use crate::qemu::machine::ProfileCpu;
 use crate::qemu::output;
@@ -184,6 +184,15 @@ impl LaunchSpec {
         }
     }
 
+    /// Returns the same without a guest, and with nothing that one side alone is given: it shows what the builds do.
+    pub(crate) fn of_builds(&self) -> LaunchSpec {
+        LaunchSpec {
+            workload: None,
+            role_args: RoleArgs::default(),
+            ..self.clone()
+        }
+    }
+
     /// Memory of a machine unless it needs more, in MiB. Small, since all of it is compared.
     const MEMORY_MIB: u32 = 32;
     /// Memory of a machine in the table that never runs, in MiB. A board that is not in the table has as much as it has by
@@ -212,10 +221,8 @@ impl LaunchSpec {
         let of_board = board.map_or(0, |board| board.args.len());
         let (of_board, of_devices) = plugged_in.split_at(of_board.min(plugged_in.len()));
         let options = board.map_or(&[][..], |board| &board.machine_options);
-        let machine = std::iter::once(endpoint.machine(&self.machine))
-            .chain(options.iter().map(String::as_str))
-            .collect::<Vec<_>>()
-            .join(",");
+        let machine = std::iter::once(endpoint.machine(&self.machine));
+        let machine = joined(machine.chain(options.iter().map(String::as_str)), ",");
         let mut args: Vec<OsString> = ["-M", &machine].map(OsString::from).into();
         args.extend(accelerator::only(endpoint.accelerator).map(OsString::from));
         args.push("-no-user-config".into());
@@ -311,11 +318,11 @@ impl LaunchSpec {
     }
 
     /// Returns the id of the chardev that the guest speaks on, and the options that connect it.
-    pub(crate) fn console(&self, workload: &Workload) -> (String, Vec<OsString>) {
+    pub(crate) fn console(&self) -> (String, Vec<OsString>) {
         match self.board.as_ref().and_then(|board| board.console.clone()) {
             // A port of the user's own guest refers to it.
             Some(console) => (console, Vec::new()),
-            None => (CONSOLE.to_owned(), workload.serial_args(CONSOLE)),
+            None => (CONSOLE.to_owned(), Workload::serial_args(CONSOLE)),
         }
     }
 
@@ -432,7 +439,7 @@ impl Vm {
             args.extend(trace.iter().flat_map(|path| load_trace::args(path)));
         }
         let mut console = None;
-        if let Some(workload) = &launch.workload {
+        if launch.workload.is_some() {
             let pipe = folder.join(format!("c{index}"));
             // A pipe, not a socket: a socket is full after some hundred writes of one byte, and a byte
             // that a serial port could not send when its guest is stopped is sent by both builds.
@@ -440,7 +447,7 @@ impl Vm {
             console = Some(console_pipe(&pipe).map_err(no_socket)?);
             args.push("-chardev".into());
             let path = option_value(&pipe.to_string_lossy());
-            let (id, port) = launch.console(workload);
+            let (id, port) = launch.console();
             args.push(format!("file,id={id},path={path}").into());
             args.extend(port);
         }
@@ -453,7 +460,7 @@ impl Vm {
         args.extend(seat.iter().flat_map(Seat::args));
         let build = launch.build(endpoint, role).writing_into(folder);
         let words = std::iter::once(build.shell_prefix()).chain(quoted(&args));
-        let command_line = words.collect::<Vec<_>>().join(" ");
+        let command_line = joined(words, " ");
         let monitored = Monitored::start(&build, &args).await?;
         Ok(Vm {
             printed: monitored.process.stderr(),

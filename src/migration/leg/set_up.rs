@@ -69,7 +69,6 @@ pub(crate) async fn set_up(
     checked(vm, side, Phase::SetUp, done).await
 }
 
-/// Sets the pace of a source.
 pub(crate) async fn set_pace(
     source: &mut Vm,
     capabilities: &[Capability],

@@ -22,13 +22,13 @@ use crate::migration::config::MigrationConfig;
 use crate::migration::diagnosis::explain::explain_refusal;
 use crate::migration::diagnosis::reproduce;
 use crate::migration::diagnosis::reproducer::Script;
-use crate::migration::endpoint::vm::LaunchSpec;
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::leg::save::save_new_machine_to;
 use crate::migration::result::RunResult;
 use crate::migration::run::RunSpec;
 use crate::model::{Direction, SectionName, short_name};
 use crate::qemu::{machine, private_dir};
-use crate::report::{Case, Cause, Control, FailureKind, Outcome, Repeated, Split};
+use crate::report::{Case, Cause, Control, Outcome, Repeated, Split};
 use crate::stream::{Place, Stream};
 
 pub(crate) use architecture::{OtherArchitecture, other_architecture};
@@ -92,8 +92,7 @@ pub(crate) async fn load(
     let changes = run.only_changes();
     let is_refused = run.failed() && changes.is_none();
     if let Some(between) = changes {
-        let own = changes_within(config, &launch, state).await;
-        match own {
+        match changes_within(config, &launch, state).await {
             Ok(own) => {
                 let mut tolerated = LoadChanges::default();
                 tolerated.extend(own.iter().cloned());
@@ -113,32 +112,20 @@ pub(crate) async fn load(
     } else if is_refused {
         let control = load_new_machine(config, &launch).await;
         case.control = Some(within(&control));
-        let guest = RunSpec {
-            config,
-            launch: &launch,
-            route: &[&config.old, &config.new],
-            direction: Direction::Forward,
-        };
-        explain_refusal(guest, &mut run, None).await;
+        explain_refusal(
+            guest(config, &launch, &[&config.old, &config.new]),
+            &mut run,
+            None,
+        )
+        .await;
         if control.accounts_for(&run) {
             run.outcome = Outcome::Broken;
         }
     }
-    if matches!(run.outcome, Outcome::Fail | Outcome::Lost) {
-        let lack = saved.lack(config, &launch, &state.stream, &run).await;
-        if let (Some(lack), Some(cause)) = (lack, &mut run.cause) {
-            let words = run.printed.as_ref().map(|printed| printed.words.as_str());
-            let words = words.unwrap_or(&cause.message);
-            *cause = Cause {
-                kind: Some(FailureKind::CannotBeSetUp),
-                section: cause.section.take(),
-                instance: cause.instance,
-                message: format!("{lack} ({words})"),
-                ..Cause::default()
-            };
-            run.outcome = Outcome::Skip;
-            run.suspect = None;
-        }
+    if matches!(run.outcome, Outcome::Fail | Outcome::Lost)
+        && let Some(lack) = saved.lack(config, &launch, &state.stream, &run).await
+    {
+        skip_for(&lack.to_string(), &mut run);
     }
     if is_refused && run.failed() {
         case.repeated = Some(repeat(config, &launch, state, &run).await);
@@ -160,31 +147,64 @@ pub(crate) async fn load(
             .collect(),
         None => Vec::new(),
     };
-    if run.failed() {
-        let guest = RunSpec {
-            config,
-            launch: &launch,
-            route: &[],
-            direction: Direction::Forward,
-        };
-        record_failure(guest, &mut case, run.clone());
-        case.reproduce = None;
-        let folder = case.logs.as_ref().map(PathBuf::from);
-        if let Some(folder) = folder.filter(|_| state.is_plain()) {
-            let file = state.path.canonicalize();
-            let file = file.unwrap_or_else(|_| state.path.clone());
-            let from = (&*file, state.offset);
-            let line = reproduce::load_line(&config.new, &launch, &folder, from);
-            case.reproduce = Some(line);
-            let script = Script::loads(&case, &run, &launch, (&config.new, &folder), from);
-            let script = script.write(&folder);
-            case.reproducer = script.ok().map(|path| path.display().to_string());
-        }
-    } else {
-        record(&mut case, run);
+    match run.failed() {
+        true => record_failed_load(config, &launch, state, &mut case, run),
+        false => record(&mut case, run),
     }
     case.elapsed_ms = milliseconds(begun);
     Loaded { case, not_in_state }
+}
+
+/// A guest that the build of a load gets on this route.
+fn guest<'g>(
+    config: &'g MigrationConfig,
+    launch: &'g LaunchSpec,
+    route: &'g [&'g Endpoint],
+) -> RunSpec<'g> {
+    RunSpec {
+        config,
+        launch,
+        route,
+        direction: Direction::Forward,
+    }
+}
+
+/// Has a load that failed not count: the machine lacks what the state needs.
+fn skip_for(lack: &str, run: &mut RunResult) {
+    let Some(cause) = &mut run.cause else {
+        return;
+    };
+    let words = run.printed.as_ref().map(|printed| printed.words.as_str());
+    let words = words.unwrap_or(&cause.message);
+    *cause = Cause {
+        section: cause.section.take(),
+        instance: cause.instance,
+        ..Cause::not_set_up(format!("{lack} ({words})"))
+    };
+    run.outcome = Outcome::Skip;
+    run.suspect = None;
+}
+
+/// Writes into the case what is known of a load that failed, and how it is done by hand from the file of the state.
+fn record_failed_load(
+    config: &MigrationConfig,
+    launch: &LaunchSpec,
+    state: &StateFile,
+    case: &mut Case,
+    run: RunResult,
+) {
+    record_failure(guest(config, launch, &[]), case, run.clone());
+    let folder = case.logs.as_ref().map(PathBuf::from);
+    if let Some(folder) = folder.filter(|_| state.is_plain()) {
+        let file = state.path.canonicalize();
+        let file = file.unwrap_or_else(|_| state.path.clone());
+        let from = (&*file, state.offset);
+        let line = reproduce::load_line(&config.new, launch, &folder, from);
+        case.reproduce = Some(line);
+        let script = Script::loads(case, &run, launch, (&config.new, &folder), from);
+        let script = script.write(&folder);
+        case.reproducer = script.ok().map(|path| path.display().to_string());
+    }
 }
 
 /// Makes a case of which nothing is known yet.
@@ -241,14 +261,10 @@ async fn repeat(
     state: &StateFile,
     first: &RunResult,
 ) -> Repeated {
-    let mut repeated = Repeated {
-        failed: usize::from(first.failed()),
-        of: 1,
-    };
+    let mut repeated = Repeated::first(first.failed());
     for _ in 0..config.retries {
         let again = attempt(config, launch, state, None).await;
-        repeated.of += 1;
-        repeated.failed += usize::from(again.failed());
+        repeated.count(again.failed());
     }
     repeated
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::model::joined;
 use crate::qemu::FetchError;
 use crate::qemu::FetchWatcher;
 use crate::qemu::debian::Extent;
@@ -453,8 +454,8 @@ fn why_no_update(suite: &str, stdout: &str, stderr: &str) -> FetchError {
     // That root's folders are not those of apt's own user is how it is set up here, and no reason.
     let said = stderr.lines();
     let said = said.filter(|line| !line.contains("Download is performed unsandboxed"));
-    let detail: Vec<&str> = why.iter().copied().chain(said).collect();
-    let detail = detail.join("\n").trim().to_owned();
+    let detail = joined(why.iter().copied().chain(said), "\n");
+    let detail = detail.trim().to_owned();
     if has(&["does not have a Release file"]) {
         // apt also prints that where no server could be reached.
         let answers = ["404", "File not found", "No such file"];

@@ -19,10 +19,9 @@ pub(crate) struct Archive {
 /// updates, which has other suites.
 pub(crate) fn debian_archive(targets: &str) -> Option<Archive> {
     targets.lines().find_map(|line| {
-        let parts: Vec<&str> = line.splitn(6, '|').collect();
         // apt leaves a name it has no value for as it stands.
+        let parts = line.splitn(6, '|');
         let parts: Vec<&str> = parts
-            .into_iter()
             .map(|part| if part.starts_with("$(") { "" } else { part })
             .collect();
         let &[uri, release, origin, label, component, entry] = parts.as_slice() else {

@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 
+use crate::model::joined;
 use crate::report::map::Map;
 use crate::report::render::groups::{self, Urgency};
 use crate::report::render::map::summary;
@@ -47,8 +48,8 @@ fn annotations(report: &Report, before: &str, out: &mut dyn Write) -> io::Result
         let mut lines = vec![first.place("/")];
         match is_lone(first) {
             true => {
-                let sections: Vec<&str> = group.iter().map(|f| f.section.as_str()).collect();
-                lines = vec![format!("{}: {}", first.direction, sections.join(", "))];
+                let sections = joined(group.iter().map(|f| f.section.as_str()), ", ");
+                lines = vec![format!("{}: {sections}", first.direction)];
             }
             false => lines.extend(
                 groups::messages(&group)

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::report::render::text::count;
+use crate::model::count;
 use crate::report::{
     Advice, GuestAnswer, GuestFile, GuestLine, GuestReason, LegSide, Outcome, Treatment,
 };

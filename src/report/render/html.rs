@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use askama::Template;
 
-use crate::model::{BuildRef, Direction};
+use crate::model::{BuildRef, Direction, joined};
 use crate::report::render::cases::{alone, apart, became};
 use crate::report::render::groups;
 use crate::report::render::matrix::{Cell, Matrix, Row, facets};
@@ -404,8 +404,7 @@ fn of_rules<'r>(
                 (finding.direction.to_string(), Vec::new(), lacks)
             }
             false => {
-                let directions = group.iter().map(|f| f.direction.to_string());
-                let directions = directions.collect::<Vec<_>>().join(", ");
+                let directions = joined(group.iter().map(|f| f.direction), ", ");
                 (directions, groups::messages(&group), Vec::new())
             }
         };

@@ -8,6 +8,7 @@ use quick_junit::{
     NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite, XmlString,
 };
 
+use crate::model::joined;
 use crate::report::map::Map;
 use crate::report::render::problem::{code_lines, defined_in, uncounted};
 use crate::report::render::text;
@@ -92,8 +93,8 @@ fn comparison(report: &Report) -> TestSuite {
         suite.add_property(("machine".to_owned(), machine.clone()));
     }
     for owner in report.owners.iter().filter(|owner| owner.name.is_some()) {
-        let people: Vec<&str> = owner.to_notify().collect();
-        suite.add_property((format!("owner {}", owner.title()), people.join(", ")));
+        let people = joined(owner.to_notify(), ", ");
+        suite.add_property((format!("owner {}", owner.title()), people));
     }
     let above_note = report.findings.iter().filter(|f| f.level != Level::Note);
     suite.add_test_cases(above_note.map(|f| finding(f, report)));

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use askama::Template;
 
+use crate::model::{count, joined};
 use crate::report::map::{Map, MapCause, MapCell, MapPair, MapRow};
 use crate::report::render::cases::colour;
 use crate::report::render::json::write_value;
@@ -92,8 +93,8 @@ pub(crate) fn summary(map: &Map) -> String {
     format!(
         "{} builds, {}{untested}: {failed} of {} fail{}, {} not pass everywhere, {:.1} s",
         map.builds.len(),
-        text::count(map.pairs.len(), "pair"),
-        text::count(tried, "migration case"),
+        count(map.pairs.len(), "pair"),
+        count(tried, "migration case"),
         errors(failed, map.pairs.iter().map(MapPair::errors).sum()),
         match map.rows.len() {
             1 => "1 case does".to_owned(),
@@ -194,7 +195,7 @@ impl Map {
 /// Says how many findings are errors where no case fails: they alone count then.
 fn errors(failing: usize, errors: usize) -> String {
     match (failing, errors) {
-        (0, 1..) => format!(", {}", text::count(errors, "error")),
+        (0, 1..) => format!(", {}", count(errors, "error")),
         _ => String::new(),
     }
 }
@@ -251,7 +252,7 @@ fn table(map: &Map, rows: &[&MapRow], out: &mut dyn Write) -> io::Result<()> {
             None => build,
         });
         let new = if row.is_new() { ", new" } else { "" };
-        writeln!(out, "  {}{new}", told.collect::<Vec<String>>().join("; "))?;
+        writeln!(out, "  {}{new}", joined(told, "; "))?;
     }
     writeln!(out)?;
     if columns {
@@ -288,7 +289,6 @@ fn letter(cell: Option<&MapCell>) -> (char, Style) {
     }
 }
 
-/// Writes a cause.
 fn reason(at: usize, cause: &MapCause, out: &mut dyn Write) -> io::Result<()> {
     let style = colour(cause.outcome).on_default().bold();
     let first = cause.message.lines().next().unwrap_or_default();
@@ -380,7 +380,7 @@ impl Page<'_> {
 
     fn told(&self, row: &MapRow) -> String {
         let told = self.map.told(row).into_iter().map(|(build, _)| build);
-        told.collect::<Vec<String>>().join("; ")
+        joined(told, "; ")
     }
 
     /// Returns the causes that the table names, with their numbers.
@@ -412,5 +412,5 @@ fn outcomes(row: &MapRow) -> String {
         .flatten()
         .map(|cell| cell.outcome.to_string());
     let outcomes: BTreeSet<String> = outcomes.collect();
-    outcomes.into_iter().collect::<Vec<_>>().join("|")
+    joined(outcomes, "|")
 }

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 
+use crate::model::joined;
 use crate::report::map::Map;
 use crate::report::render::map::summary;
 use crate::report::render::problem::{defined_in, message};
@@ -168,15 +169,13 @@ fn of_findings(group: &[&Finding], report: &Report) -> [String; 4] {
     };
     let (place, what) = match is_lone(first) {
         true => {
-            let types: Vec<&str> = group.iter().map(|f| f.section.as_str()).collect();
-            (types.join(", "), first.direction.to_string())
+            let types = joined(group.iter().map(|f| f.section.as_str()), ", ");
+            (types, first.direction.to_string())
         }
         false => {
             let messages = groups::messages(group).into_iter();
-            let messages: Vec<String> = messages
-                .map(|(label, message)| format!("{label}: {message}"))
-                .collect();
-            (first.place("/"), messages.join("; "))
+            let messages = messages.map(|(label, message)| format!("{label}: {message}"));
+            (first.place("/"), joined(messages, "; "))
         }
     };
     [level.to_string(), first.rule.id().to_owned(), place, what]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::Direction;
+use crate::model::{Direction, joined};
 use crate::report::Case;
 
 /// The table.
@@ -81,14 +81,14 @@ impl<'r> Row<'r> {
 
 /// Returns the outcomes, machines and owners of some cases, by which the script of a page selects.
 pub(super) fn facets(cases: &[&Case]) -> [String; 3] {
-    let joined = |facet: &dyn Fn(&Case) -> Vec<String>| {
+    let all_of = |facet: &dyn Fn(&Case) -> Vec<String>| {
         let all: BTreeSet<String> = cases.iter().flat_map(|case| facet(case)).collect();
-        all.into_iter().collect::<Vec<_>>().join("|")
+        joined(all, "|")
     };
     [
-        joined(&|case| vec![case.outcome.to_string()]),
-        joined(&|case| vec![case.machine.clone()]),
-        joined(&|case| case.owners.clone()),
+        all_of(&|case| vec![case.outcome.to_string()]),
+        all_of(&|case| vec![case.machine.clone()]),
+        all_of(&|case| case.owners.clone()),
     ]
 }
 
@@ -103,5 +103,5 @@ fn without_direction(case: &Case) -> String {
             _ => Some(part),
         }
     });
-    parts.collect::<Vec<_>>().join("/")
+    joined(parts, "/")
 }

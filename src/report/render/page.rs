@@ -10,7 +10,6 @@ use crate::report::{Finding, RunRecord};
 /// opens what an address names and copies lines; a page says everything without it, too.
 pub(super) const SCRIPT_HASH: &str = "sha256-ilH5eLOhLEz/paQJnKdaoELLX43Yr60UzcbzcedRsj8=";
 
-/// Returns the anchor of a case.
 pub(super) fn case_anchor(id: &str) -> String {
     anchor("case", id)
 }

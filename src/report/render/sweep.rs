@@ -6,9 +6,9 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 
+use crate::model::count;
 use crate::report::render::cases::{colour, explain, failure};
 use crate::report::render::groups;
-use crate::report::render::text::count;
 use crate::report::{Case, Grafted, Outcome, Report};
 
 const BOLD: Style = Style::new().bold();

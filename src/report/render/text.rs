@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::{Accelerator, BuildRef, Rule, Side};
+use crate::model::{Accelerator, BuildRef, Rule, Side, count, joined};
 use crate::report::render::groups::{self, Urgency};
 use crate::report::{
     AcceleratorUsed, Baseline, BaselineCounts, Case, Described, Finding, Gate, Level, Outcome,
@@ -80,8 +80,7 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
         )?;
         let neither = &old.undescribed | &new.undescribed;
         if options.verbose && !neither.is_empty() {
-            let names: Vec<&str> = neither.iter().map(String::as_str).collect();
-            writeln!(out, "  a dump lacks: {}", names.join(", "))?;
+            writeln!(out, "  a dump lacks: {}", joined(&neither, ", "))?;
         }
     }
     if let Some(coverage) = report.coverage.as_ref().filter(|_| !options.quiet) {
@@ -254,12 +253,11 @@ impl FindingWriter<'_> {
         if is_lone(first) {
             return self.lone_types(group, rule);
         }
-        let directions: Vec<String> = group.iter().map(|f| f.direction.to_string()).collect();
         writeln!(
             self.out,
             "  {FRAME}-->{FRAME:#} {}  {DIM}({}){DIM:#}",
             first.place(" › "),
-            directions.join(", ")
+            joined(group.iter().map(|f| f.direction), ", ")
         )?;
         if let Some(source) = &first.source {
             self.labelled("defined in", &source.to_string())?;
@@ -490,10 +488,4 @@ pub(crate) fn build(build: &BuildRef) -> String {
         Some(version) => format!("{} ({version})", build.label),
         None => build.label.clone(),
     }
-}
-
-/// Returns a number of things: `1 error`, `2 errors`.
-pub(crate) fn count(number: usize, what: &str) -> String {
-    let s = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{s}")
 }

@@ -4,11 +4,12 @@ use crate::report::{Case, Finding, Level, Outcome};
 use crate::rules::known_issues::{Holds, Match, Refused, Scope};
 
 impl<'k> Scope<'k> {
-    /// Returns the entry that allows that a case failed, if one does: one about the migration, the one
+    /// Returns why an entry allows that a case failed, if one does: one about the migration, the one
     /// that allows the finding that predicted it, or one that knows the failure.
-    pub fn allows_case(&self, case: &Case, foreseen: Option<&Finding>) -> Option<Match<'k>> {
-        self.refused_by_choice(case, foreseen)
-            .or_else(|| self.known_case(case))
+    pub fn allows_case(&self, case: &Case, foreseen: Option<&Finding>) -> Option<String> {
+        let found = self.refused_by_choice(case, foreseen);
+        let found = found.or_else(|| self.known_case(case));
+        found.map(|found| found.reason)
     }
 
     /// Returns the entry by which a refusal is allowed. A crash, a hang or lost memory is never chosen.

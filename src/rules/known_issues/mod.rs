@@ -47,7 +47,6 @@ pub struct Match<'k> {
 }
 
 impl<'k> Match<'k> {
-    /// Returns an entry with its reason and source.
     fn sourced(entry: &'k Place, reason: &str, source: &str) -> Match<'k> {
         Match {
             entry,

@@ -2,7 +2,7 @@
 
 use crate::model::{Direction, Pattern, Rule, Version};
 use crate::report::{Changed, Finding, Level};
-use crate::rules::known_issues::{Break, Holds, KnownIssues, Match, Rename, Renamed, Sent};
+use crate::rules::known_issues::{Break, Holds, KnownIssues, Match, Renamed, Sent};
 
 /// The known issues as they apply between two builds.
 #[derive(Debug, Clone, Copy)]
@@ -40,16 +40,25 @@ impl<'k> Scope<'k> {
         }
     }
 
+    /// Returns the entry by which `old` is `new`, in a section and a description as far as these are known.
     fn rename(
         &self,
         what: Renamed,
-        matches: impl Fn(&Rename, &str, &str) -> bool,
+        (section, description): (Option<&str>, Option<&str>),
+        (old, new): (&str, &str),
     ) -> Option<Match<'k>> {
-        let mut entries = self.lists.renames.iter().filter(|entry| entry.what == what);
+        let is_or_any = |limit: &Option<String>, name: Option<&str>| {
+            name.is_none_or(|name| is_or_any(limit.as_deref(), name))
+        };
+        let mut entries = self.lists.renames.iter().filter(|entry| {
+            entry.what == what
+                && is_or_any(&entry.section, section)
+                && is_or_any(&entry.description, description)
+        });
         let entry = entries.find(|entry| {
             Holds::of(entry.by, self.old, self.new).fits(
-                || matches(entry, &entry.old, &entry.new),
-                || matches(entry, &entry.new, &entry.old),
+                || entry.old == old && entry.new == new,
+                || entry.new == old && entry.old == new,
             )
         })?;
         Some(Match::sourced(&entry.place, &entry.reason, &entry.source))
@@ -63,32 +72,24 @@ impl<'k> Scope<'k> {
         old: &str,
         new: &str,
     ) -> Option<Match<'k>> {
-        self.rename(Renamed::Field, |entry, a, b| {
-            a == old
-                && b == new
-                && is_or_any(entry.section.as_deref(), section)
-                && is_or_any(entry.description.as_deref(), description)
-        })
+        let of = (Some(section), Some(description));
+        self.rename(Renamed::Field, of, (old, new))
     }
 
     /// Looks a field up as [`Scope::field`] does, where the QOM type is not known, as in a stream.
     pub fn field_on_wire(&self, description: &str, old: &str, new: &str) -> Option<Match<'k>> {
-        self.rename(Renamed::Field, |entry, a, b| {
-            a == old && b == new && is_or_any(entry.description.as_deref(), description)
-        })
+        self.rename(Renamed::Field, (None, Some(description)), (old, new))
     }
 
     /// Returns the entry by which the description `old` is called `new` in the other build, where the
     /// QOM type is not known.
     pub fn description_on_wire(&self, old: &str, new: &str) -> Option<Match<'k>> {
-        self.rename(Renamed::Description, |_, a, b| a == old && b == new)
+        self.rename(Renamed::Description, (None, None), (old, new))
     }
 
     /// Returns the entry by which the QOM type `old` is `new` in the other build.
     pub fn section(&self, description: &str, old: &str, new: &str) -> Option<Match<'k>> {
-        self.rename(Renamed::Section, |entry, a, b| {
-            a == old && b == new && is_or_any(entry.description.as_deref(), description)
-        })
+        self.rename(Renamed::Section, (None, Some(description)), (old, new))
     }
 
     /// Returns the entry by which the machine cannot have a device of the section's type.
@@ -119,9 +120,7 @@ impl<'k> Scope<'k> {
 
     /// Returns the entry by which the description `old` is `new` in the other build.
     fn description(&self, section: &str, old: &str, new: &str) -> Option<Match<'k>> {
-        self.rename(Renamed::Description, |entry, a, b| {
-            a == old && b == new && is_or_any(entry.section.as_deref(), section)
-        })
+        self.rename(Renamed::Description, (Some(section), None), (old, new))
     }
 
     /// Returns the entry that allows a finding, if one does.

@@ -125,7 +125,6 @@ impl Guest {
         }
     }
 
-    /// Returns all changes that are tolerated.
     fn all_tolerated(&self) -> Arc<LoadChanges> {
         if self.known.is_empty() {
             return Arc::clone(&self.tolerated);
@@ -200,7 +199,6 @@ impl Task {
     }
 }
 
-/// The result of a task.
 #[derive(Debug)]
 pub(crate) enum TaskResult {
     Moved(Moved),

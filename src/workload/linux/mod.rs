@@ -24,7 +24,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use aliases::PciFunction;
-pub(crate) use backends::{Interfaces, Network};
+pub(crate) use backends::{Interfaces, Network, copy_disks};
 pub(crate) use inventory::Inventory;
 pub(crate) use lines::{Beat, Bus, Line};
 pub(crate) use packages::{Driven, Packages, fetch_all, memory_mib, packages, targets};
@@ -81,7 +81,6 @@ impl LinuxGuest {
         }
     }
 
-    /// Returns its network.
     pub(crate) fn network(&self) -> Network {
         self.network
     }
@@ -258,18 +257,5 @@ impl LinuxGuest {
         // Another one from before.
         let _none = fs::remove_file(&place);
         symlink(image, place)
-    }
-
-    /// Copies what a guest has written to its disks.
-    ///
-    /// # Errors
-    /// A file cannot be read or written.
-    pub(crate) fn copy_disks(
-        &self,
-        device_args: &[String],
-        from: &Path,
-        to: &Path,
-    ) -> io::Result<()> {
-        backends::copy_disks(device_args, from, to)
     }
 }
