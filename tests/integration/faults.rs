@@ -247,8 +247,8 @@ fn a_build_that_dies_now_and_then_by_itself_is_broken() {
         assert_eq!(run.case(0)["control"]["new_to_new"], control);
         let rate = &run.case(0)["repeated"];
         assert_eq!(*rate, serde_json::json!({"failed": 1, "of": 3}));
-        // One across, its control, two more across, and up to nine more controls.
-        let loads = if outcome == "broken" { 7 } else { 13 };
+        // One across, its control, two more across, up to nine more controls, and one without the device.
+        let loads = if outcome == "broken" { 8 } else { 14 };
         assert!(
             !dir.path().join(loads.to_string()).exists(),
             "{}",
