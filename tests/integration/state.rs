@@ -281,7 +281,7 @@ fn what_the_set_up_of_a_swept_device_brings_about_is_told_by_the_set_up() {
             "aarch64",
             "aarch64/virt",
             "aarch64/virt",
-            &[balloon, port, screens],
+            &[port, screens],
         ),
     ] {
         let prefix = build_for(NEW, arch).shell_prefix();
