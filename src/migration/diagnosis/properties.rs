@@ -211,8 +211,11 @@ pub(crate) async fn explain(
     };
     if let Some(rule) = cause.rule {
         // It is known what differs: what brings that about has to be shown.
-        let proven = proven(&offered, &at_rest).await;
         let is_lone = matches!(rule, Rule::SectionAdded | Rule::SectionRemoved);
+        if offered.is_empty() && !is_lone || at_rest.passes_as_it_is().await {
+            return Ok(Vec::new());
+        }
+        let proven = proven(&offered, &at_rest).await;
         if !proven.is_empty() || !is_lone {
             return Ok(link(case, &proven, machine));
         }
@@ -220,7 +223,11 @@ pub(crate) async fn explain(
         return Ok(link(case, &needed.iter().collect::<Vec<_>>(), machine));
     }
     let can_be_tried = offered.iter().all(|of| of.as_in_old().is_some());
-    if block.is_none() && can_be_tried && !at_rest.passes_as_in_old(&offered).await {
+    if block.is_none()
+        && can_be_tried
+        && !at_rest.passes_as_in_old(&offered).await
+        && (offered.is_empty() || !at_rest.passes_as_it_is().await)
+    {
         // What differs in the device, if anything, is what something else makes of it.
         let needed = of_all().await?;
         if !needed.is_empty() {
@@ -346,12 +353,9 @@ async fn not_ruled_out<'d>(
     offered
 }
 
-/// Returns the values that changed with each of which a guest passes where the new build has the old one's.
+/// Returns the values that changed with each of which a guest that fails as it is passes where the new build has the old one's.
 async fn proven<'d>(offered: &[&'d Difference], at_rest: &AtRest) -> Vec<&'d Difference> {
     let mut proven = Vec::new();
-    if offered.is_empty() || at_rest.passes_as_it_is().await {
-        return proven;
-    }
     for &difference in offered {
         if at_rest.passes_as_in_old(&[difference]).await {
             proven.push(difference);
@@ -360,14 +364,11 @@ async fn proven<'d>(offered: &[&'d Difference], at_rest: &AtRest) -> Vec<&'d Dif
     proven
 }
 
-/// Returns the values that changed and without which no guest passes, if one passes where the new build has all of the
-/// old one's.
+/// Returns those values that changed which have to be the old build's for a guest to pass that fails as it is; none where it
+/// does not pass with all of them.
 async fn needed(mut needed: Vec<Difference>, at_rest: &AtRest) -> Vec<Difference> {
     needed.retain(|of| of.as_in_old().is_some());
-    if needed.is_empty()
-        || at_rest.passes_as_it_is().await
-        || !at_rest.passes_as_in_old(&needed).await
-    {
+    if needed.is_empty() || !at_rest.passes_as_in_old(&needed).await {
         return Vec::new();
     }
     // Halves that are not needed go at once.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 
-use crate::model::{Direction, Rule};
+use crate::model::{Direction, Rule, first_few};
 use crate::report::{
     BaselineStatus, Case, Change, Control, Evidence, FailureKind, Finding, Gate, LeftOut, LegSide,
     Level, LoneType, MemoryLabel, Outcome, Phase, Policy, Report, Shape, is_lone,
@@ -156,10 +156,9 @@ pub(crate) fn messages<'f>(group: &[&'f Finding]) -> Vec<(String, &'f str)> {
 /// Returns names, or some of them and how many more there are.
 pub(crate) fn few(all: &[String]) -> String {
     const MOST: usize = 16;
-    match all.len().checked_sub(MOST - 1) {
-        Some(more) if more > 1 => format!("{} and {more} more", all[..MOST - 1].join(", ")),
-        _ => all.join(", "),
-    }
+    // What says how many more there are takes the place of a name.
+    let named = if all.len() > MOST { MOST - 1 } else { MOST };
+    first_few(all, named)
 }
 
 /// Returns true if any guest moved between the builds, or failed to.
