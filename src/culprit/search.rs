@@ -188,6 +188,13 @@ impl<E: Clone> Search<E> {
         groups
     }
 
+    /// Returns the groups that fail only together, those of the same devices side by side.
+    pub(crate) fn groups_by_items(&self) -> Vec<Vec<&Group<E>>> {
+        let groups = self.groups();
+        let same = groups.chunk_by(|a, b| a.items == b.items);
+        same.map(<[&Group<E>]>::to_vec).collect()
+    }
+
     /// Tells whether a guest without any of the items fails as well: none of them is to blame, and
     /// nothing is known of any. Only a search that narrows down asks.
     pub(crate) fn fails_without_any(&self) -> bool {
@@ -414,35 +421,49 @@ impl<E: Clone> Search<E> {
         match (progress, self.method) {
             (Progress::Try(items), _) => vec![self.trial(at, items)],
             (Progress::Found(group), Method::Halving) => {
-                self.blame(at, group);
-                self.close(at, true)
+                let mut next = self.blame(at, group);
+                next.extend(self.close(at, true));
+                next
             }
             // It failed twice as a whole: that much is known.
             (Progress::Contradiction, Method::Halving) => self.unite(at, false),
             (Progress::Found(group), Method::Narrowing) => {
                 let items = node.items.clone();
-                self.blame(at, group.clone());
-                self.try_rest(route, &items, &group)
+                let mut next = self.blame(at, group.clone());
+                next.extend(self.try_rest(route, &items, &group));
+                next
             }
             (Progress::Contradiction, Method::Narrowing) => Vec::new(),
         }
     }
 
     /// Notes that these items fail, and no fewer of them do.
-    fn blame(&mut self, at: usize, group: Vec<Item>) {
+    fn blame(&mut self, at: usize, group: Vec<Item>) -> Vec<Trial> {
+        match group.as_slice() {
+            &[item] => {
+                if let Some(evidence) = self.nodes[at].failure.clone() {
+                    self.decide(self.nodes[at].route, item, Verdict::Culprit(evidence));
+                }
+                Vec::new()
+            }
+            _ => self.add_group(at, group, false),
+        }
+    }
+
+    /// Notes that these items of a node fail only together. They went back apart from each other, if at all.
+    fn add_group(&mut self, at: usize, items: Vec<Item>, passed_again: bool) -> Vec<Trial> {
         let node = &self.nodes[at];
         let (route, Some(evidence)) = (node.route, node.failure.clone()) else {
-            return;
+            return Vec::new();
         };
-        match group.as_slice() {
-            &[item] => self.decide(route, item, Verdict::Culprit(evidence)),
-            _ => self.groups.push(Group {
-                route,
-                items: group,
-                evidence,
-                passed_again: false,
-            }),
-        }
+        let back = self.send_back_together(route, &items);
+        self.groups.push(Group {
+            route,
+            items,
+            evidence,
+            passed_again,
+        });
+        back
     }
 
     /// Tries what is left of `items` without a group that fails. A group is gone with any one of its

@@ -1,8 +1,9 @@
 //! A machine's part of the report.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::culprit::{Item, Verdict};
+use crate::culprit::{Group, Item, Verdict};
 use crate::devices::DeviceSet;
 use crate::migration::coverage::{Observed, Reach};
 use crate::model::Route;
@@ -182,13 +183,15 @@ impl MachineResult {
     }
 
     fn add_groups(&mut self, controls: &Controls<'_>) {
-        let groups = controls.across.search.groups();
-        for (at, group) in groups.into_iter().enumerate() {
+        let groups = controls.across.search.groups_by_items();
+        for (at, group) in groups.iter().enumerate() {
             // The first device decides the shard of a group that two shards may find.
-            let first = group.items.first();
-            if first.is_some_and(|item| controls.across.devices.own.contains(item)) {
-                self.cases.extend(group_case(controls, at, group));
-            }
+            let own = &controls.across.devices.own;
+            let is_own =
+                |group: &&&Group<Arc<Run>>| group.items.first().is_some_and(|of| own.contains(of));
+            let cases = group.iter().filter(is_own);
+            self.cases
+                .extend(cases.filter_map(|group| group_case(controls, at, group)));
         }
     }
 }

@@ -125,6 +125,38 @@ fn a_state_without_further_devices_needs_no_description() {
     }
 }
 
+/// A state whose memory lies at places of the file is read where it lies, by a build that knows the way.
+#[apply(test)]
+#[needs(Builds)]
+fn a_state_with_memory_at_fixed_places_is_loaded_from_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let by = build("debian:trixie");
+    for offset in ["0", "8192"] {
+        let file = folder.path().join(format!("from-{offset}"));
+        let line = format!(
+            "printf 'migrate_set_capability mapped-ram on\\nmigrate \"file:{},offset={offset}\"\\nquit\\n' | {} \
+             -M pc-q35-7.2 -nodefaults -m 64M -S -display none -monitor stdio",
+            file.display(),
+            by.shell_prefix()
+        );
+        let run = Command::new("sh").args(["-c", &line]).output().unwrap();
+        assert!(file.exists(), "{}", stderr(&run));
+        let state = file.display().to_string();
+        let given = |build| loaded(&[&*state, build, "--offset", offset]);
+        for build in ["debian:trixie", "debian:trixie-backports"] {
+            let (case, status, why) = given(build);
+            assert_eq!(case["outcome"], "pass", "{case:#}\n{why}");
+            assert_eq!(status, Some(0), "{case:#}");
+            let sections = case["state_checked"]["sections"].as_u64();
+            assert!(sections > Some(20), "{case:#}");
+        }
+        let (case, status, why) = given("debian:bookworm");
+        assert_eq!(case["outcome"], "skip", "{case:#}");
+        assert_eq!(status, Some(125), "{case:#}");
+        assert!(why.contains("mapped-ram"), "{why}");
+    }
+}
+
 /// The machine of a state in an image is that of the domain in front of it, to the size of its memory.
 #[apply(test)]
 #[needs(Builds)]

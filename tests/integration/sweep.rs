@@ -7,7 +7,8 @@ use std::process::Output;
 use macro_rules_attribute::apply;
 use serde_json::{Value, json};
 
-use crate::common::{changed, program, stderr, stdout, with_builds, words};
+use crate::common::{build, changed, program, script, stderr, stdout, with_builds, words};
+use crate::processes::{Fault, faulty};
 
 fn sweep(args: &[&str]) -> Output {
     let args = [&["sweep"], args].concat();
@@ -428,6 +429,109 @@ fn a_machine_that_loads_with_a_loss_has_its_devices_tried() {
     }
     // What a device loses itself is still told.
     assert_eq!(outcome(&found, "q35/am53c974/unix/backward"), "lost");
+}
+
+/// Devices that pass one by one, and not in one guest: the case of all of them together, with controls of its own.
+#[apply(test)]
+#[needs(Builds)]
+fn devices_that_fail_only_together_are_a_case_of_their_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Beside the one, the other is set up anew in this build.
+    let first = "case \"$*\" in *pvpanic-pci*virtio-rng-pci,*) set -- \"$@\" -global virtio-rng-pci.disable-legacy=on ;; esac";
+    let new = changed(folder.path(), "debian:trixie", first);
+    let only = &words!("-M pc-q35-10.0 --only pvpanic* --only virtio-rng-*")[..];
+    let (found, status) = report(&[&["debian:trixie", &*new], only].concat());
+    assert_eq!(status, Some(1));
+    let by_id = outcomes(&found);
+    for device in ["pvpanic", "pvpanic-pci", "virtio-rng-pci"] {
+        for direction in ["forward", "backward"] {
+            let id = format!("q35/{device}/unix/{direction}");
+            assert_eq!(outcome(&by_id, &id), "pass", "{id}");
+        }
+    }
+    for direction in ["forward", "backward"] {
+        let cases = found["cases"].as_array().expect("cases");
+        let id = format!("q35/together-1/unix/{direction}");
+        let case = cases.iter().find(|case| case["id"] == *id);
+        let case = case.unwrap_or_else(|| panic!("no {id} in {by_id:#?}"));
+        assert_eq!(case["outcome"], "fail", "{case:#}");
+        assert_eq!(
+            case["devices"],
+            json!(["pvpanic-pci", "virtio-rng-pci"]),
+            "{case:#}"
+        );
+        assert_eq!(case["repeated"], json!({"failed": 2, "of": 2}));
+        let control = json!({"old_to_old": "pass", "new_to_new": "pass"});
+        assert_eq!(case["control"], control);
+        let message = case["cause"]["message"].as_str().expect("a text");
+        let alone = "; each of the devices passes without the others";
+        assert!(message.ends_with(alone), "{message}");
+    }
+}
+
+/// What a device loses when it loads is known of each build by its controls, and no break where both do so.
+#[apply(test)]
+#[needs(Builds)]
+fn what_each_build_changes_of_a_device_is_calibrated_and_what_one_changes_is_a_defect_of_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let [one, other] = ["one", "other"].map(|name| {
+        let folder = dir.path().join(name);
+        std::fs::create_dir(&folder).expect("made");
+        let prefix = build("debian:trixie").shell_prefix();
+        let loses = faulty(&prefix, "<\"completed\"", Fault::Write(0x378, 0x33), None);
+        let text =
+            format!("case \"$*\" in *isa-parallel*) {loses} ;; esac\nexec env {prefix} \"$@\"");
+        script(&folder, "qemu-system-x86_64", &text)
+    });
+    let only = &words!("-M pc-q35-10.0 --only isa-parallel --only pvpanic --only e1000")[..];
+    let (found, status) = report(&[&[&*one, &*other], only].concat());
+    assert_eq!(status, Some(0), "{:#}", found["cases"]);
+    for case in found["cases"].as_array().expect("cases") {
+        assert_eq!(case["outcome"], "pass", "{case:#}");
+        let changes = case["changed_by_load"].as_array().expect("changes");
+        let fields: Vec<&str> = changes
+            .iter()
+            .filter_map(|of| of["field"].as_str())
+            .collect();
+        let expected: &[&str] = match case["device_set"] == "isa-parallel" {
+            true => &["state.dataw"],
+            false => &[],
+        };
+        assert_eq!(fields, expected, "{case:#}");
+    }
+    let (found, _) = report(&[&["debian:trixie", &*one], only].concat());
+    let by_id = outcomes(&found);
+    assert_eq!(outcome(&by_id, "q35/isa-parallel/unix/forward"), "broken");
+    assert_eq!(outcome(&by_id, "q35/isa-parallel/unix/backward"), "pass");
+    assert_eq!(outcome(&by_id, "q35/e1000/unix/forward"), "pass");
+}
+
+/// Every versioned machine type that both builds have, in their order.
+#[apply(test)]
+#[needs(Builds)]
+fn all_machines_of_an_architecture_are_swept() {
+    let pair = ["debian:bookworm", "debian:trixie", "--arch", "m68k"];
+    let of_all = &words!("--all-machines --only virtio-rng-device")[..];
+    let (found, status) = report(&[&pair[..], of_all].concat());
+    assert_eq!(status, Some(0), "{:#}", found["cases"]);
+    let swept = found["swept"].as_array().expect("machines");
+    let machines: Vec<&str> = swept
+        .iter()
+        .filter_map(|of| of["machine"].as_str())
+        .collect();
+    assert_eq!(
+        machines,
+        [
+            "virt-6.0", "virt-6.1", "virt-6.2", "virt-7.0", "virt-7.1", "virt-7.2"
+        ]
+    );
+    let of_none = words!("debian:bookworm debian:trixie --arch or1k --all-machines");
+    let (found, status) = report(&of_none);
+    assert_eq!(status, Some(125));
+    for case in found["cases"].as_array().expect("cases") {
+        let why = "the builds have no versioned machine type in common";
+        assert_eq!(case["cause"]["message"], why);
+    }
 }
 
 /// The old build moves none of its own cards to itself, the new one does: that it does not take what the old

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::culprit::search::{Node, Search, Stage, without};
-use crate::culprit::{Answer, Group, Item, Trial, Verdict};
+use crate::culprit::{Answer, Item, Trial, Verdict};
 
 /// Up to this many devices are tried one by one where failures are dense: halves would fail as well.
 pub(super) const FEW: usize = 8;
@@ -233,16 +233,14 @@ impl<E: Clone> Search<E> {
     pub(super) fn unite(&mut self, at: usize, passed_again: bool) -> Vec<Trial> {
         let node = &self.nodes[at];
         let suspect = node.suspect.filter(|_| passed_again);
-        if let (Some(evidence), Some(item)) = (node.failure.clone(), suspect) {
-            self.decide(node.route, item, Verdict::Culprit(evidence));
-        } else if let Some(evidence) = node.failure.clone() {
-            self.groups.push(Group {
-                route: node.route,
-                items: node.items.clone(),
-                evidence,
-                passed_again,
-            });
-        }
-        self.close(at, true)
+        let mut next = match (node.failure.clone(), suspect) {
+            (Some(evidence), Some(item)) => {
+                self.decide(node.route, item, Verdict::Culprit(evidence));
+                Vec::new()
+            }
+            _ => self.add_group(at, node.items.clone(), passed_again),
+        };
+        next.extend(self.close(at, true));
+        next
     }
 }

@@ -208,6 +208,25 @@ proptest! {
         prop_assert_eq!(&groups[0].items, &vec![a, b]);
         prop_assert!(!groups[0].passed_again);
     }
+
+    #[test]
+    fn what_fails_only_together_goes_back_together(
+        size in 2usize..40,
+        one in 0usize..40,
+        other in 1usize..40,
+        likely_to_fail in prop::collection::btree_set(0usize..40, 0..20),
+        last: bool,
+    ) {
+        let (one, other) = (one % size, (one % size + 1 + other % (size - 1)) % size);
+        let (a, b) = (one.min(other), one.max(other));
+        let world = World { pair: Some((a, b)), likely_to_fail, ..World::default() };
+        let began = Search::there_and_back(&packs(size, size), FORWARD, BACKWARD);
+        let (search, _) = world.finish(began, last);
+        let groups = search.groups();
+        let groups: Vec<_> = groups.iter().map(|of| (of.route, of.items.clone())).collect();
+        let expected = [FORWARD, BACKWARD].map(|route| (route, vec![a, b]));
+        prop_assert_eq!(&groups[..], &expected[..]);
+    }
 }
 
 #[test]

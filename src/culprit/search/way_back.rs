@@ -15,6 +15,8 @@ pub(super) struct WayBack {
     /// Items that did not arrive, by the pack that they were in: they go back together once all
     /// results of it are known.
     held: BTreeMap<usize, Vec<Item>>,
+    /// Items that fail only together on the way there, and are not all known on this one.
+    groups: Vec<Vec<Item>>,
     /// Items that are expected to fail on this route.
     pub(super) predicted: BTreeSet<Item>,
 }
@@ -32,6 +34,7 @@ impl WayBack {
             route,
             waiting: Vec::new(),
             held: BTreeMap::new(),
+            groups: Vec::new(),
             predicted: BTreeSet::new(),
         }
     }
@@ -96,6 +99,39 @@ impl<E: Clone> Search<E> {
         next
     }
 
+    /// Sends items back in one guest, once each of them is known to pass on that way in another: they may fail together
+    /// there, too.
+    pub(super) fn send_back_together(&mut self, route: Route, items: &[Item]) -> Vec<Trial> {
+        let Some(way_back) = self.way_back.as_mut().filter(|back| back.route != route) else {
+            return Vec::new();
+        };
+        way_back.groups.push(items.to_vec());
+        let back = way_back.route;
+        self.resume_groups(back)
+    }
+
+    /// Tries the groups of which all is known by now. Where one fails by itself it accounts for the failure of the group.
+    fn resume_groups(&mut self, back: Route) -> Vec<Trial> {
+        let groups = self
+            .way_back
+            .as_mut()
+            .map(|of| std::mem::take(&mut of.groups));
+        let (known, waiting): (Vec<_>, Vec<_>) = groups
+            .unwrap_or_default()
+            .into_iter()
+            .partition(|group| group.iter().all(|item| self.verdict(back, *item).is_some()));
+        if let Some(way_back) = &mut self.way_back {
+            way_back.groups = waiting;
+        }
+        let passes = |item: &Item| matches!(self.verdict(back, *item), Some(Verdict::Passed(_)));
+        let together: Vec<_> = known
+            .into_iter()
+            .filter(|group| group.iter().all(passes))
+            .collect();
+        let trials = together.into_iter().map(|group| self.add_root(back, group));
+        trials.collect()
+    }
+
     /// Returns a device of this search that the item needs, and that does not wait itself: there
     /// are no circular waits.
     fn to_wait_for(&self, item: Item) -> Option<Item> {
@@ -131,6 +167,7 @@ impl<E: Clone> Search<E> {
                 None => next.push(self.add_root(route, vec![item])),
             }
         }
+        next.extend(self.resume_groups(route));
         next
     }
 }

@@ -126,11 +126,12 @@ impl<'t> Controls<'t> {
         let (mut search, trials) = Search::of_packs(&packs, &Route::CONTROLS);
         search.accounts_for = accounts_for;
         let guest = |items: &[Item], route| across.guest(route, items);
-        let groups = across.search.groups().into_iter().enumerate();
+        let groups = across.search.groups_by_items().into_iter().enumerate();
         let groups = groups.flat_map(|(at, group)| {
+            let items = &group[0].items;
             Route::CONTROLS.map(|route| Task {
                 purpose: Purpose::ControlGroup(at),
-                guest: guest(&group.items, route),
+                guest: guest(items, route),
             })
         });
         let died = culprits.died.iter();
