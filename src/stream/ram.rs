@@ -200,7 +200,11 @@ impl RamReader {
                 self.current = Some(at);
                 match page {
                     Page::Filled(_) => ram.fills += 1,
-                    Page::Bytes(_) | Page::Packed(_) => ram.pages += 1,
+                    Page::Bytes(_) => ram.pages += 1,
+                    Page::Packed(_) => {
+                        ram.pages += 1;
+                        ram.packed += 1;
+                    }
                     Page::Delta(_) => ram.deltas += 1,
                 }
                 visitor.page(&block.name, address, page);

@@ -84,10 +84,14 @@ fn overview(stream: &Stream, out: &mut dyn Write) -> io::Result<()> {
     if !ram.blocks.is_empty() {
         writeln!(
             out,
-            "RAM pages: {} sent, {} of one repeated byte, {} as changes{}",
+            "RAM pages: {} sent, {} of one repeated byte, {} as changes{}{}",
             ram.pages,
             ram.fills,
             ram.deltas,
+            match ram.packed {
+                0 => String::new(),
+                packed => format!(", {packed} packed"),
+            },
             if ram.multifd {
                 "; others over multifd channels"
             } else {

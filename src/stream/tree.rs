@@ -133,6 +133,8 @@ pub struct Ram {
     pub fills: u64,
     /// The pages went over other channels (multifd).
     pub multifd: bool,
+    /// Pages that are packed, by the capability `compress`.
+    pub packed: u64,
     /// Pages with contents of their own, in full or packed.
     pub pages: u64,
 }

@@ -125,35 +125,86 @@ fn a_state_without_further_devices_needs_no_description() {
     }
 }
 
-/// A state whose memory lies at places of the file is read where it lies, by a build that knows the way.
+/// How memory is in a state is told by it, and the build is set up for that. One that knows no such way is not judged.
 #[apply(test)]
 #[needs(Builds)]
-fn a_state_with_memory_at_fixed_places_is_loaded_from_its_file() {
+fn memory_is_loaded_in_the_way_in_which_it_was_saved() {
     let folder = tempfile::tempdir().unwrap();
-    let by = build("debian:trixie");
-    for offset in ["0", "8192"] {
-        let file = folder.path().join(format!("from-{offset}"));
+    let file = folder.path().join("state").display().to_string();
+    let (piped, at, behind) = (
+        format!("exec:cat > {file}"),
+        format!("file:{file}"),
+        format!("file:{file},offset=8192"),
+    );
+    let (old, new, newest) = (
+        "debian:bookworm",
+        "debian:trixie",
+        "debian:trixie-backports",
+    );
+    // The capability, the build that saves with it, the place, the first byte, who loads it, and who cannot.
+    for (capability, by, place, offset, takes, cannot) in [
+        ("mapped-ram", new, &at, "0", &[new, newest][..], &[old][..]),
+        ("mapped-ram", new, &behind, "8192", &[new], &[]),
+        ("compress", old, &piped, "0", &[old], &[new]),
+        ("x-ignore-shared", new, &piped, "0", &[old, newest], &[]),
+    ] {
         let line = format!(
-            "printf 'migrate_set_capability mapped-ram on\\nmigrate \"file:{},offset={offset}\"\\nquit\\n' | {} \
-             -M pc-q35-7.2 -nodefaults -m 64M -S -display none -monitor stdio",
-            file.display(),
-            by.shell_prefix()
+            "printf 'migrate_set_capability {capability} on\\nmigrate \"{place}\"\\nquit\\n' | {} -M pc-q35-7.2 \
+             -nodefaults -m 64M -S -display none -monitor stdio",
+            build(by).shell_prefix()
         );
         let run = Command::new("sh").args(["-c", &line]).output().unwrap();
-        assert!(file.exists(), "{}", stderr(&run));
-        let state = file.display().to_string();
-        let given = |build| loaded(&[&*state, build, "--offset", offset]);
-        for build in ["debian:trixie", "debian:trixie-backports"] {
-            let (case, status, why) = given(build);
-            assert_eq!(case["outcome"], "pass", "{case:#}\n{why}");
+        assert!(Path::new(&file).exists(), "{}", stderr(&run));
+        for build in takes {
+            let (case, status, why) = loaded(&[&file, build, "--offset", offset]);
+            assert_eq!(case["outcome"], "pass", "{capability}: {why}\n{case:#}");
             assert_eq!(status, Some(0), "{case:#}");
             let sections = case["state_checked"]["sections"].as_u64();
             assert!(sections > Some(20), "{case:#}");
         }
-        let (case, status, why) = given("debian:bookworm");
-        assert_eq!(case["outcome"], "skip", "{case:#}");
-        assert_eq!(status, Some(125), "{case:#}");
-        assert!(why.contains("mapped-ram"), "{why}");
+        for build in cannot {
+            let (case, status, why) = loaded(&[&file, build, "--offset", offset]);
+            assert_eq!(case["outcome"], "skip", "{case:#}");
+            assert_eq!(status, Some(125), "{case:#}");
+            assert!(why.contains(capability), "{why}");
+        }
+        fs::remove_file(&file).unwrap();
+    }
+}
+
+/// Memory that a file of the host backs is in no state that was saved without what is shared: that a build misses the ring of a
+/// queue in it says nothing of the build.
+#[apply(test)]
+#[needs(Builds)]
+fn a_state_without_its_memory_is_not_judged_by_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, memory) = (folder.path().join("state"), folder.path().join("memory"));
+    let options = format!(
+        "-M pc-q35-7.2,memory-backend=m -object memory-backend-file,id=m,size=64M,share=on,mem-path={} \
+         -blockdev null-co,node-name=disk -device virtio-blk-pci,drive=disk",
+        memory.display()
+    );
+    let guest = described(folder.path(), &options);
+    let saved = state.display().to_string();
+    // The firmware has used the disk at some time.
+    for tenths in (0..).step_by(5) {
+        let line = format!(
+            "(sleep {}; printf 'migrate_set_capability x-ignore-shared on\\nmigrate \"exec:cat > {saved}\"\\nquit\\n') | {} \
+             {options} -nodefaults -m 64M -display none -monitor stdio",
+            f64::from(tenths) / 10.0,
+            build("debian:trixie").shell_prefix(),
+        );
+        let run = Command::new("sh").args(["-c", &line]).output().unwrap();
+        assert!(state.exists(), "{}", stderr(&run));
+        let (case, status, why) = loaded(&[&saved, "debian:trixie", "--guest", &guest]);
+        if case["outcome"] == "pass" {
+            assert!(tenths < 200, "the firmware does not use its disk");
+            continue;
+        }
+        assert_eq!(case["outcome"], "skip", "{why}\n{case:#}");
+        assert_eq!(status, Some(125));
+        assert!(why.contains("x-ignore-shared"), "{why}");
+        break;
     }
 }
 

@@ -35,8 +35,12 @@ const MAGIC: [u8; 4] = *b"QEVM";
 const CHUNK: usize = 128 << 10;
 /// Pause between two questions whether the load is over.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Guest memory lies at fixed places of the file: the build has to be told, and reads the file itself.
+/// Guest memory lies at fixed places of the file, which the build reads itself.
 const MAPPED: &str = "mapped-ram";
+/// Pages are packed. A build that is not told takes none; the source does not say that it did so. There is none since 9.1.
+const COMPRESS: &str = "compress";
+/// Memory that a file of the host backs is not in the state.
+const IGNORE_SHARED: &str = "x-ignore-shared";
 
 /// Loads a state once. Where it loads, the build saves it to `kept` instead of being compared, if that is given.
 pub(super) async fn attempt(
@@ -70,7 +74,7 @@ pub(super) async fn attempt(
                 Ok(()) => Ok(()),
                 Err(why) => return RunResult::skip(&why),
             },
-            None => compare(config, &vm, launch, state, sent, &mut checks).await,
+            None => compare(config, &vm, launch, sent, &mut checks).await,
         },
         Err((error, sent)) => {
             checks.refused = sent.stream.ok();
@@ -109,11 +113,30 @@ async fn take(
     set_up(vm, side, &[])
         .await
         .map_err(|error| (error, nothing()))?;
+    let needed = state.capabilities();
+    let set = set_capabilities(vm, &needed, true).await;
+    may_set(vm, set).await.map_err(|error| (error, nothing()))?;
+    let loaded = pass_on(config, vm, state).await;
+    // A build that was told how memory comes would save it in the same way.
+    match set_capabilities(vm, &needed, false).await {
+        Err(why) if loaded.is_ok() => {
+            let reset = checked(vm, side, Phase::SetUp, Err(why)).await;
+            reset.map_err(|error| (error, nothing()))?;
+        }
+        _ => {}
+    }
+    loaded
+}
+
+/// Gives the build that is set up the stream, or the file if it reads that itself.
+async fn pass_on(
+    config: &MigrationConfig,
+    vm: &mut Vm,
+    state: &StateFile,
+) -> Result<Captured, (LegError, Captured)> {
+    let nothing = || Captured::nothing("nothing was sent");
     let deadline = config.timeouts.leg;
     if state.is_mapped() {
-        let set = set_mapped(vm, true).await;
-        let set = may_map(vm, set).await;
-        set.map_err(|error| (error, nothing()))?;
         let mut uri = format!("file:{}", option_value(&state.path.to_string_lossy()));
         if state.offset > 0 {
             uri.push_str(&format!(",offset={}", state.offset));
@@ -154,18 +177,22 @@ async fn take(
     }
 }
 
-/// Tells a build whether the memory lies at fixed places.
-async fn set_mapped(vm: &Vm, mapped: bool) -> Result<(), QmpError> {
-    let capabilities = vec![CapabilityState {
-        capability: MAPPED.to_owned(),
-        state: mapped,
-    }];
+/// Turns capabilities of a build on or off.
+async fn set_capabilities(vm: &Vm, names: &[&str], on: bool) -> Result<(), QmpError> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let state = |name: &&str| CapabilityState {
+        capability: (*name).to_owned(),
+        state: on,
+    };
+    let capabilities = names.iter().map(state).collect();
     let command = SetCapabilities { capabilities };
     vm.execute(command).await.map(drop)
 }
 
-/// Makes the error of a build that cannot load memory from fixed places, if it was told to and cannot.
-async fn may_map(vm: &mut Vm, set: Result<(), QmpError>) -> Result<(), LegError> {
+/// Makes the error of a build that cannot load memory in the way that a state has it, if it was told to and cannot.
+async fn may_set(vm: &mut Vm, set: Result<(), QmpError>) -> Result<(), LegError> {
     let side = LegSide::Destination;
     match set {
         Err(QmpError::Refused { description, .. }) => {
@@ -238,21 +265,10 @@ async fn compare(
     config: &MigrationConfig,
     vm: &Vm,
     launch: &LaunchSpec,
-    state: &StateFile,
     sent: Captured,
     checks: &mut StateChecks,
 ) -> Result<(), LegError> {
-    // A build that has loaded pages from their places saves to such places too, unless it is told.
-    let plain = match state.is_mapped() {
-        true => set_mapped(vm, false)
-            .await
-            .map_err(|error| error.to_string()),
-        false => Ok(()),
-    };
-    let arrived = match plain {
-        Ok(()) => save(vm, config.timeouts.leg).await,
-        Err(why) => Captured::nothing(&why),
-    };
+    let arrived = save(vm, config.timeouts.leg).await;
     match (&sent.stream, &arrived.stream) {
         (Ok(sent), Ok(arrived)) => {
             let arrival = Arrival {
@@ -314,7 +330,7 @@ impl StateFile {
         }
     }
 
-    /// Tells whether the stream is in the file as it is.
+    /// Tells whether the stream is in the file as it is, and a build loads it without being told how.
     pub(super) fn is_plain(&self) -> bool {
         let mut start = [0; MAGIC.len()];
         let mut read = || {
@@ -322,12 +338,25 @@ impl StateFile {
             file.seek(SeekFrom::Start(self.offset))?;
             file.read_exact(&mut start)
         };
-        read().is_ok() && start == MAGIC && !self.is_mapped()
+        read().is_ok() && start == MAGIC && self.capabilities().is_empty()
     }
 
     fn is_mapped(&self) -> bool {
-        let configuration = self.stream.configuration.as_ref();
-        configuration.is_some_and(|configuration| configuration.has_capability(MAPPED))
+        self.capabilities().contains(&MAPPED)
+    }
+
+    /// Tells whether memory of the guest may be missing in it.
+    pub(super) fn lacks_memory(&self) -> bool {
+        self.capabilities().contains(&IGNORE_SHARED)
+    }
+
+    /// Returns the migration capabilities that a build must have on to load it: those that the source named, for both sides
+    /// must have them, and what its pages show.
+    fn capabilities(&self) -> Vec<&str> {
+        let named = self.stream.configuration.iter();
+        let named = named.flat_map(|of| of.capabilities.iter().map(String::as_str));
+        let packed = (self.stream.ram.packed > 0).then_some(COMPRESS);
+        named.chain(packed).collect()
     }
 }
 
