@@ -1028,6 +1028,26 @@ fn what_a_domain_sets_of_a_device_is_set() {
             "<video><model type='bochs' vram='16384'><resolution x='1280' y='720'/></model>PLACE</video>",
             "bochs-display,vgamem=16777216,xres=1280,yres=720,bus=pci.0,addr=0x4",
         ),
+        (
+            "<controller type='pci' index='1' model='pci-bridge'><target chassisNr='7'/>PLACE</controller>",
+            "pci-bridge,id=pci.1,chassis_nr=7,bus=pci.0,addr=0x4",
+        ),
+        (
+            "<controller type='pci' index='1' model='pci-expander-bus'><target busNr='254'><node>0</node></target>PLACE</controller>",
+            "pxb,id=pci.1,bus_nr=254,numa_node=0,bus=pci.0,addr=0x4",
+        ),
+        (
+            "<crypto model='virtio' type='qemu'><backend model='builtin' queues='2'/>PLACE</crypto>",
+            "virtio-crypto-pci,cryptodev=objcrypto1,bus=pci.0,addr=0x4",
+        ),
+        (
+            "<sound model='virtio' streams='4'>PLACE</sound>",
+            "virtio-sound-pci,streams=4,bus=pci.0,addr=0x4",
+        ),
+        (
+            "<sound model='usb' multichannel='yes'/>",
+            "usb-audio,multi=on",
+        ),
     ] {
         let guest = with_devices("x86_64 pc", &device.replace("PLACE", place));
         let iothreads = domain("x86_64 pc", "<iothreads>1</iothreads>");
@@ -1038,6 +1058,23 @@ fn what_a_domain_sets_of_a_device_is_set() {
         assert!(made.contains(&option.as_str()), "{option}: {made:#?}");
         assert_eq!(unread(&guest), [""; 0]);
     }
+}
+
+#[test]
+fn queues_are_mapped_to_the_threads_that_the_domain_has_for_them() {
+    let disk = "<disk><driver queues='3'><iothreads><iothread id='1'><queue id='0'/><queue id='2'/></iothread>\
+        <iothread id='2'/></iothreads></driver><source file='/x'/><target dev='vda'/></disk>";
+    let guest = with_devices("x86_64 pc-q35-10.0", disk);
+    let devices = words(&guest);
+    let json = devices.iter().find(|word| word.starts_with('{'));
+    let device: serde_json::Value = serde_json::from_str(json.unwrap()).unwrap();
+    assert_eq!(device["driver"], "virtio-blk-pci");
+    assert_eq!(device["num-queues"], 3);
+    let mapping = serde_json::json!([
+        {"iothread": "iothread1", "vqs": [0, 2]},
+        {"iothread": "iothread2"}
+    ]);
+    assert_eq!(device["iothread-vq-mapping"], mapping);
 }
 
 #[test]
@@ -1076,9 +1113,14 @@ fn what_a_domain_sets_of_the_machine_is_set() {
         assert_eq!(guest.board.machine_options.join(" "), options);
         assert_eq!(unread(&guest), [""; 0]);
     }
+    let nvram = "<nvram><address type='spapr-vio' reg='0x3000'/></nvram>";
+    let nvram = with_devices("ppc64 pseries-7.2", nvram);
+    let reg = "-global driver=spapr-nvram,property=reg,value=0x3000";
+    has_all(&nvram, &[reg]);
     let options = domain(
         "x86_64 pc-q35-7.2",
-        "<genid>3b46d0a1-1b1e-4c35-9a55-3a5ecdd0ad4d</genid>\
+        "<sysinfo type='fwcfg'><entry name='opt/a'>text</entry><entry name='opt/b' file='/x'/></sysinfo>\
+         <genid>3b46d0a1-1b1e-4c35-9a55-3a5ecdd0ad4d</genid>\
          <features><vmcoreinfo state='on'/><smm state='on'><tseg unit='MiB'>48</tseg></smm></features>\
          <devices><controller type='pci' index='0' model='pcie-root'><pcihole64>1048576</pcihole64></controller>\
          <watchdog model='itco' action='reset'/></devices>",
@@ -1091,8 +1133,11 @@ fn what_a_domain_sets_of_the_machine_is_set() {
             "-global driver=mch,property=extended-tseg-mbytes,value=48",
             "-global driver=q35-pcihost,property=pci-hole64-size,value=1073741824",
             "-global driver=ICH9-LPC,property=noreboot,value=off",
+            "-fw_cfg name=opt/a,string=text",
         ],
     );
+    let of_host = line(&options, "<entry");
+    assert_eq!(of_host.reason, Some(Reason::HostFile));
 }
 
 #[test]
