@@ -162,3 +162,66 @@ fn changed(
     fact("place", place, out)?;
     fact("rule", cause.rule, out)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn printed(conclusion: Value) -> String {
+        let builds: Vec<Value> = (0..5)
+            .map(|at| json!({"label": format!("r{at}"), "subject": null}))
+            .collect();
+        let found = json!({
+            "schema": "migcompat-bisection-1",
+            "tool": {"name": "migcompat", "version": "1"},
+            "case": "q35/e1000/unix/forward",
+            "machine": "pc-q35-7.2",
+            "old": "v7.2",
+            "builds": builds,
+            "steps": [],
+            "conclusion": conclusion,
+            "interrupted": null,
+        });
+        let found: Bisection = serde_json::from_value(found).unwrap();
+        let mut out = anstream::StripStream::new(Vec::new());
+        text(&found, true, &mut out).unwrap();
+        String::from_utf8(out.into_inner()).unwrap()
+    }
+
+    #[test]
+    fn every_answer_says_what_is_known() {
+        let begin = "q35/e1000/unix/forward, pc-q35-7.2, from v7.2: ";
+        for (conclusion, answer) in [
+            (
+                json!({"kind": "broke", "before": 1, "first": 2}),
+                "it breaks with r2; the last build that passes is r1",
+            ),
+            (
+                json!({"kind": "mended", "before": 1, "first": 2}),
+                "it is mended with r2; the last build that fails is r1",
+            ),
+            (
+                json!({"kind": "mended", "before": 1, "first": 3}),
+                "it is mended with one of these, of which the others could not be tested:\n  r2\n  r3\n\
+                 the last build that fails before them is r1",
+            ),
+            (
+                json!({"kind": "unchanged", "judgement": "fails"}),
+                "it fails at both ends, so that there is nothing to find",
+            ),
+            (
+                json!({"kind": "untested", "build": 4}),
+                "r4 is an end and could not be tested, so that nothing can be found",
+            ),
+            (
+                json!({"kind": "unfinished", "before": 0, "first": 3}),
+                "the search did not end; if it changes, it is behind r0 and with r3 at the latest",
+            ),
+        ] {
+            let expected = format!("{begin}{answer}\n0 of 5 builds tried\n");
+            assert_eq!(printed(conclusion), expected);
+        }
+    }
+}
