@@ -276,11 +276,18 @@ pub(crate) fn group_case(
     let family = target.family(Subject::Group { shard, number });
     let mut case = untried(target, &family.case(direction), TOGETHER, &composition);
     let control = |route| controls.of_group(at, route);
-    conclude(target, &mut case, &group.evidence, &composition, control);
-    case.repeated = Some(Repeated {
+    let again = controls.of_group(at, group.route);
+    let explained = again.filter(|run| run.attempt.failed());
+    let run = explained.unwrap_or(&group.evidence);
+    conclude(target, &mut case, run, &composition, control);
+    let mut repeated = Repeated {
         failed: if group.passed_again { 1 } else { 2 },
         of: 2,
-    });
+    };
+    if let Some(again) = again {
+        repeated.count(again.attempt.failed());
+    }
+    case.repeated = Some(repeated);
     if let Some(cause) = &mut case.cause {
         cause.message.push_str(if group.passed_again {
             "; it passed when it was tried again"

@@ -460,12 +460,14 @@ fn devices_that_fail_only_together_are_a_case_of_their_own() {
             json!(["pvpanic-pci", "virtio-rng-pci"]),
             "{case:#}"
         );
-        assert_eq!(case["repeated"], json!({"failed": 2, "of": 2}));
+        assert_eq!(case["repeated"], json!({"failed": 3, "of": 3}));
         let control = json!({"old_to_old": "pass", "new_to_new": "pass"});
         assert_eq!(case["control"], control);
         let message = case["cause"]["message"].as_str().expect("a text");
         let alone = "; each of the devices passes without the others";
         assert!(message.ends_with(alone), "{message}");
+        let explained = "where a guest cannot write, first at 0x2 (device id)";
+        assert!(message.contains(explained), "{message}");
     }
 }
 

@@ -24,7 +24,7 @@ use crate::sweep::target::SweepTarget;
 pub(crate) struct Controls<'t> {
     pub across: AcrossSearch<'t>,
     search: Search<Arc<Run>>,
-    /// Controls of what fails only together, by its place in the search's list.
+    /// Other runs of what fails only together, by its place in the search's list.
     groups: BTreeMap<(usize, Route), Arc<Run>>,
     /// Culprits that were tried again.
     repeats: BTreeMap<(Route, Item), Vec<Arc<Run>>>,
@@ -128,10 +128,12 @@ impl<'t> Controls<'t> {
         let guest = |items: &[Item], route| across.guest(route, items);
         let groups = across.search.groups_by_items().into_iter().enumerate();
         let groups = groups.flat_map(|(at, group)| {
-            let items = &group[0].items;
-            Route::CONTROLS.map(|route| Task {
-                purpose: Purpose::ControlGroup(at),
-                guest: guest(items, route),
+            let across = group.iter().map(|group| group.route);
+            let routes: Vec<Route> = across.chain(Route::CONTROLS).collect();
+            let items = group[0].items.clone();
+            routes.into_iter().map(move |route| Task {
+                purpose: Purpose::Group(at),
+                guest: guest(&items, route),
             })
         });
         let died = culprits.died.iter();
@@ -377,7 +379,7 @@ impl<'t> Controls<'t> {
         task.into_iter().collect()
     }
 
-    /// Takes the control of a group.
+    /// Takes another run of a group.
     pub(crate) fn record_group(&mut self, at: usize, route: Route, run: Arc<Run>) {
         self.groups.insert((at, route), run);
     }
@@ -423,7 +425,7 @@ impl<'t> Controls<'t> {
         runs.rev().max_by_key(severity).map(|run| &**run)
     }
 
-    /// Returns the control of a group, by its place in the search's list.
+    /// Returns the other run of a group on a route, by its place in the search's list.
     pub(crate) fn of_group(&self, at: usize, route: Route) -> Option<&Run> {
         self.groups.get(&(at, route)).map(|run| &**run)
     }

@@ -94,8 +94,9 @@ pub(crate) enum Purpose {
     /// Move a device, of which a load is suspected to leave garbage in one of these, with other contents of uninitialised
     /// memory.
     Refill(Item, BTreeSet<LoadChange>),
-    /// Move the devices that fail only together, by their place in the list, from a build to itself.
-    ControlGroup(usize),
+    /// Move the devices that fail only together, by their place in the list: from a build to itself, and once more between
+    /// the builds, to explain the failure.
+    Group(usize),
     /// Move once more a device of which a build died, from a build to itself.
     ControlAgain(Item),
     /// Move once more, and alone, a device that came through and may have done so by chance.
@@ -164,7 +165,10 @@ impl Task {
     fn is_calibrated(&self) -> bool {
         let across = self.guest.route.direction().is_some();
         let is_due = match self.purpose {
-            Purpose::BareMachine | Purpose::Calibrate { .. } | Purpose::TryAgain(_) => true,
+            Purpose::BareMachine
+            | Purpose::Calibrate { .. }
+            | Purpose::TryAgain(_)
+            | Purpose::Group(_) => true,
             Purpose::Search { calibration, .. } => calibration == Calibration::AtOnce,
             _ => false,
         };
@@ -174,7 +178,7 @@ impl Task {
     /// Tells whether a failure of this is explained at once. That of a device is when its kind is known.
     fn is_explained(&self) -> bool {
         match &self.purpose {
-            Purpose::BareMachine => self.guest.route.direction().is_some(),
+            Purpose::BareMachine | Purpose::Group(_) => self.guest.route.direction().is_some(),
             Purpose::Calibrate { .. } => true,
             _ => false,
         }

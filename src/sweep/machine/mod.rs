@@ -181,7 +181,7 @@ impl<'t> MachineSweep<'t> {
                     return controls.record_calibrated(item, route, moved, evidence);
                 }
                 Purpose::Repeat(item) => return controls.record_repeat(item, route, moved.run),
-                Purpose::ControlGroup(at) => controls.record_group(at, route, moved.run),
+                Purpose::Group(at) => controls.record_group(at, route, moved.run),
                 Purpose::ControlAgain(item) => controls.record_again(item, route, moved.run),
                 _ => {}
             },
