@@ -7,6 +7,7 @@ use crate::guest::error::ReadError;
 use crate::guest::given;
 use crate::guest::given::{Description, Word};
 use crate::guest::shell;
+use crate::input::as_utf8;
 use crate::report::GuestFormat;
 
 /// The words in the line of a log that a start begins with.
@@ -20,6 +21,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Description, ReadError> {
     if bytes.len() > MOST_BYTES {
         return Err(ReadError::TooLong);
     }
+    let bytes = &*as_utf8(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| ReadError::NotText {
         line: 1 + bytes[..error.valid_up_to()]
             .iter()

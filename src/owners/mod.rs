@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::input::read_bytes;
+use crate::input::{as_utf8, read_bytes};
 use crate::qemu::Tree;
 use crate::report::identity::FindingId;
 use crate::report::{BaselineStatus, Case, Finding, Level, Owner, Report, Source};
@@ -97,6 +97,7 @@ impl Owners {
             file: file.to_owned(),
             source,
         })?;
+        let text = as_utf8(&text);
         let entries = file::parse(&String::from_utf8_lossy(&text)).map_err(|(line, reason)| {
             OwnersError::Malformed {
                 file: file.to_owned(),

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::compression::{UnpackError, unpacked};
+use crate::input::as_utf8;
 use crate::model::visible_lines;
 use crate::report::map::{MAP_SCHEMA, Map};
 use crate::report::{REPORT_SCHEMA, Report};
@@ -155,9 +156,13 @@ fn text(file: &Path) -> Result<(Vec<u8>, String), ReadError> {
         });
     }
     let origin = file.display().to_string();
-    let text = match unpacked(&bytes, &origin, MAX_BYTES)? {
+    let bytes = match unpacked(&bytes, &origin, MAX_BYTES)? {
         Cow::Owned(text) => text,
         Cow::Borrowed(_) => bytes,
+    };
+    let text = match as_utf8(&bytes) {
+        Cow::Borrowed(text) if text.len() == bytes.len() => bytes,
+        text => text.into_owned(),
     };
     Ok((text, origin))
 }

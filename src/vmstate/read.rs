@@ -10,6 +10,7 @@ use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::compression::{UnpackError, unpacked};
+use crate::input::as_utf8;
 use crate::model::{in_brief, is_plain_json};
 use crate::vmstate::dump::{Dump, MACHINE_KEY, RawMachine, RawSection, Section, Unreadable};
 use crate::vmstate::plain;
@@ -105,7 +106,7 @@ pub fn parse_dump(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {
             origin: origin.to_owned(),
         });
     }
-    parse_json(&unpacked(bytes, origin, MAX_BYTES)?, origin)
+    parse_json(&as_utf8(&unpacked(bytes, origin, MAX_BYTES)?), origin)
 }
 
 fn parse_json(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {

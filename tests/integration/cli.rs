@@ -211,6 +211,44 @@ fn bad_input_ends_with_2_and_says_where() {
     }
 }
 
+/// A shell of Windows writes what it is given with `>` in UTF-16, and editors begin UTF-8 with a mark.
+#[apply(test)]
+fn dumps_reports_and_lists_of_another_system_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let [old, new] = ["old", "new"].map(|side| {
+        let file = root().join(format!("fixtures/rules/field-added/{side}.json"));
+        std::fs::read_to_string(file).expect("a dump")
+    });
+    let utf_16 = |name: &str, text: &str| {
+        let units = "\u{feff}".encode_utf16().chain(text.encode_utf16());
+        let bytes: Vec<u8> = units.flat_map(u16::to_le_bytes).collect();
+        std::fs::write(path(name), bytes).expect("writable");
+    };
+    utf_16("old.json", &old);
+    std::fs::write(path("new.json"), format!("\u{feff}{new}")).expect("writable");
+    let pair = [&*path("old.json"), &path("new.json")];
+    let output = migcompat(&[&["static", "--format", "json"], &pair[..]].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    utf_16("report.json", &stdout(&output));
+    let args = [
+        "static",
+        "--gate",
+        "new",
+        "--baseline",
+        &path("report.json"),
+    ];
+    let output = migcompat(&[&args, &pair[..]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let suggested = stdout(&migcompat(&[&["static", "--suggest"], &pair[..]].concat()));
+    std::fs::create_dir(path("lists")).expect("writable");
+    let suggested = suggested.replace("after = \"FILL IN\"", "");
+    let filled = suggested.replace("machines = [\"FILL IN\"]", "machines = [\"*\"]");
+    utf_16("lists/own.toml", &filled.replace("FILL IN", "9.0"));
+    let output = migcompat(&[&["static", "--lists", &path("lists")], &pair[..]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
 #[apply(test)]
 fn a_suggested_entry_settles_its_finding_once_it_is_filled_in() {
     let pair = [
