@@ -61,6 +61,8 @@ pub enum NoticeKind {
     KnownFailureExpired,
     /// Nothing that was tried fails as a list entry says. The subject is its place.
     KnownFailureUnmatched,
+    /// A folder that was named for lists has none. The subject is the folder.
+    NoList,
     /// The tree of sources could not be searched for owners. The subject is the tree.
     OwnersUnknown,
     /// No case has an id that was to be left out. The subject is the pattern.
@@ -182,6 +184,7 @@ impl Notice {
             ),
             Kind::SectionUnreadable => format!("the section {subject} is not compared"),
             Kind::KnownFailureExpired => format!("the known failure {subject} has expired"),
+            Kind::NoList => format!("no list is in {subject}"),
             Kind::KnownFailureUnmatched => format!("the known failure {subject} matches nothing"),
             Kind::OwnersUnknown => format!("the owners are not looked for in {subject}"),
             Kind::ExclusionUnmatched => format!("no case is excluded by {subject}"),

@@ -15,7 +15,7 @@ pub struct Grafted {
 }
 
 /// The device types that a sweep found to try on one machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Swept {
     /// The end of `qemu-system-ARCH`.
     pub architecture: String,

@@ -5,10 +5,9 @@ use std::fmt;
 use serde::Deserialize;
 
 use crate::model::{BadVersion, Date, Direction, MachineNames, Pattern, Rule, Version};
-use crate::report::Sought;
-use crate::report::{Case, Finding, Notice, NoticeKind, Outcome, Report, StateDiff};
+use crate::report::{Case, Finding, Outcome, Sought, StateDiff};
 use crate::rules::known_issues::error::{NO_MACHINES, in_order, refused, rule};
-use crate::rules::known_issues::{Holds, KnownIssues, ListError, Match, Place, Scope};
+use crate::rules::known_issues::{Holds, ListError, Match, Place, Scope};
 
 /// A failure that somebody has looked at, and that does not count until it expires.
 #[derive(Debug, Clone)]
@@ -195,7 +194,7 @@ impl RawFailure {
 
 impl KnownFailure {
     /// Tells whether a run that misses what the entry is about may have left it out, as the baseline has it.
-    fn may_be_left_out(&self, sought: &Sought) -> bool {
+    pub(super) fn may_be_left_out(&self, sought: &Sought) -> bool {
         sought.new_doubts_alone && matches!(self.kind, FailureScope::Findings { .. })
     }
 
@@ -252,7 +251,7 @@ impl KnownFailure {
     }
 
     /// Tells whether the entry is past its end, for a pair of builds.
-    fn has_expired(&self, today: Date, releases: [Option<Version>; 2]) -> bool {
+    pub(super) fn has_expired(&self, today: Date, releases: [Option<Version>; 2]) -> bool {
         match self.expires {
             Expiry::Date(last) => today > last,
             Expiry::Release(mended) => releases
@@ -263,7 +262,7 @@ impl KnownFailure {
     }
 
     /// Tells whether the entry is about a direction, between builds in this order.
-    fn is_about(&self, direction: Direction, releases: [Option<Version>; 2]) -> bool {
+    pub(super) fn is_about(&self, direction: Direction, releases: [Option<Version>; 2]) -> bool {
         let same = |moved: Direction| self.direction.is_none_or(|listed| listed == moved);
         self.holds(releases)
             .fits(|| same(direction), || same(direction.reversed()))
@@ -276,7 +275,7 @@ impl KnownFailure {
     }
 
     /// Tells whether a case is what the entry is about, whatever its outcome.
-    fn concerns_case(&self, case: &Case, releases: [Option<Version>; 2]) -> bool {
+    pub(super) fn concerns_case(&self, case: &Case, releases: [Option<Version>; 2]) -> bool {
         let FailureScope::Cases { devices, .. } = &self.kind else {
             return false;
         };
@@ -286,7 +285,7 @@ impl KnownFailure {
             && (devices.is_empty() || has_device(devices, case))
     }
 
-    fn excuses_case(&self, case: &Case, releases: [Option<Version>; 2]) -> bool {
+    pub(super) fn excuses_case(&self, case: &Case, releases: [Option<Version>; 2]) -> bool {
         let FailureScope::Cases {
             outcomes,
             section,
@@ -321,7 +320,7 @@ impl KnownFailure {
             && all_of_it
     }
 
-    fn excuses_finding(
+    pub(super) fn excuses_finding(
         &self,
         finding: &Finding,
         machine: Option<&str>,
@@ -388,67 +387,6 @@ impl<'k> Scope<'k> {
         self.open_failures()
             .find(|entry| entry.excuses_finding(finding, self.machine, releases))
             .map(KnownFailure::found)
-    }
-}
-
-/// Returns a notice of every known failure that concerns a report and is past its end, or that the
-/// report shows to be there no more.
-pub(crate) fn review(lists: &KnownIssues, report: &Report, sought: &Sought) -> Vec<Notice> {
-    let releases = [report.old.version, report.new.version];
-    let mut notices = Vec::new();
-    for entry in &lists.failures {
-        let Some(matched) = matched(entry, report, sought, releases) else {
-            continue;
-        };
-        let subject = entry.place.to_string();
-        if entry.has_expired(lists.today, releases) {
-            let detail = format!(
-                "it held {}; {} has to look at it again",
-                entry.expires, entry.owner
-            );
-            notices.push(NoticeKind::KnownFailureExpired.about(subject, detail));
-        } else if !matched && !entry.may_be_left_out(sought) {
-            let detail = format!("nothing fails like that any more ({})", entry.owner);
-            notices.push(NoticeKind::KnownFailureUnmatched.about(subject, detail));
-        }
-    }
-    notices
-}
-
-/// Tells whether an entry excuses anything in a report; `None` where the run did not try what it is about.
-fn matched(
-    entry: &KnownFailure,
-    report: &Report,
-    sought: &Sought,
-    releases: [Option<Version>; 2],
-) -> Option<bool> {
-    match entry.kind {
-        FailureScope::Cases { .. } => {
-            let tried = |case: &&Case| !matches!(case.outcome, Outcome::Skip | Outcome::Broken);
-            let cases = report.cases.iter().filter(tried);
-            let about = cases.filter(|case| entry.concerns_case(case, releases));
-            let mut about = about.peekable();
-            about.peek()?;
-            Some(about.any(|case| entry.excuses_case(case, releases)))
-        }
-        FailureScope::Findings { .. } => {
-            let swept: Vec<Option<&str>> = match report.swept.as_slice() {
-                [] => vec![report.machine.as_deref()],
-                swept => swept.iter().map(|one| Some(one.machine.as_str())).collect(),
-            };
-            let in_scope = swept.iter().any(|machine| entry.machines.include(*machine));
-            let directions = &sought.directions;
-            let about = directions.iter().any(|&way| entry.is_about(way, releases));
-            if !sought.dumps || !in_scope || !about {
-                return None;
-            }
-            let mut findings = report.findings.iter();
-            Some(findings.any(|finding| {
-                swept
-                    .iter()
-                    .any(|machine| entry.excuses_finding(finding, *machine, releases))
-            }))
-        }
     }
 }
 

@@ -167,6 +167,7 @@ impl KnownIssues {
             lists.add_tables(&name, tables)?;
         }
         lists.all = shipped.digest;
+        lists.shipped_breaks = lists.breaks.len();
         for folder in folders {
             lists.add_folder(folder)?;
             tracing::debug!(folder = %folder.display(), "read lists");
@@ -187,6 +188,9 @@ impl KnownIssues {
             }
         }
         files.sort();
+        if files.is_empty() {
+            self.empty_folders.push(folder.to_owned());
+        }
         for file in files {
             let unread = |source| ListError::Unread {
                 file: file.clone(),
@@ -437,6 +441,7 @@ reason = "the same 8 bytes"
         for (name, _) in shipped.lists {
             lists.add(&name, &read[&name]).expect("read before");
         }
+        lists.shipped_breaks = lists.breaks.len();
         let ready = KnownIssues::load(&[]).expect("they are part of the program");
         assert_eq!(format!("{ready:?}"), format!("{lists:?}"));
         assert!(ready.renames.len() > 50, "{}", ready.renames.len());

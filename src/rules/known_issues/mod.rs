@@ -9,10 +9,12 @@ mod error;
 mod failure;
 mod load;
 mod migration;
+mod review;
 mod scope;
 mod state;
 
 use std::fmt;
+use std::path::PathBuf;
 
 use rustc_hash::FxHashSet;
 use serde::Deserialize;
@@ -20,8 +22,9 @@ use serde::Deserialize;
 use crate::model::{Date, Direction, MachineNames, Pattern, Rule, Version};
 
 pub(crate) use error::ListError;
-pub(crate) use failure::{KnownFailure, review};
+pub(crate) use failure::KnownFailure;
 pub(crate) use load::FILL_IN;
+pub(crate) use review::review;
 pub use scope::Scope;
 pub(crate) use state::{StateNames, Volatile};
 
@@ -248,6 +251,10 @@ pub struct KnownIssues {
     pub today: Date,
     /// Names in entries about fields, old and new.
     fields: FxHashSet<String>,
+    /// The number of `breaks` that are shipped, which come first.
+    shipped_breaks: usize,
+    /// Folders of the user's own that hold no list.
+    empty_folders: Vec<PathBuf>,
     /// A hash of the user's own files, in their order.
     own: Option<u64>,
     /// A hash of all files, in their order.

@@ -195,7 +195,7 @@ impl<'k> Scope<'k> {
         settled.collect::<Option<Vec<_>>>().unwrap_or_default()
     }
 
-    fn applies(&self, entry: &Break, finding: &Finding) -> bool {
+    pub(super) fn applies(&self, entry: &Break, finding: &Finding) -> bool {
         let same_way = |rule: Rule, direction: Direction| {
             finding.rule == rule
                 && entry

@@ -2,8 +2,9 @@ use serde_json::json;
 
 use super::*;
 use crate::model::BuildRef;
-use crate::report::{Cause, Split, testing};
+use crate::report::{Cause, NoticeKind, Report, Split, testing};
 use crate::rules::known_issues::load::tests::lists;
+use crate::rules::known_issues::review;
 
 const ENTRY: &str = r#"
 [[failure]]

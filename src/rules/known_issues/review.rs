@@ -1,0 +1,325 @@
+//! What a run shows of the user's own entries: which are past their end, and which match nothing of what it looked for.
+
+use crate::model::{Direction, MachineNames, Pattern, Version};
+use crate::report::{Case, Notice, NoticeKind, Outcome, Report, Sought};
+use crate::rules::known_issues::failure::FailureScope;
+use crate::rules::known_issues::{Break, Holds, KnownFailure, KnownIssues, Scope};
+
+/// Returns a notice of each folder without a list, and of each entry of the user's own that concerns a report and is past
+/// its end, or matches nothing in it.
+pub(crate) fn review(lists: &KnownIssues, report: &Report, sought: &Sought) -> Vec<Notice> {
+    let run = Run {
+        report,
+        sought,
+        releases: [report.old.version, report.new.version],
+    };
+    let folders = lists.empty_folders.iter().map(|folder| {
+        let subject = folder.display().to_string();
+        NoticeKind::NoList.about(subject, "no file in it ends in .toml")
+    });
+    let mut notices: Vec<Notice> = folders.collect();
+    for entry in &lists.failures {
+        let Some(seen) = run.failure(entry) else {
+            continue;
+        };
+        let subject = entry.place.to_string();
+        let owner = &entry.owner;
+        let unmatched = |what| NoticeKind::KnownFailureUnmatched.about(&*subject, what);
+        if entry.has_expired(lists.today, run.releases) {
+            let detail = format!("it held {}; {owner} has to look at it again", entry.expires);
+            notices.push(NoticeKind::KnownFailureExpired.about(&*subject, detail));
+        } else if !entry.may_be_left_out(sought) {
+            notices.extend(match seen {
+                Seen::Matched => None,
+                Seen::Unmatched => Some(unmatched(format!(
+                    "nothing fails like that any more ({owner})"
+                ))),
+                Seen::Untried => Some(unmatched(format!("no case is about it ({owner})"))),
+            });
+        }
+    }
+    let own = lists.breaks.iter().skip(lists.shipped_breaks);
+    let unmatched = own.filter(|entry| run.allowed_break(lists, entry) == Some(Seen::Unmatched));
+    notices.extend(unmatched.map(|entry| {
+        let detail = format!(
+            "no finding between these builds is {} of {}",
+            entry.rule, entry.section
+        );
+        NoticeKind::KnownFailureUnmatched.about(entry.place.to_string(), detail)
+    }));
+    notices
+}
+
+/// What a run shows of an entry that it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// It excuses something.
+    Matched,
+    /// It excuses nothing of what was tried.
+    Unmatched,
+    /// Nothing of all that there is can be what it means.
+    Untried,
+}
+
+/// A run that entries are held against.
+struct Run<'r> {
+    report: &'r Report,
+    sought: &'r Sought,
+    releases: [Option<Version>; 2],
+}
+
+impl<'r> Run<'r> {
+    /// Returns the machines that findings are about.
+    fn machines(&self) -> Vec<Option<&'r str>> {
+        match self.report.swept.as_slice() {
+            [] => vec![self.report.machine.as_deref()],
+            swept => swept.iter().map(|one| Some(&*one.machine)).collect(),
+        }
+    }
+
+    /// Tells whether the dumps were searched for what is meant on one of these machines and in a direction.
+    fn searched(&self, machines: &MachineNames, is_meant: impl Fn(Direction) -> bool) -> bool {
+        let mut looked_at = self.machines().into_iter();
+        let mut directions = self.sought.directions.iter();
+        self.sought.dumps
+            && looked_at.any(|machine| machines.include(machine))
+            && directions.any(|&way| is_meant(way))
+    }
+
+    /// Returns what is seen of a known failure; `None` where the run did not try what it is about.
+    fn failure(&self, entry: &KnownFailure) -> Option<Seen> {
+        let matched = match &entry.kind {
+            FailureScope::Cases { devices, .. } => {
+                let mut about = self.report.cases.iter().filter(|case| {
+                    !matches!(case.outcome, Outcome::Skip | Outcome::Broken)
+                        && entry.concerns_case(case, self.releases)
+                });
+                let Some(first) = about.next() else {
+                    let is_in_vain = self.would_have(entry, devices);
+                    return is_in_vain.then_some(Seen::Untried);
+                };
+                let excuses = |case| entry.excuses_case(case, self.releases);
+                excuses(first) || about.any(excuses)
+            }
+            FailureScope::Findings { .. } => {
+                let is_meant = |way| entry.is_about(way, self.releases);
+                if !self.searched(&entry.machines, is_meant) {
+                    return None;
+                }
+                self.report.findings.iter().any(|finding| {
+                    let mut machines = self.machines().into_iter();
+                    machines.any(|machine| entry.excuses_finding(finding, machine, self.releases))
+                })
+            }
+        };
+        Some(match matched {
+            true => Seen::Matched,
+            false => Seen::Unmatched,
+        })
+    }
+
+    /// Tells whether a case about these devices would be there, if either build had any of them: the run is a whole
+    /// sweep of a machine that the entry names.
+    fn would_have(&self, entry: &KnownFailure, devices: &[Pattern]) -> bool {
+        let mut swept = self.report.swept.iter();
+        let is_whole = self.sought.among.is_empty()
+            && self.report.shard.is_none()
+            && self.report.interrupted.is_none();
+        let mut directions = self.sought.directions.iter();
+        // On every machine means on those of other architectures, too.
+        let is_named = !entry.machines.are_all();
+        let is_one = |name: &String| Pattern::any(devices, name);
+        let is_known = |case: &Case| is_one(&case.device_set) || case.devices.iter().any(is_one);
+        is_whole
+            && is_named
+            && directions.any(|&way| entry.is_about(way, self.releases))
+            && swept.any(|one| entry.machines.include(Some(&one.machine)))
+            && !self.report.cases.iter().any(is_known)
+            && !self.report.swept.iter().any(|one| {
+                let left_out = one.left_out.iter().map(|out| &out.device);
+                let lone = one.only_old.iter().chain(&one.only_new);
+                left_out.chain(lone).any(is_one)
+            })
+    }
+
+    /// Returns what is seen of a break; `None` where the builds are not on both sides of it, or nobody looked for it.
+    fn allowed_break(&self, lists: &KnownIssues, entry: &Break) -> Option<Seen> {
+        let [old, new] = self.releases;
+        let holds = Holds::of(entry.by, old, new);
+        if !matches!(holds, Holds::InOrder | Holds::Swapped) {
+            return None;
+        }
+        let is_meant = |way: Direction| {
+            let same = |way| entry.direction.is_none_or(|listed| listed == way);
+            holds.fits(|| same(way), || same(way.reversed()))
+        };
+        if self.sought.new_doubts_alone || !self.searched(&entry.machines, is_meant) {
+            return None;
+        }
+        let findings = self.report.findings.iter();
+        let mut there = findings.filter_map(|finding| {
+            let mut there = finding.clone();
+            there
+                .keep_sections(|section| section == entry.section)
+                .then_some(there)
+        });
+        let matched = there.any(|finding| {
+            let mut machines = self.machines().into_iter();
+            machines.any(|machine| Scope::of(lists, old, new, machine).applies(entry, &finding))
+        });
+        Some(match matched {
+            true => Seen::Matched,
+            false => Seen::Unmatched,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::BuildRef;
+    use crate::report::{Finding, LeftOut, Swept, testing};
+    use crate::rules::known_issues::load::tests::lists;
+
+    const BREAK: &str = r#"
+[[break]]
+section = "dc390"
+rule = "field-added"
+path = ["pciespscsi"]
+direction = "forward"
+machines = ["pc-q35"]
+by = "10.0"
+reason = "chosen"
+"#;
+
+    const FAILURE: &str = r#"
+[[failure]]
+outcomes = ["crash"]
+devices = ["virtio-gpu-pci"]
+machines = ["q35"]
+direction = "forward"
+reason = "known"
+owner = "Jo"
+expires = "2999-12-31"
+"#;
+
+    fn report(old: Version, new: Version) -> Report {
+        let build = |version| BuildRef {
+            version: Some(version),
+            ..testing::build("b")
+        };
+        Report::new(build(old), build(new), Some("pc-q35-7.2".to_owned()))
+    }
+
+    fn told(entry: &str, report: &Report, sought: &Sought) -> Vec<String> {
+        let lists = lists(entry).expect("good");
+        let notices = review(&lists, report, sought);
+        notices.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_break_that_no_finding_is_like_is_told_where_it_was_looked_for() {
+        let (old, new) = (Version::new(7, 2, 0), Version::new(10, 0, 2));
+        let finding = |section: &str| Finding {
+            also_in: vec![section.to_owned()],
+            also_paths: vec![vec!["pciespscsi".to_owned(), "esp".to_owned()]],
+            ..testing::finding(json!({"section": "am53c974", "path": ["pciespscsi", "esp"]}))
+        };
+        let unmatched = "the known failure own.toml:2 matches nothing: \
+            no finding between these builds is field-added of dc390";
+        let sought = || Sought::with_dumps(&[Direction::Forward]);
+        let of_new = Sought {
+            new_doubts_alone: true,
+            ..sought()
+        };
+        let without = Sought::without_dumps(&[Direction::Forward]);
+        let back = Sought::with_dumps(&[Direction::Backward]);
+        let elsewhere = BREAK.replace("pc-q35", "s390-ccw-virtio");
+        for (why, entry, (old, new), also_in, sought, is_told) in [
+            ("it is there", BREAK, (old, new), "dc390", sought(), false),
+            ("it is not", BREAK, (old, new), "dc", sought(), true),
+            ("between others", BREAK, (new, new), "dc", sought(), false),
+            (
+                "another machine",
+                &elsewhere,
+                (old, new),
+                "dc",
+                sought(),
+                false,
+            ),
+            ("another way", BREAK, (old, new), "dc", back, false),
+            ("that way", BREAK, (new, old), "dc", sought(), false),
+            ("no dumps", BREAK, (old, new), "dc", without, false),
+            ("what is new", BREAK, (old, new), "dc", of_new, false),
+        ] {
+            let report = Report {
+                findings: vec![finding(also_in)],
+                ..report(old, new)
+            };
+            let wanted: &[&str] = if is_told { &[unmatched] } else { &[] };
+            assert_eq!(told(entry, &report, &sought), wanted, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_failure_that_no_case_is_about_is_told_of_a_whole_sweep_alone() {
+        let (old, new) = (Version::new(7, 2, 0), Version::new(10, 0, 2));
+        let swept = |left_out: &str| Report {
+            swept: vec![Swept {
+                architecture: "x86_64".to_owned(),
+                machine: "pc-q35-7.2".to_owned(),
+                left_out: vec![LeftOut {
+                    device: left_out.to_owned(),
+                    reason: "no display".to_owned(),
+                }],
+                ..Swept::default()
+            }],
+            ..report(old, new)
+        };
+        let untried = "the known failure own.toml:2 matches nothing: no case is about it (Jo)";
+        let sought = || Sought::with_dumps(&[Direction::Forward]);
+        let part = sought().among(["e1000".to_owned()]);
+        let anywhere = FAILURE.replace("[\"q35\"]", "[\"*\"]");
+        for (why, entry, report, sought, is_told) in [
+            ("a slip", FAILURE, swept("e1000"), sought(), true),
+            (
+                "it was left out",
+                FAILURE,
+                swept("virtio-gpu-pci"),
+                sought(),
+                false,
+            ),
+            ("a part alone", FAILURE, swept("e1000"), part, false),
+            ("no sweep", FAILURE, report(old, new), sought(), false),
+            (
+                "of another processor",
+                &anywhere,
+                swept("e1000"),
+                sought(),
+                false,
+            ),
+        ] {
+            let wanted: &[&str] = if is_told { &[untried] } else { &[] };
+            assert_eq!(told(entry, &report, &sought), wanted, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_folder_without_a_list_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("list.tml"), BREAK).unwrap();
+        let of_folder = || {
+            let lists = KnownIssues::load(&[folder.path().to_owned()]).unwrap();
+            let (old, new) = (Version::new(10, 0, 0), Version::new(10, 0, 2));
+            let notices = review(&lists, &report(old, new), &Sought::default());
+            notices.into_iter().map(|notice| notice.kind).collect()
+        };
+        let told: Vec<NoticeKind> = of_folder();
+        assert_eq!(told, [NoticeKind::NoList]);
+        std::fs::write(folder.path().join("list.toml"), BREAK).unwrap();
+        let told: Vec<NoticeKind> = of_folder();
+        assert_eq!(told, []);
+    }
+}
