@@ -92,6 +92,16 @@ pub struct MapCell {
     pub cause: Option<usize>,
     /// The relation to the baseline, where there is one.
     pub baseline: Option<BaselineStatus>,
+    /// It is broken by the new build alone: the old one migrates it to itself.
+    #[serde(default)]
+    pub defect_of_new: bool,
+}
+
+impl MapCell {
+    /// Returns whether it fails between the builds, or by a defect of the new one.
+    pub(crate) fn fails(&self) -> bool {
+        self.outcome.is_failure() || self.defect_of_new
+    }
 }
 
 /// A build that broke a case, and the one that mended it.
@@ -220,6 +230,7 @@ fn rows(pairs: &[MapPair], causes: &mut Vec<MapCause>) -> Vec<MapRow> {
                     allowed: case.allowed_by.is_some(),
                     cause: cause(case, causes),
                     baseline: case.baseline,
+                    defect_of_new: case.is_defect_of_new(),
                 })
             })
             .collect();
@@ -262,7 +273,7 @@ fn cause(case: &Case, causes: &mut Vec<MapCause>) -> Option<usize> {
 }
 
 /// Returns the builds that broke a case, each once: from an old build, the first with which it fails, and the first
-/// behind that with which it passes again.
+/// behind that with which it passes again. What the new build alone does not migrate to itself either, it broke.
 fn changes(pairs: &[MapPair], cells: &[Option<MapCell>]) -> Vec<MapChange> {
     let olds: BTreeSet<usize> = pairs.iter().map(|pair| pair.old).collect();
     let mut changes: Vec<MapChange> = Vec::new();
@@ -272,7 +283,7 @@ fn changes(pairs: &[MapPair], cells: &[Option<MapCell>]) -> Vec<MapChange> {
             .filter_map(|(pair, cell)| Some((pair.new, (*cell)?)))
             .collect();
         tried.sort_by_key(|&(new, _)| new);
-        let first = tried.iter().position(|(_, cell)| cell.outcome.is_failure());
+        let first = tried.iter().position(|(_, cell)| cell.fails());
         let Some((broken, later)) = first.and_then(|at| tried[at..].split_first()) else {
             continue;
         };
@@ -297,8 +308,8 @@ fn changes(pairs: &[MapPair], cells: &[Option<MapCell>]) -> Vec<MapChange> {
 mod tests {
     use super::*;
     use crate::model::Direction;
-    use crate::report::Cause;
     use crate::report::testing::build;
+    use crate::report::{Cause, Control};
     use Outcome::{Broken, Fail, Lost, Pass, Skip};
 
     /// A map of builds with the outcomes of one case between pairs.
@@ -431,5 +442,47 @@ mod tests {
         let broken = map(&["a", "b"], &[(0, 1, Broken)]);
         assert_eq!(broken.rows.len(), 1);
         assert!(broken.rows[0].changes.is_empty());
+    }
+
+    #[test]
+    fn a_defect_of_a_new_build_alone_is_what_it_broke() {
+        let told = |tried: &[(usize, usize, Outcome, [Outcome; 2])]| {
+            let outcomes: Vec<(usize, usize, Outcome)> = (tried.iter())
+                .map(|&(old, new, outcome, _)| (old, new, outcome))
+                .collect();
+            let mut map = map(&["a", "b", "c", "d"], &outcomes);
+            for (pair, &(.., [old_to_old, new_to_new])) in map.pairs.iter_mut().zip(tried) {
+                pair.report.cases[0].control = Some(Control {
+                    old_to_old,
+                    new_to_new,
+                });
+            }
+            let map = Map::of(map.builds, map.pairs, 0);
+            let changes = map.rows.iter().flat_map(|row| &row.changes);
+            let told = changes.map(|of| (of.broke, of.mended, of.from.clone(), of.cause.is_some()));
+            told.collect::<Vec<(usize, Option<usize>, Vec<usize>, bool)>>()
+        };
+        let (of_new, of_both, of_old) = ([Pass, Lost], [Lost, Lost], [Lost, Pass]);
+        let fine = [Pass, Pass];
+        // From one build to the next.
+        let near = told(&[
+            (0, 1, Pass, fine),
+            (1, 2, Broken, of_new),
+            (2, 3, Broken, of_old),
+        ]);
+        assert_eq!(near, [(2, None, vec![1], true)]);
+        // Each pair, until it is mended.
+        let all = told(&[
+            (0, 1, Pass, fine),
+            (0, 2, Broken, of_new),
+            (0, 3, Pass, fine),
+            (1, 2, Broken, of_new),
+            (1, 3, Pass, fine),
+        ]);
+        assert_eq!(all, [(2, Some(3), vec![0, 1], true)]);
+        assert_eq!(
+            told(&[(0, 1, Broken, of_both), (1, 2, Broken, of_both)]),
+            []
+        );
     }
 }

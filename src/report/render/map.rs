@@ -314,7 +314,7 @@ impl MapRow {
     /// Tells whether the baseline lacks a failure of it.
     fn is_new(&self) -> bool {
         let mut cells = self.cells.iter().flatten();
-        cells.any(|cell| cell.baseline == Some(BaselineStatus::New) && cell.outcome.is_failure())
+        cells.any(|cell| cell.baseline == Some(BaselineStatus::New) && cell.fails())
     }
 }
 
