@@ -31,8 +31,15 @@ pub(crate) use resized::Lengths;
 use resized::as_long;
 use version::is_own_version;
 
-/// Compares the sections of devices, in the order in which they were sent. A section that was not
-/// saved again counts as a loss of all its fields.
+/// Compares the sections of devices, in the order in which they were sent.
+///
+/// A section or a subsection that the destination knows (or it had refused it) and does not send is no loss: its own
+/// needed() says that its state needs none. The bytes cannot say more. Where the destination sends nothing there is no
+/// value of its own to compare them with, and a machine that never ran does not send it either, or else says only that
+/// its state is another. Nor does it help that a value was sent that is not the usual one: the one such subsection that
+/// real pairs of builds have, of 5.2 to 11.1 with every device of eight targets, is `spapr/cap/hpt_maxpagesize`, which a
+/// build sends where the capability is not the default of its own machine type, and checks against its own when it
+/// loads. A section without a description has no needed(): that it was not saved again is a loss of all of it.
 ///
 /// `lengths` are those that the builds' own machines have: see [`Lengths`].
 pub(crate) fn compare(
@@ -85,6 +92,7 @@ fn lost(section: &Section, other: Option<&Section>, known: Known<'_>) -> Vec<Los
             compare_names(&ours(), &bodies(other), &mut lost);
         }
         Some(other) => compare_bodies(&ours(), &bodies(other), known, &mut lost),
+        None if has_description(section) => {}
         None => ours().iter().for_each(|body| lost.add_all(body)),
     }
     let names = known.names;
@@ -98,6 +106,12 @@ fn lost(section: &Section, other: Option<&Section>, known: Known<'_>) -> Vec<Los
         own.or(landed).is_none() && !has_own_version
     });
     lost.found
+}
+
+/// Tells whether a section is that of a description, and not of functions of the device's own, which always save.
+fn has_description(section: &Section) -> bool {
+    let structure = section.content.structure();
+    structure.is_some_and(|structure| !structure.vmsd_name.is_empty())
 }
 
 /// Recognises the usual case without taking anything apart: both builds lay a section out alike, and
@@ -118,15 +132,6 @@ struct Known<'k> {
 }
 
 /// Compares the fields of a section by the descriptions that they stand in.
-///
-/// A subsection that the destination knows (or it had refused it) and does not send is no loss: its
-/// own needed() says that its state needs none. The bytes cannot say more. Where the destination
-/// sends nothing there is no value of its own to compare them with, and a machine that never ran
-/// does not send the subsection either, or else says only that its state is another. Nor does it
-/// help that a value was sent that is not the usual one: the one such subsection that real pairs of
-/// builds have, of 5.2 to 11.1 with every device of eight targets, is `spapr/cap/hpt_maxpagesize`,
-/// which a build sends where the capability is not the default of its own machine type, and checks
-/// against its own when it loads.
 fn compare_bodies(sent: &[Body], actual: &[Body], known: Known<'_>, losses: &mut Losses) {
     for (at, body) in sent.iter().enumerate() {
         match counterpart(sent, at, actual) {

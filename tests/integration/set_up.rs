@@ -114,6 +114,9 @@ fn an_option_of_one_side_breaks_and_mends_a_move() {
         outcomes(&["--src-arg", off, "--dst-arg", off]),
         ["pass", "pass"]
     );
+    // A section that the other side takes, and whose need its state does not have, is not lost.
+    let optional = "-global migration.store-global-state=off";
+    assert_eq!(outcomes(&["--new-arg", optional]), ["pass", "pass"]);
     let output = with_builds(&[&live[..], &["--new-arg", "-global 'x"]].concat()).output();
     assert_eq!(output.unwrap().status.code(), Some(2));
 }

@@ -149,9 +149,9 @@ fn a_device_on_a_bus_takes_a_section_that_has_its_bare_name() {
         ("dev", 1, None),
         ("dev", 2, Some(Change::Changed)),
         ("other", 3, None),
-        ("another", 3, Some(Change::Vanished)),
-        // A path says which device is meant.
-        ("0.3/dev", 1, Some(Change::Vanished)),
+        // A path says which device is meant, and what is not sent again is not needed.
+        ("0.1/dev", 1, Some(Change::Changed)),
+        ("0.3/dev", 9, None),
     ] {
         let sent = hand_made(&[of(name, value)]);
         let names = StateNames::default();
@@ -183,20 +183,24 @@ fn a_loss_has_both_values_and_the_place_in_what_was_sent() {
     assert_eq!(loss.held.as_deref(), Some(&[2, 4][..]));
 }
 
+/// Its needed() says so, as that of a subsection does: see `compare`.
 #[test]
-fn a_section_that_is_gone_is_a_loss_of_all_its_fields() {
-    let description = fields("a:1 unused=unused_buffer:4 c:1");
-    let sent = stream(1, &description, &[0; 6]);
-    let losses = compare(
-        &sent,
-        &Stream::default(),
-        &StateNames::default(),
-        &Lengths::default(),
-    );
-    assert_eq!(
-        listed(&losses),
-        [("a", Change::Vanished, None), ("c", Change::Vanished, None)]
-    );
+fn a_section_is_lost_as_a_whole_only_where_no_description_can_leave_it_out() {
+    for description in ["globalstate", "spapr_drc", ""] {
+        let layout = fields("a:1 unused=unused_buffer:4 c:1").replace("dev", description);
+        let sent = stream(1, &layout, &[0; 6]);
+        let losses = compare(
+            &sent,
+            &Stream::default(),
+            &StateNames::default(),
+            &Lengths::default(),
+        );
+        let wanted: &[_] = match description {
+            "" => &[("a", Change::Vanished, None), ("c", Change::Vanished, None)],
+            _ => &[],
+        };
+        assert_eq!(listed(&losses), wanted, "{description:?}");
+    }
 }
 
 /// A device with a field and subsections that each have a field.
