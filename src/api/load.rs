@@ -23,7 +23,7 @@ use crate::migration::load::{
     load as load_state, other_architecture, try_load, untried_load,
 };
 use crate::migration::timeouts::Timeouts;
-use crate::model::{AcceleratorPreference, BuildKind, BuildRef, first_few};
+use crate::model::{AcceleratorPreference, BuildKind, BuildRef, first_few, joined};
 use crate::qemu::machine::{self, ProfileCpu};
 use crate::qemu::{self, Means, Opened, QemuError, block_on};
 use crate::report::{
@@ -315,9 +315,9 @@ impl Question<'_> {
                     others,
                 } = other;
                 let why = format!(
-                    "{section} of the state is none of {here}: name the architecture with --arch; {} have {}, too",
-                    others.join(", "),
-                    machine::family(self.machine)
+                    "{section} of the state is none of {here}: name the architecture with --arch; there is {} of {}, too",
+                    machine::family(self.machine),
+                    joined(others, " and of ")
                 );
                 (CaseOutcome::Skip, Cause::not_set_up(why))
             }

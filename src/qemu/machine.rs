@@ -224,6 +224,12 @@ fn serves(target: &str, architecture: &str) -> bool {
         )
 }
 
+/// Returns the targets that have the machines of another one with processors of longer or shorter words.
+pub(crate) fn of_other_words(target: &str) -> impl Iterator<Item = &'static str> {
+    let is_related = |other: &&str| serves(target, other) || serves(other, target);
+    targets().filter(move |other| *other != target && is_related(other))
+}
+
 fn named(machine: &str) -> impl Iterator<Item = &'static Profile> {
     let family = family(machine);
     let is_named = |profile: &&Profile| {

@@ -8,7 +8,8 @@ use crate::migration::endpoint::vm::LaunchSpec;
 use crate::migration::leg::save::save_new_machine;
 use crate::model::SectionName;
 use crate::qemu::machine;
-use crate::stream::{Section, Stream};
+use crate::stream::tree::{Node, Structure, Value};
+use crate::stream::{Kind, Section, Stream};
 use crate::vmstate::senders::Senders;
 
 /// A state that another architecture saved.
@@ -29,7 +30,8 @@ pub(crate) async fn other_architecture(
 ) -> Option<OtherArchitecture> {
     let all = machine::architectures(&config.machine);
     let others: Vec<&str> = all.filter(|of| *of != config.arch).collect();
-    if others.is_empty() {
+    let of_other_words: Vec<&str> = machine::of_other_words(&config.arch).collect();
+    if others.is_empty() && of_other_words.is_empty() {
         return None;
     }
     let launch = LaunchSpec {
@@ -42,16 +44,56 @@ pub(crate) async fn other_architecture(
     let is_device = |section: &Section| {
         !Senders::of(section.name.vmsd_name(), config.new.dump.as_deref()).is_none()
     };
-    let mut sections = state.devices().filter(|section| !is_device(section));
-    let section = sections.find(|sent| {
-        let mut own = own.devices();
-        own.any(|own| own.is_same(sent) && are_of_two_kinds(own, sent))
-    })?;
-    Some(OtherArchitecture {
-        section: section.name.clone(),
-        here: config.arch.clone(),
-        others,
+    let sections = state.devices().filter(|section| !is_device(section));
+    let mut pairs = sections.filter_map(|sent| {
+        let own = own.devices().find(|own| own.is_same(sent))?;
+        Some((own, sent))
+    });
+    pairs.find_map(|(own, sent)| {
+        let others = if have_two_words(own, sent) {
+            &of_other_words
+        } else if are_of_two_kinds(own, sent) {
+            &others
+        } else {
+            return None;
+        };
+        (!others.is_empty()).then(|| OtherArchitecture {
+            section: sent.name.clone(),
+            here: config.arch.clone(),
+            others: others.clone(),
+        })
     })
+}
+
+/// Tells whether two sections begin with one field whose numbers are longer in one: a processor's begins with its
+/// registers, which no release makes longer.
+fn have_two_words<'s>(one: &'s Section, other: &'s Section) -> bool {
+    let first = |section: &'s Section| first_number(section.content.structure()?);
+    match (first(one), first(other)) {
+        (Some((name, size)), Some((other_name, other_size))) => {
+            name == other_name && size != other_size
+        }
+        _ => false,
+    }
+}
+
+/// Returns the name of the first field with numbers, and the bytes of each.
+fn first_number(structure: &Structure) -> Option<(&str, usize)> {
+    let first = |node: &'_ Node| match &node.value {
+        Value::Leaf(Kind::Signed | Kind::Unsigned) => Some(node.bytes.len()),
+        Value::Leaves {
+            kind: Kind::Signed | Kind::Unsigned,
+            element_size,
+            ..
+        } => Some(*element_size),
+        _ => None,
+    };
+    let is_padding = |node: &&Node| matches!(node.value, Value::Leaf(Kind::Padding));
+    let node = structure.fields.iter().find(|node| !is_padding(node))?;
+    match &node.value {
+        Value::Struct(within) => first_number(within),
+        _ => Some((&node.name, first(node)?)),
+    }
 }
 
 /// Tells whether two sections have fewer than half of their fields in common: releases add some, and rename few.
