@@ -23,10 +23,21 @@ pub(crate) fn memory(
     if own == Some(block.length) {
         return None;
     }
+    let is_sent = |name: &str| blocks.iter().any(|block| *block.name == *name);
+    let mut in_its_place = expected
+        .ram
+        .blocks
+        .iter()
+        .filter(|other| own.is_none() && other.length == block.length && !is_sent(&other.name));
+    let renamed = in_its_place
+        .next()
+        .filter(|_| in_its_place.next().is_none())
+        .map(|other| other.name.clone());
     let reason = Reason::Memory {
         block: block.name.clone(),
         sent: block.length,
         own,
+        renamed,
     };
     Some(Explanation {
         field: Some(block.name.to_string()),

@@ -41,6 +41,8 @@ pub(crate) enum Reason {
         /// Bytes of the block, as sent and in the destination's build, if that has it.
         sent: u64,
         own: Option<u64>,
+        /// The one block of that length that the destination has in its place, under another name.
+        renamed: Option<Arc<str>>,
     },
     /// A subsection that is not known, or not in this version.
     Subsection {

@@ -66,6 +66,11 @@ impl Reason {
         Some(match self {
             Reason::Section { instead, .. } => format!("section {}", instead.as_ref()?),
             Reason::Version { takes, .. } => takes.to_string(),
+            Reason::Memory {
+                own: None,
+                renamed: Some(name),
+                ..
+            } => format!("{name}, of as many bytes"),
             Reason::Memory { own: None, .. } => "no such block".to_owned(),
             Reason::Memory { own: Some(own), .. } => format!("{own} bytes"),
             Reason::Subsection { own, .. } => match (*own)? {
@@ -171,6 +176,17 @@ impl Reason {
                 block,
                 sent,
                 own: None,
+                renamed: Some(renamed),
+            } => format!(
+                "the source sends the memory block {block} of {sent} bytes, which the destination's build calls \
+                 {renamed}; a block is looked for by its name alone, so that a machine type has to keep the name that it \
+                 has in the older build"
+            ),
+            Reason::Memory {
+                block,
+                sent,
+                own: None,
+                ..
             } => format!(
                 "the source sends the memory block {block} of {sent} bytes, which the destination's build does \
                  not have for the same configuration"
@@ -179,6 +195,7 @@ impl Reason {
                 block,
                 sent,
                 own: Some(own),
+                ..
             } => format!(
                 "the memory block {block} has {sent} bytes in what was sent and {own} in the destination's build"
             ),

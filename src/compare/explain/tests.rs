@@ -272,7 +272,18 @@ fn a_block_of_memory_that_is_not_there_or_of_another_length_is_named() {
     let own = stream(&[("pc.ram", 1 << 25), ("vga.rom", 4096)]);
     let tables = ("/rom@etc/acpi/tables", 131_072);
     type Row<'r> = (&'r [(&'r str, u64)], Option<&'r str>, Option<&'r str>);
-    let table: [Row; 5] = [
+    let table: [Row; 7] = [
+        (
+            &[("pc.ram", 1 << 25), ("0000:00:02.0/vga.rom", 4096)],
+            Some("0000:00:02.0/vga.rom"),
+            Some("0000:00:02.0/vga.rom of 4096 bytes | vga.rom, of as many bytes"),
+        ),
+        // That one is sent, too.
+        (
+            &[("vga.rom", 4096), ("0000:00:02.0/vga.rom", 4096)],
+            Some("0000:00:02.0/vga.rom"),
+            Some("0000:00:02.0/vga.rom of 4096 bytes | no such block"),
+        ),
         (
             &[("pc.ram", 1 << 25), tables],
             Some("/rom@etc/acpi/tables"),
