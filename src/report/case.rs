@@ -297,7 +297,7 @@ pub struct Split {
     pub alike: Vec<String>,
     /// Devices that pass, all together.
     pub passed: Vec<String>,
-    /// Devices that depend on a culprit.
+    /// Devices that depend on a culprit, so that they were not tried.
     pub hidden: Vec<String>,
     /// Devices that were not separated.
     pub undecided: Vec<String>,

@@ -262,7 +262,7 @@ pub(super) fn apart(split: &Split) -> [(&'static str, &[String]); 4] {
     [
         ("passing", &split.passed),
         ("alike", &split.alike),
-        ("hidden", &split.hidden),
+        ("untested", &split.hidden),
         ("undecided", &split.undecided),
     ]
 }
