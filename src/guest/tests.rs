@@ -668,6 +668,53 @@ fn a_domain_has_what_libvirt_adds_to_it() {
     );
 }
 
+/// One that somebody wrote by hand or that KubeVirt made; what libvirt has defined has addresses.
+#[test]
+fn a_domain_as_written_gets_the_devices_that_libvirt_gives_every_guest() {
+    let placed = "<address type='pci' bus='0' slot='2'/>";
+    let disk = |more: &str| {
+        format!("<disk><source file='/a'/><target dev='vda' bus='virtio'/>{more}</disk>")
+    };
+    let usb_and_balloon = &["piix3-usb-uhci", "virtio-balloon-pci"][..];
+    for (of, devices, added) in [
+        ("x86_64 pc", disk(""), usb_and_balloon),
+        ("x86_64 q35", disk(""), &["qemu-xhci", "virtio-balloon-pci"]),
+        (
+            "ppc64 pseries",
+            disk(""),
+            &["qemu-xhci", "virtio-balloon-pci"],
+        ),
+        ("s390x s390-ccw-virtio", disk(""), &["virtio-balloon-ccw"]),
+        ("aarch64 virt", disk(""), &[]),
+        ("x86_64 isapc", disk(""), &[]),
+        ("x86_64 pc", disk(placed), &[]),
+        (
+            "x86_64 pc",
+            disk("") + "<memballoon model='none'/><controller type='usb' model='none'/>",
+            &[],
+        ),
+    ] {
+        let guest = with_devices(of, &devices);
+        let words = words(&guest).join(" ");
+        for driver in [
+            "piix3-usb-uhci",
+            "qemu-xhci",
+            "virtio-balloon-pci",
+            "virtio-balloon-ccw",
+        ] {
+            let has = words.contains(&format!("-device {driver},"));
+            assert_eq!(
+                has,
+                added.contains(&driver),
+                "{of} {devices}: {driver} in {words}"
+            );
+        }
+        let mut lines = guest.report.lines.iter();
+        let is_told = lines.any(|line| line.reason == Some(Reason::AsWritten));
+        assert_eq!(is_told, !devices.contains("type='pci'"), "{of} {devices}");
+    }
+}
+
 #[test]
 fn a_cell_of_numa_has_its_memory_in_the_units_of_libvirt() {
     for (memory, unit, mib) in [

@@ -209,6 +209,8 @@ pub enum GuestReason {
     UnknownElement,
     /// A part of a domain that no option is known for.
     Unread,
+    /// The addresses of devices, and the ports that they are on, which libvirt gives a domain as it defines it.
+    AsWritten,
     /// A setting that is not known to be harmless.
     UnknownSetting,
     /// A name or a value in no form that QEMU takes.
@@ -257,6 +259,7 @@ impl fmt::Display for GuestReason {
             Self::UnknownSetting => "it is not known to be harmless",
             Self::Malformed => "QEMU takes no such name or value",
             Self::VendorSuffix => "the type is looked up without what a vendor added",
+            Self::AsWritten => "libvirt adds addresses and PCI ports as it defines the guest: `virsh dumpxml` has them",
             Self::NoOption => "it is no option of QEMU",
         })
     }
@@ -284,7 +287,8 @@ impl GuestReason {
     pub fn may_be_a_device(self) -> bool {
         matches!(
             self,
-            Self::ConfidentialGuest
+            Self::AsWritten
+                | Self::ConfidentialGuest
                 | Self::HostDevice
                 | Self::HostFile
                 | Self::HostFolder

@@ -81,8 +81,10 @@ fn implied(reader: &mut Reader, devices: Node, named: &[Node]) {
         .chain(devices.elements("input").filter(input))
         .chain(devices.elements("hub"))
         .next();
+    let gets_one = reader.is_as_written && reader.gets_defaults && reader.arch != "s390x";
+    let first = first.or(gets_one.then_some(devices));
     if let (Some(node), false) = (first, has_usb) {
-        let driver = match reader.is_x86() {
+        let driver = match reader.is_x86() && !reader.is_q35 {
             true => "piix3-usb-uhci",
             false => "qemu-xhci",
         };

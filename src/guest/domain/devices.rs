@@ -50,6 +50,15 @@ pub(super) fn read(reader: &mut Reader, devices: Node) {
             _ => reader.leave_out(node, GuestReason::UnknownElement),
         }
     }
+    let gets_balloon = reader.is_as_written && reader.gets_defaults;
+    if gets_balloon && child(devices, "memballoon").is_none() {
+        let driver = virtio(reader, devices, "virtio-balloon", "");
+        reader.add_list(
+            devices,
+            "device",
+            [("driver", &*driver), ("id", "balloon0")],
+        );
+    }
 }
 
 fn model<'d>(node: Node<'d>) -> &'d str {

@@ -53,6 +53,9 @@ pub(super) fn read(text: &str) -> Result<Description, ReadError> {
     if let Some(devices) = child(domain, "devices") {
         controllers::read(&mut reader, devices);
         devices::read(&mut reader, devices);
+        if reader.is_as_written && devices.children().next().is_some() {
+            reader.leave_out_parts(devices, &[], GuestReason::AsWritten);
+        }
     }
     reader.pass_through(domain);
     reader.name_unread(domain);
@@ -73,6 +76,10 @@ struct Reader<'d> {
     is_q35: bool,
     /// The machine is the one that no hardware is like.
     is_virt: bool,
+    /// The domain is as somebody wrote it: libvirt gives each device of a machine an address, and adds some.
+    is_as_written: bool,
+    /// libvirt adds a balloon to such a machine, and on some processors a USB controller.
+    gets_defaults: bool,
     /// The name of the bus that the machine itself has.
     root_bus: &'static str,
     /// What `qemu:override` says of devices, by their ids.
@@ -109,11 +116,23 @@ impl<'d> Reader<'d> {
             _ if matches!(arch, "aarch64" | "arm") && !is_virt => "pci",
             _ => "pci.0",
         };
+        let devices = child(domain, "devices");
+        let is_placed = |node: Node| {
+            let kind = attribute(node, "address", "type");
+            matches!(kind, Some("pci" | "ccw" | "spapr-vio" | "virtio-mmio"))
+        };
+        let is_as_written = devices.is_some_and(|all| !all.children().any(is_placed));
+        let gets_defaults = match arch {
+            "x86_64" | "i386" => !matches!(of("machine"), "isapc" | "microvm"),
+            name => matches!(name, "ppc64" | "s390x"),
+        };
         Reader {
             document,
             arch: arch.to_owned(),
             is_q35,
             is_virt,
+            is_as_written,
+            gets_defaults,
             root_bus,
             overrides: overrides(domain),
             host_bridges: pci
