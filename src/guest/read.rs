@@ -8,6 +8,7 @@ use crate::guest::given;
 use crate::guest::given::{Description, Word};
 use crate::guest::shell;
 use crate::input::as_utf8;
+use crate::qemu::is_program;
 use crate::report::GuestFormat;
 
 /// The words in the line of a log that a start begins with.
@@ -116,8 +117,4 @@ fn command(
 fn is_comment(line: &str) -> bool {
     let line = line.trim();
     line.is_empty() || line.starts_with('#')
-}
-
-fn is_program(name: &str) -> bool {
-    name.starts_with("qemu-system-") || matches!(name, "qemu-kvm" | "kvm" | "qemu")
 }

@@ -68,6 +68,7 @@ pub(crate) use qmp::MachineType;
 pub use spec::BuildArg;
 pub(crate) use spec::LAST_RELEASE;
 pub(crate) use spec::SpecError;
+pub(crate) use spec::is_program;
 pub(crate) use tree::Tree;
 
 use crate::cleanup::until_the_end;

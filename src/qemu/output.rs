@@ -13,7 +13,7 @@ pub(crate) mod start;
 pub(crate) fn without_program(line: &str) -> &str {
     let line = line.trim();
     match line.split_once(": ") {
-        Some((program, rest)) if program.contains("qemu-system-") && !program.contains(' ') => rest,
+        Some((program, rest)) if program.contains("qemu-") && !program.contains(' ') => rest,
         _ => line,
     }
 }
@@ -163,10 +163,16 @@ mod tests {
         for (line, text) in [
             ("qemu-system-x86_64: it broke: badly", "it broke: badly"),
             (" /usr/bin/qemu-system-arm: it broke ", "it broke"),
+            ("qemu-kvm: it broke: badly", "it broke: badly"),
         ] {
             assert_eq!(without_program(line), text);
         }
-        for line in ["it broke: badly", "no qemu-system-arm: it broke"] {
+        for line in [
+            "it broke: badly",
+            "no qemu-system-arm: it broke",
+            // A function.
+            "qemu_thread_create: it broke",
+        ] {
             assert_eq!(without_program(line), line);
         }
     }

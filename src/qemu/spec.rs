@@ -42,8 +42,8 @@ pub enum SpecError {
     #[error("{}: no such file", .0.display())]
     NoFile(PathBuf),
     #[error(
-        "{}: this is a folder without a qemu-system-ARCH, in build, bin or qemu-bundle below it either; \
-         a QEMU binary or a vmstate dump is needed", .0.display()
+        "{}: this is a folder without a qemu-system-ARCH or qemu-kvm, in build, bin, libexec or qemu-bundle below it \
+         either; a QEMU binary or a vmstate dump is needed", .0.display()
     )]
     Folder(PathBuf),
     #[error("{}: this folder has no {PROGRAM}{wanted}; it has {}", folder.display(), .has.join(", "))]
@@ -177,8 +177,17 @@ pub(crate) fn program_in(folder: &Path, arch: &str) -> Result<PathBuf, SpecError
     }
 }
 
-/// The folders in which the programs of a tree or of a build are, from the one that is named.
-const BELOW: [&str; 2] = ["build", "bin"];
+/// Names that distributions give to the program of the host's own target, most of them in a folder for programs that
+/// others start.
+const HOSTS_PROGRAMS: [&str; 3] = ["qemu-kvm", "kvm", "qemu"];
+
+/// Tells whether a program of this name emulates a whole system.
+pub(crate) fn is_program(name: &str) -> bool {
+    name.starts_with(PROGRAM) || HOSTS_PROGRAMS.contains(&name)
+}
+
+/// The folders in which the programs of a tree, of a build or of an unpacked package are, from the one that is named.
+const BELOW: [&str; 5] = ["build", "bin", "libexec", "usr/bin", "usr/libexec"];
 /// An installed tree that a build imitates, in whose folder `bin` the programs are.
 const BUNDLES: [&str; 2] = ["qemu-bundle", "build/qemu-bundle"];
 
@@ -223,14 +232,22 @@ pub(super) fn paths_in(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn programs_of(folder: &Path) -> Vec<PathBuf> {
-    let is_program = |path: &PathBuf| {
+    let is_of_target = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str());
         let target = name.and_then(|name| name.strip_prefix(PROGRAM));
-        target.is_some_and(|target| machine::packages(target).is_some())
-            && path.is_file()
-            && is_executable(path)
+        target.is_some_and(|target| machine::packages(target).is_some()) && may_run(path)
     };
-    paths_in(folder).into_iter().filter(is_program).collect()
+    let found: Vec<PathBuf> = paths_in(folder).into_iter().filter(is_of_target).collect();
+    if !found.is_empty() {
+        return found;
+    }
+    // A link or a script to one of the others, where there are those.
+    let mut others = HOSTS_PROGRAMS.iter().map(|name| folder.join(name));
+    others.find(|path| may_run(path)).into_iter().collect()
+}
+
+fn may_run(path: &Path) -> bool {
+    path.is_file() && is_executable(path)
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -378,13 +395,14 @@ mod tests {
             other => panic!("{other:?}"),
         }
 
-        let program = |folder: &str, target: &str| {
+        let named = |folder: &str, name: &str| {
             use std::os::unix::fs::PermissionsExt;
             std::fs::create_dir_all(at(folder)).unwrap();
-            let path = at(&format!("{folder}/qemu-system-{target}"));
+            let path = at(&format!("{folder}/{name}"));
             std::fs::write(&path, "").unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         };
+        let program = |folder: &str, target: &str| named(folder, &format!("qemu-system-{target}"));
         program("one", "aarch64");
         program("two", "aarch64");
         program("two", "s390x");
@@ -392,6 +410,10 @@ mod tests {
         program("tree/build", "aarch64");
         program("artefact/qemu-bundle/usr/local/bin", "aarch64");
         program("installed/bin", "s390x");
+        named("unpacked/usr/libexec", "qemu-kvm");
+        named("unpacked/usr/bin", "qemu-img");
+        named("both", "kvm");
+        program("both", "x86_64");
         for (folder, arch, found) in [
             ("one", "aarch64", Ok("qemu-system-aarch64")),
             ("one", "x86_64", Ok("qemu-system-aarch64")),
@@ -399,6 +421,10 @@ mod tests {
             ("tree", "aarch64", Ok("build/qemu-system-aarch64")),
             ("artefact", "x86_64", Ok("local/bin/qemu-system-aarch64")),
             ("installed", "s390x", Ok("bin/qemu-system-s390x")),
+            ("unpacked", "s390x", Ok("usr/libexec/qemu-kvm")),
+            ("unpacked/usr", "x86_64", Ok("libexec/qemu-kvm")),
+            ("unpacked/usr/libexec", "x86_64", Ok("qemu-kvm")),
+            ("both", "x86_64", Ok("qemu-system-x86_64")),
             (
                 "two",
                 "x86_64",
