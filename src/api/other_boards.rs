@@ -13,7 +13,7 @@ use crate::migration::config::MigrationConfig;
 use crate::migration::default_devices::Trees;
 use crate::migration::endpoint::buses::Buses;
 use crate::parallel::side_by_side;
-use crate::qemu::machine::family;
+use crate::qemu::machine::is_one_of_family;
 use crate::report::{Evidence, Finding, Level};
 
 /// The type from which all devices are derived that a board wires up.
@@ -28,7 +28,7 @@ pub(crate) fn rule_out<'t>(
     findings: &mut [Finding],
 ) {
     let machines = [&config.old, &config.new].map(|side| side.machine(&config.machine));
-    if machines.iter().any(|machine| family(machine) != *machine) {
+    if machines.into_iter().any(is_one_of_family) {
         return;
     }
     let mut open = findings

@@ -324,6 +324,14 @@ pub fn family(machine: &str) -> &str {
     split(machine).map_or(machine, |(family, _)| family)
 }
 
+/// Tells whether a machine type is one of several of a family, each of which stays as it is: it has a version, or what a
+/// distribution has in its place (`pc-q35-noble`, `pseries-2.12-sxxm`). Any other is what each build makes of it.
+pub fn is_one_of_family(machine: &str) -> bool {
+    let rest = |profile: &Profile| machine.strip_prefix(profile.family.as_str());
+    let is_of = |profile: &Profile| rest(profile).is_some_and(|rest| rest.starts_with('-'));
+    split(machine).is_some() || TABLE.machine.iter().any(is_of)
+}
+
 /// The families a name may mean by the table, and itself.
 fn families(wanted: &str) -> impl Iterator<Item = &str> {
     let of_table = TABLE
@@ -430,6 +438,11 @@ mod tests {
             let found = resolve(wanted, old, new).ok();
             assert_eq!(found.as_deref(), machine, "{wanted}");
         }
+        assert_eq!(
+            versioned(&noble, &noble),
+            ["pc-q35-noble", "pc-q35-8.2", "pc-q35-9.2"]
+        );
+        assert_eq!(versioned(&noble, &rhel_old), ["pc-q35-9.2"]);
         for (machine, target) in [
             ("virt-rhel9.4.0", Some("aarch64")),
             ("s390-ccw-virtio-noble", Some("s390x")),
@@ -484,6 +497,16 @@ mod tests {
             "the new build (11.1.0) has no machine type virt: there virt is short for virt-11.1, in the other build it \
              is a type of its own, and QEMU takes no guest of another machine type; without -M, `static` compares the \
              dumps alone"
+        );
+        // Types of a distribution's own, and of its next release.
+        let rhel = |newest| build(Version::new(9, 2, 0), newest);
+        let (el9, el10) = (rhel("pc-q35-rhel9.6.0=q35"), rhel("pc-q35-el10.0.0=q35"));
+        let has = resolve("q35", &el9, &el10).unwrap_err().to_string();
+        assert_eq!(
+            has,
+            "the two builds have in common no machine type q35, which is short for pc-q35-rhel9.6.0 in the old one and \
+             for pc-q35-el10.0.0 in the new one; `-M pc-q35-rhel9.6.0=pc-q35-el10.0.0` of check, live and static pairs \
+             them"
         );
         assert_eq!(resolve("pc-q53", &old, &new).unwrap_err().near, ["pc-q35"]);
         assert_eq!(resolve("qq35", &old, &new).unwrap_err().near, ["q35"]);
@@ -581,6 +604,25 @@ mod tests {
         ] {
             let found = profile(machine, None).map(|profile| &*profile.family);
             assert_eq!(found, family, "{machine}");
+        }
+    }
+
+    #[test]
+    fn a_type_of_a_distribution_stays_as_it_is_like_a_version() {
+        for (machine, stays) in [
+            ("pc-q35-9.2", true),
+            ("pc-q35-rhel9.6.0", true),
+            ("pc-q35-noble", true),
+            ("pc-i440fx-noble-v2", true),
+            ("virt-noble", true),
+            ("pseries-2.12-sxxm", true),
+            ("virt", false),
+            ("microvm", false),
+            ("powernv10", false),
+            ("powernv10-rainier", false),
+            ("mps2-an385", false),
+        ] {
+            assert_eq!(is_one_of_family(machine), stays, "{machine}");
         }
     }
 

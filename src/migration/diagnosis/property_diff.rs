@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::model::{Direction, Rule};
-use crate::qemu::machine::family;
+use crate::qemu::machine::is_one_of_family;
 use crate::qemu::object::{Kind, Object, Setting, is_on, same};
 use crate::qemu::properties::Snapshot;
 use crate::report::{ChangeKey, Evidence, Finding, Shape};
@@ -422,7 +422,7 @@ impl Difference {
             old: old.clone(),
             new: new.clone(),
             // A board without versions is what each build makes of it.
-            is_pinnable: !self.is_of_machine && family(machine) != machine,
+            is_pinnable: !self.is_of_machine && is_one_of_family(machine),
         };
         Finding {
             path: vec![self.property.clone()],

@@ -27,9 +27,8 @@ pub struct NoCommonMachine {
     /// The name that was asked for.
     pub wanted: String,
     missing: Missing,
-    /// The name that it is short for in a build that lacks it as such, where another build lacks
-    /// that.
-    pub alias_of: Option<String>,
+    /// The names that it is short for, in builds that lack it as such, where not all builds have them.
+    pub alias_of: Vec<String>,
     /// Set if a build has versioned types of which it is the family's name.
     is_family: bool,
     /// Set if its family has earlier and later versions, and not this one: it is neither too new for the builds nor
@@ -55,7 +54,7 @@ impl NoCommonMachine {
     /// any build, or it has a version that its family never had: it is misspelt, rather than missing from one of
     /// them.
     pub fn is_unknown(&self) -> bool {
-        let is_strange = self.alias_of.is_none() && self.newest.is_none() && !self.is_family;
+        let is_strange = self.alias_of.is_empty() && self.newest.is_none() && !self.is_family;
         matches!(self.missing, Missing::Both | Missing::Only(_))
             && (is_strange || self.is_passed_over)
     }
@@ -68,9 +67,11 @@ impl NoCommonMachine {
         common: &[&str],
     ) -> Box<Self> {
         let machines = || builds.iter().flat_map(|build| &build.machines);
-        let alias_of = machines()
-            .find(|machine| machine.alias.as_deref() == Some(wanted))
-            .map(|machine| machine.name.clone());
+        let mut alias_of: Vec<String> = machines()
+            .filter(|machine| machine.alias.as_deref() == Some(wanted))
+            .map(|machine| machine.name.clone())
+            .collect();
+        alias_of.dedup();
         // Found by its name in the builds, or by another usual name.
         let of_family = |machine: &MachineType| {
             let family = split(&machine.name).map(|(family, _)| family);
@@ -180,17 +181,22 @@ impl fmt::Display for NoCommonMachine {
             Missing::Only(version) => (format!("the build ({version}) has no"), "it has"),
         };
         write!(f, "{who} machine type {wanted}")?;
-        match (&self.alias_of, self.missing) {
+        match (&*self.alias_of, self.missing) {
             // The other one has a type of that very name.
-            (Some(name), Missing::Old(_) | Missing::New(_)) => write!(
+            ([name, ..], Missing::Old(_) | Missing::New(_)) => write!(
                 f,
                 ": there {wanted} is short for {name}, in the other build it is a type of its own, and QEMU takes no \
                  guest of another machine type; without -M, `static` compares the dumps alone"
             )?,
-            (Some(name), Missing::Both | Missing::Only(_)) => {
+            ([old, new], Missing::Both) => write!(
+                f,
+                ", which is short for {old} in the old one and for {new} in the new one; `-M {old}={new}` of check, live and \
+                 static pairs them"
+            )?,
+            ([name, ..], Missing::Both | Missing::Only(_)) => {
                 write!(f, ", which is short for {name} in one of them")?;
             }
-            (None, _) => {}
+            ([], _) => {}
         }
         if let Some(newest) = &self.newest {
             write!(f, "; the newest of its family that {have} is {newest}")?;

@@ -1,16 +1,16 @@
 //! The machine types that a name means for builds.
 
 use crate::qemu::BuildInfo;
+use crate::qemu::machine::is_one_of_family;
 use crate::qemu::machine::missing::{Missing, NoCommonMachine};
 use crate::qemu::machine::pick::pick;
-use crate::qemu::machine::split;
 
-/// The versioned machine types that both builds list.
+/// The machine types with a version, or what a distribution has in its place, that both builds list.
 pub fn versioned(old: &BuildInfo, new: &BuildInfo) -> Vec<String> {
     old.machines
         .iter()
         .map(|machine| machine.name.as_str())
-        .filter(|name| split(name).is_some() && lists(new, name))
+        .filter(|name| is_one_of_family(name) && lists(new, name))
         .map(str::to_owned)
         .collect()
 }
