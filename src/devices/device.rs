@@ -146,6 +146,11 @@ impl Device {
         self.no_place.clone()
     }
 
+    /// Tells whether it is a part of the user's own guest, which is none without it.
+    pub(crate) fn is_of_guest(&self) -> bool {
+        matches!(self.form, Form::OfGuest(_))
+    }
+
     /// Tells whether it is given as `-device` takes it, rather than by a set.
     pub fn is_verbatim(&self) -> bool {
         matches!(self.form, Form::Verbatim(_))

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::devices::Composition;
+use crate::devices::{Composition, DeviceSet, Exclusion};
 use crate::migration::calibration::{
     OwnChanges, calibrate, calibrate_control, garbage_of_load, summary,
 };
@@ -169,12 +169,17 @@ async fn run_as(
         case.repeated = Some(repeated).filter(|repeated| repeated.of > 1);
         record(&mut case, result);
     }
+    let passed = case.outcome == Outcome::Pass;
+    if let Some(why) = lacked(&set, &composition.excluded).filter(|_| passed) {
+        case.outcome = Outcome::Skip;
+        case.cause = Some(Cause::not_set_up(why));
+    }
     let plugged = set.devices.iter();
     let plugged = plugged.filter(|device| composition.included.contains(&device.id));
     let observed = Observed {
         sections: sent.as_ref().map(SentSection::all).unwrap_or_default(),
         direction: spec.direction,
-        passed: case.outcome == Outcome::Pass,
+        passed,
         types: plugged.map(|d| d.driver(&config.arch).to_owned()).collect(),
     };
     Ran {
@@ -248,6 +253,23 @@ fn obstacle(
         ));
     }
     None
+}
+
+/// Returns what the user's own guest was moved without, if it was: another guest passed then.
+fn lacked(set: &DeviceSet, excluded: &[Exclusion]) -> Option<String> {
+    let is_of_guest = |id: &String| {
+        let mut devices = set.devices.iter();
+        devices.any(|device| device.is_of_guest() && device.id == *id)
+    };
+    let mut lacked = excluded
+        .iter()
+        .filter(|of| is_of_guest(&of.device))
+        .peekable();
+    lacked.peek()?;
+    let lacked = joined(lacked.take(3), "; ");
+    Some(format!(
+        "what is left of it moves, but not all of it can be had: {lacked}"
+    ))
 }
 
 /// Makes a case of which nothing is known yet.

@@ -326,7 +326,10 @@ impl GuestFile {
             // A guest with one device has no split.
             let lone = (case.split.is_none() && case.gates() && case.devices.len() == 1)
                 .then_some(&case.devices);
-            let blamed = culprits.chain(lone).flatten().filter_map(|device| {
+            // A build that has not each device of the guest cannot have the guest.
+            let absent = case.left_out.iter().map(|left_out| &left_out.device);
+            let blamed = culprits.chain(lone).flatten().chain(absent);
+            let blamed = blamed.filter_map(|device| {
                 Some(Blamed {
                     line: self.of_device(device)?.line,
                     device: device.clone(),
