@@ -50,6 +50,19 @@ until_loaded() {
 save() {
     echo "migrate \"exec:cat > $work/$1\""
 }
+{%- if renames %}
+
+# Changes the machine type's name at the head of a saved guest: QEMU takes none of another name.
+rename() {
+    length=$(od -An -tu1 -j12 -N1 "$1" | tr -d ' ')
+    {
+        head -c 12 "$1"
+        printf "\\$(printf %03o $(printf %s "$2" | wc -c))"
+        printf %s "$2"
+        tail -c +$((14 + length)) "$1"
+    } > "$1.renamed" && mv "$1.renamed" "$1"
+}
+{%- endif %}
 {%- for stage in stages %}
 
 # What is typed at the monitor of {{ stage.build }}.
@@ -79,6 +92,9 @@ status=$?
 {%- for stage in stages %}
 {%- if let Some(from) = stage.from %}
 if [ "$status" = 0 ]; then
+{%- if let Some(name) = stage.renamed %}
+    rename "$work/stream{{ from }}" {{ name }}
+{%- endif %}
     type{{ stage.at }} | build{{ stage.at }}{% if stage.stopped %} -S{% endif %} -incoming "exec:cat $work/stream{{ from }}" > "$work/monitor{{ stage.at }}"
     status=$?
 fi

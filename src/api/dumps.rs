@@ -99,7 +99,7 @@ fn differing<'d>(old: &'d Dump, new: &'d Dump) -> Option<(&'d str, &'d str)> {
 /// Returns the notice about machine types of two names, which guests move between all the same.
 pub(crate) fn paired_notice(machines: &Machines) -> Notice {
     let why = format!(
-        "{}, so that streams are sent without a name (migration.send-configuration=off)",
+        "{}, so that the name in streams is changed on the way",
         other_machine(&machines.old, &machines.new)
     );
     NoticeKind::MachinesPaired.about(machines.to_string(), why)
@@ -179,16 +179,43 @@ pub(crate) fn obtain(
         _ => return of_builds(&OpenedPair::open(&old, &new, &means)?),
     };
     let (old, new) = (old?, new?);
+    let (of_old, of_new) = match wanted.map(machine::sides) {
+        Some((of_old, Some(of_new))) => (Some(of_old), Some(of_new)),
+        _ => (wanted, wanted),
+    };
+    let are_paired = of_old != of_new;
     let machine = match (&old, &new) {
+        (Source::Build(build), Source::File(..)) if are_paired => named(of_old, build)?,
+        (Source::File(..), Source::Build(build)) if are_paired => named(of_new, build)?,
         (Source::Build(build), Source::File(_, dump))
         | (Source::File(_, dump), Source::Build(build)) => machine_beside(wanted, dump, build)?,
         _ => None,
     };
-    let finish = |source| match source {
+    let finish = |source, wanted| match source {
         Source::File(label, dump) => finish_file(label, *dump, wanted),
         Source::Build(build) => dump(&build, machine.as_deref()),
     };
-    pair(finish(old)?, finish(new)?, machine)
+    let (old, new) = (finish(old, of_old)?, finish(new, of_new)?);
+    let paired = differing(&old.1, &new.1).filter(|_| are_paired);
+    let paired = paired.map(|(old, new)| Machines {
+        old: old.to_owned(),
+        new: new.to_owned(),
+    });
+    match paired {
+        Some(paired) => Ok(Pair {
+            old,
+            new,
+            machine: Some(paired.old.clone()),
+            paired: Some(paired),
+        }),
+        None => pair(old, new, machine),
+    }
+}
+
+/// Returns the machine type of a build that a name means, if one is given.
+fn named(wanted: Option<&str>, build: &Opened) -> Result<Option<String>, ObtainError> {
+    let found = wanted.map(|wanted| machine::resolve_one(wanted, &build.info));
+    Ok(found.transpose().map_err(QemuError::from)?)
 }
 
 /// Returns the machine type for a build that is compared with a dump: that of the dump, where the
@@ -205,9 +232,7 @@ fn machine_beside(
     }
     let family = made.map(machine::family);
     match (wanted, family) {
-        (Some(wanted), _) => Ok(Some(
-            machine::resolve_one(wanted, &build.info).map_err(QemuError::from)?,
-        )),
+        (Some(_), _) => named(wanted, build),
         (None, Some(family)) => Ok(machine::resolve_one(family, &build.info).ok()),
         (None, None) => Ok(None),
     }

@@ -212,7 +212,8 @@ pub(crate) enum ObtainError {
         wanted: String,
     },
     #[error(
-        "{old_file} was made with -M {old} and {new_file} with -M {new}, between which no guest migrates: {}",
+        "{old_file} was made with -M {old} and {new_file} with -M {new}, between which no guest migrates: {}; \
+         -M {old}={new} compares them all the same",
         other_machine(old, new)
     )]
     DifferentMachines {

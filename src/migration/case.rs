@@ -231,6 +231,15 @@ fn obstacle(
     if let Some(obstacle) = config.transport.obstacle(old, new) {
         return Some(obstacle);
     }
+    let is_relayed =
+        config.transport.is_relayed() && config.capabilities.iter().all(|c| c.is_one_way());
+    if config.new.machine.is_some() && !is_relayed {
+        return Some(
+            "the name of the machine type is changed in passing, which takes unix, tcp or fd and one connection that is \
+             not encrypted"
+                .to_owned(),
+        );
+    }
     let of = |c: &Capability| {
         let obstacle = c.obstacle(config.transport, &config.capabilities);
         obstacle.or_else(|| c.obstacle_of_host())

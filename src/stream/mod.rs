@@ -52,6 +52,7 @@ mod container;
 mod cut;
 mod error;
 mod iterative;
+pub(crate) mod machine_name;
 mod open;
 mod ram;
 mod read;

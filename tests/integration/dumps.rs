@@ -148,6 +148,22 @@ fn dumps_of_different_machines_are_never_compatible() {
         let text = stderr(&output);
         assert!(text.contains(&words("pc-q35-8.2", other)), "{text}");
     }
+    // Two names that a user pairs, each for its side.
+    let (noble, resolute) = (dump("pc-q35-noble"), dump("pc-q35-resolute"));
+    let text = stderr(&migcompat(&["static", &noble, &resolute]));
+    let pair = "pc-q35-noble=pc-q35-resolute";
+    assert!(text.contains(&format!("-M {pair} compares")), "{text}");
+    for (pair, status) in [
+        (pair, 0),
+        ("pc-q35-resolute=pc-q35-noble", 2),
+        ("pc-q35-noble=pc-q35-plucky", 2),
+    ] {
+        let output = migcompat(&["static", &noble, &resolute, "-M", pair]);
+        assert_eq!(output.status.code(), Some(status), "{pair}");
+        let text = stdout(&output);
+        let is_told = text.contains(&words("pc-q35-noble", "pc-q35-resolute"));
+        assert_eq!(is_told, status == 0, "{text}");
+    }
     // A dump of no machine goes with any.
     for other in ["pc-q35-8.2", "none"] {
         let output = migcompat(&["static", &older, &dump(other)]);

@@ -127,6 +127,28 @@ fn machine_types_of_two_names_are_paired() {
         detail.contains("Machine type received is 'pc-q35-7.2'"),
         "{detail}"
     );
+    // From 8.0 to 11.0 a source that sends no name dies of that.
+    let pair_later = ["-M", "pc-q35-10.0=pc-q35-9.2", "--device", "virtio-rng-pci"];
+    for transport in ["unix", "tcp", "fd"] {
+        let more = ["--direction", "forward", "--transport", transport];
+        let run = live(
+            "debian:trixie",
+            "debian:trixie",
+            &[&pair_later[..], &more].concat(),
+        );
+        assert_eq!(run.outcomes(), ["pass"], "{transport}: {}", run.said());
+    }
+    let run = live(
+        "debian:trixie",
+        "debian:trixie",
+        &[&pair_later[..], &["--transport", "exec"]].concat(),
+    );
+    assert_eq!(run.outcomes(), ["skip", "skip"], "{}", run.said());
+    assert!(
+        run.said().contains("is changed in passing"),
+        "{}",
+        run.said()
+    );
     // What the two types set up differently is found between them as between two builds.
     let device = ["--device", "virtio-rng-pci", "--retries", "0"];
     let run = live(BUILD, BUILD, &[&["-M", pair], &device[..]].concat());

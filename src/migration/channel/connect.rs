@@ -67,8 +67,8 @@ pub(crate) async fn open(
             let uri = format!("unix:{}", ours.display());
             let incoming = format!("unix:{}", path.display());
             let listener = UnixListener::bind(&ours).map_err(|e| no_channel("socket", &e))?;
-            let replaced = destination.section_override.clone();
-            let proxy = StreamProxy::unix(listener, path, replaced, memory);
+            let changes = (destination.section_override.clone(), destination.renaming());
+            let proxy = StreamProxy::unix(listener, path, changes, memory);
             Channel {
                 incoming,
                 outgoing: Outgoing::Known(uri, proxy),
@@ -114,7 +114,7 @@ pub(crate) async fn open(
             };
             let ends = socket(from).and_then(|from| Ok((from, socket(to)?)));
             let (from, to) = ends.map_err(|e| no_channel("sockets", &e))?;
-            let proxy = StreamProxy::sockets(from, to, memory);
+            let proxy = StreamProxy::sockets(from, to, destination.renaming(), memory);
             let uri = format!("fd:{DESCRIPTOR}");
             Channel {
                 incoming: uri.clone(),
@@ -166,7 +166,7 @@ pub(crate) async fn port(vm: &Vm, relayed: Relayed) -> Result<(String, StreamPro
             let theirs = (Ipv4Addr::LOCALHOST, port).into();
             Ok((
                 format!("tcp:{ours}"),
-                StreamProxy::tcp(listener, theirs, StreamMemory::sent_by(vm)),
+                StreamProxy::tcp(listener, theirs, vm.renaming(), StreamMemory::sent_by(vm)),
             ))
         }
         (None, _) => Err(QmpError::Reply {

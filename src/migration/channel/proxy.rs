@@ -1,5 +1,6 @@
 //! A proxy between the two QEMUs of a leg: it passes the stream on and reads it meanwhile.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use crate::migration::endpoint::capability::Capability;
 use crate::migration::leg::error::LegError;
 use crate::parallel::blocking;
 use crate::report::Phase;
+use crate::stream::machine_name::Renaming;
 use crate::stream::section_override::SectionOverride;
 use crate::stream::{Options, Parser, Reading, Stream};
 
@@ -117,15 +119,17 @@ impl StreamProxy {
     pub(crate) fn unix(
         listener: UnixListener,
         path: PathBuf,
-        replaced: Option<Arc<SectionOverride>>,
+        (replaced, renaming): (Option<Arc<SectionOverride>>, Option<Renaming>),
         memory: StreamMemory,
     ) -> StreamProxy {
         StreamProxy::spawn(async move {
             let (from, _) = listener.accept().await?;
             let to = unless_gone(UnixStream::connect(path).await)?;
             match replaced {
-                Some(replaced) => relay_with_override(from, to, &replaced, memory).await,
-                None => relay(from, to, memory).await,
+                Some(replaced) => {
+                    relay_with_override(from, to, (&replaced, renaming), memory).await
+                }
+                None => relay(from, to, renaming, memory).await,
             }
         })
     }
@@ -134,25 +138,31 @@ impl StreamProxy {
     pub(crate) fn tcp(
         listener: TcpListener,
         address: SocketAddr,
+        renaming: Option<Renaming>,
         memory: StreamMemory,
     ) -> StreamProxy {
         StreamProxy::spawn(async move {
             let (from, _) = listener.accept().await?;
             let to = unless_gone(TcpStream::connect(address).await)?;
-            relay(from, to, memory).await
+            relay(from, to, renaming, memory).await
         })
     }
 
     /// Passes on between sockets that are connected already.
-    pub(crate) fn sockets(from: UnixStream, to: UnixStream, memory: StreamMemory) -> StreamProxy {
-        StreamProxy::spawn(relay(from, Some(to), memory))
+    pub(crate) fn sockets(
+        from: UnixStream,
+        to: UnixStream,
+        renaming: Option<Renaming>,
+        memory: StreamMemory,
+    ) -> StreamProxy {
+        StreamProxy::spawn(relay(from, Some(to), renaming, memory))
     }
 
     /// Reads what a stopped machine saves to our socket, without passing it on.
     pub(crate) fn sink(listener: UnixListener, memory: StreamMemory) -> StreamProxy {
         StreamProxy::spawn(async move {
             let (from, _) = listener.accept().await?;
-            relay(from, None::<UnixStream>, memory).await
+            relay(from, None::<UnixStream>, None, memory).await
         })
     }
 
@@ -281,6 +291,7 @@ fn or_end(read: io::Result<usize>) -> io::Result<usize> {
 async fn relay(
     mut from: impl AsyncRead + Unpin,
     mut to: Option<impl AsyncWrite + Unpin>,
+    mut renaming: Option<Renaming>,
     memory: StreamMemory,
 ) -> io::Result<Reading<StreamMemory>> {
     let mut parser = Parser::new(Options::default(), memory);
@@ -291,8 +302,12 @@ async fn relay(
             break;
         }
         let bytes = &chunk[..read];
+        let passed = match &mut renaming {
+            Some(renaming) => renaming.pass(bytes),
+            None => Cow::Borrowed(bytes),
+        };
         if let Some(destination) = &mut to
-            && destination.write_all(bytes).await.is_err()
+            && destination.write_all(&passed).await.is_err()
         {
             to = None;
         }
@@ -300,6 +315,8 @@ async fn relay(
         let _kept_for_the_end = parser.feed(bytes);
     }
     if let Some(mut destination) = to {
+        let held = renaming.map(|mut renaming| renaming.rest());
+        let _refused = destination.write_all(&held.unwrap_or_default()).await;
         let _gone_already = destination.shutdown().await;
     }
     Ok(parser.finish())
@@ -310,7 +327,7 @@ async fn relay(
 async fn relay_with_override(
     mut from: impl AsyncRead + Unpin,
     to: Option<impl AsyncWrite + Unpin>,
-    replaced: &SectionOverride,
+    (replaced, renaming): (&SectionOverride, Option<Renaming>),
     memory: StreamMemory,
 ) -> io::Result<Reading<StreamMemory>> {
     let mut bytes = Vec::new();
@@ -321,6 +338,10 @@ async fn relay_with_override(
     let reading = crate::stream::read(bytes.as_slice(), Options::default(), memory);
     if let Some(mut destination) = to {
         let changed = replaced.apply(&bytes, &reading.stream);
+        let changed = match renaming {
+            Some(mut renaming) => renaming.pass(&changed).into_owned(),
+            None => changed,
+        };
         // One that refuses closes its end.
         let _refused = destination.write_all(&changed).await;
         let _gone_already = destination.shutdown().await;

@@ -27,6 +27,14 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Tells whether a stream of one connection is passed on by us.
+    pub(crate) fn is_relayed(self) -> bool {
+        match self {
+            Transport::Unix | Transport::Tcp | Transport::Fd => true,
+            Transport::Exec | Transport::File => false,
+        }
+    }
+
     /// Returns why a pair of builds cannot use it, if it cannot.
     pub fn obstacle(self, old: Version, new: Version) -> Option<String> {
         let (side, version) = if old < new {

@@ -39,6 +39,8 @@ pub(crate) struct Script<'c> {
     /// The parts of the case that the script does without.
     without: Vec<String>,
     stages: Vec<Stage>,
+    /// True if the builds call the machine type by two names.
+    renames: bool,
     lost: Option<Lost>,
     /// The saved guest that the only stage loads, for a shell, and the first byte of it.
     state: Option<(String, u64)>,
@@ -52,6 +54,8 @@ struct Stage {
     from: Option<usize>,
     /// True if its guest goes on to another build.
     sends: bool,
+    /// The name of its machine type, for a shell, where the build before it calls it otherwise.
+    renamed: Option<String>,
     /// True if its machine stays stopped: it never ran, or what it loaded is looked at before it runs.
     stopped: bool,
     build: String,
@@ -99,6 +103,7 @@ impl<'c> Script<'c> {
         });
         Script {
             without: left_out(launch, capabilities),
+            renames: route.iter().any(|endpoint| endpoint.machine.is_some()),
             stages: stages.collect(),
             works: launch.workload.is_some(),
             ..script
@@ -135,6 +140,7 @@ impl<'c> Script<'c> {
             works: false,
             without: Vec::new(),
             stages: Vec::new(),
+            renames: false,
             lost: Lost::of(result),
             state: None,
         }
@@ -160,6 +166,7 @@ impl Stage {
             at: 0,
             from: None,
             sends: false,
+            renamed: endpoint.machine.as_deref().map(quote),
             stopped: true,
             build: format!(
                 "{} ({})",

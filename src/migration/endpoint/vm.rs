@@ -28,6 +28,7 @@ use crate::qemu::{
     Answer, Build, BuildInfo, Ended, MallocFill, Monitored, Opened, Pair, Question, StartError,
     Subject, accelerator, machine, option_value, private_dir, quote,
 };
+use crate::stream::machine_name::Renaming;
 use crate::stream::section_override::SectionOverride;
 use crate::vmstate::dump::Dump;
 use crate::workload::linux::{Interfaces, Network};
@@ -229,10 +230,6 @@ impl LaunchSpec {
         if !board.is_some_and(|board| board.has_defaults) {
             args.push("-nodefaults".into());
         }
-        if endpoint.machine.is_some() {
-            // A stream otherwise begins with the name, and QEMU takes no guest of another one.
-            args.extend(["-global", "migration.send-configuration=off"].map(OsString::from));
-        }
         // A guest that ends or resets is examined, and neither removed nor restarted.
         args.extend(["-display", "none", "-no-shutdown", "-no-reboot"].map(OsString::from));
         match board {
@@ -411,6 +408,8 @@ pub struct Vm {
     pub(crate) trace: Option<PathBuf>,
     /// Sections that it gets in the place of those that it refuses.
     pub(crate) section_override: Option<Arc<SectionOverride>>,
+    /// The name of its machine type, where the other build calls it otherwise.
+    machine: Option<String>,
     /// The driver of its devices, before it has driven them.
     pub(crate) seat: Option<Seat>,
     console: Option<File>,
@@ -473,10 +472,16 @@ impl Vm {
             command_line,
             trace,
             section_override: launch.section_override.clone(),
+            machine: endpoint.machine.clone(),
             seat,
             console,
             workload: launch.workload.clone(),
         })
+    }
+
+    /// Returns what gives streams to it the name of its machine type, if they come from one of another name.
+    pub(crate) fn renaming(&self) -> Option<Renaming> {
+        self.machine.as_deref().map(Renaming::to)
     }
 
     /// Returns the first line since it has started that it should not have printed, if its migration completed.
