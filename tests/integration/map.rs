@@ -419,6 +419,17 @@ fn a_build_that_does_not_start_leaves_its_pairs_untested() {
     }
 }
 
+/// Bullseye has no machine type of 7.2.
+#[apply(test)]
+#[needs(Builds)]
+fn a_pair_without_a_common_machine_type_says_so() {
+    let args = words!("map debian:bullseye debian:bookworm debian:trixie -M pc-q35-7.2 --only edu");
+    let said = stdout(&with_builds(&args).output().unwrap());
+    let line = said.lines().find(|line| line.contains("untested"));
+    let wanted = "nothing was tried: the old build (5.2.0) has no machine type pc-q35-7.2";
+    assert!(line.is_some_and(|line| line.contains(wanted)), "{said}");
+}
+
 #[apply(test)]
 fn a_map_needs_builds() {
     let [old, new] = ["old", "new"].map(|side| format!("fixtures/rules/field-added/{side}.json"));

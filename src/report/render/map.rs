@@ -155,17 +155,28 @@ impl Map {
         if self.interrupted.is_some() && pair.report.swept.is_empty() {
             return "nothing was known by then".to_owned();
         }
+        // No machine type is one of both builds.
+        let mut causes = pair
+            .report
+            .cases
+            .iter()
+            .filter_map(|case| case.cause.as_ref());
+        if pair.report.swept.is_empty()
+            && let Some(cause) = causes.next()
+        {
+            return format!("nothing was tried: {}", cause.message);
+        }
         let new = match &pair.report.baseline {
             Some(baseline) => format!(", {} new", baseline.counts.new),
             None => String::new(),
         };
-        format!(
-            "{} of {} cases fail{new}{}, {}",
+        let counts = format!(
+            "{} of {} cases fail{new}{}",
             pair.failing(),
             pair.report.cases.len(),
             errors(pair.failing(), pair.errors()),
-            self.machines(pair).join(", ")
-        )
+        );
+        joined(std::iter::once(&*counts).chain(self.machines(pair)), ", ")
     }
 
     /// Returns the machine types of a pair.
