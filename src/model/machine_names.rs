@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Deserialize;
 
-/// Names of machine types or of families (`pc-q35`, or `q35` as `-M` has it, for every `pc-q35-7.2`); `*` is every
-/// machine.
+/// Names of machine types or of families (`pc-q35`, or `q35` as `-M` has it, for every `pc-q35-7.2`; `pc-q35-rhel` for every
+/// `pc-q35-rhel9.6.0`); `*` is every machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "Vec<String>")]
 pub struct MachineNames(Vec<String>);
@@ -35,6 +35,14 @@ pub(crate) fn short_name(machine: &str) -> &str {
     machine.strip_prefix("pc-").unwrap_or(machine)
 }
 
+/// Tells whether a family's name ends with a vendor's word, and its version follows: `pc-q35-rhel` and `9.6.0`.
+fn is_version_behind(family: &str, rest: &str) -> bool {
+    let is_word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphabetic());
+    let vendor = family.rsplit_once('-').map(|(_, vendor)| vendor);
+    let is_version = rest.starts_with(|c: char| c.is_ascii_digit()) && rest.contains('.');
+    is_version && vendor.is_some_and(is_word)
+}
+
 impl MachineNames {
     /// Tells whether no machine is named.
     pub fn is_empty(&self) -> bool {
@@ -52,7 +60,9 @@ impl MachineNames {
             self.0.iter().any(|name| {
                 let rests = [machine, short_name(machine)].map(|of| of.strip_prefix(name.as_str()));
                 let mut rests = rests.into_iter().flatten();
-                rests.any(|rest| rest.is_empty() || rest.starts_with('-'))
+                rests.any(|rest| {
+                    rest.is_empty() || rest.starts_with('-') || is_version_behind(name, rest)
+                })
             })
         };
         self.are_all() || machine.is_some_and(named)
@@ -82,6 +92,11 @@ mod tests {
             (&["i440fx"], Some("pc-q35-7.2"), false),
             (&["q35"], Some("q35er"), false),
             (&["powernv"], Some("powernv9"), false),
+            (&["pc-q35-rhel"], Some("pc-q35-rhel9.6.0"), true),
+            (&["q35-rhel"], Some("pc-q35-rhel9.6.0"), true),
+            (&["pc-q35"], Some("pc-q35-rhel9.6.0"), true),
+            (&["pc-q35-rhel9.6"], Some("pc-q35-rhel9.6.0"), false),
+            (&["pc-q35-rh"], Some("pc-q35-rhel9.6.0"), false),
             (&["q800", "virt"], Some("virt"), true),
             (&["q800"], None, false),
             (&["*"], Some("virt"), true),
