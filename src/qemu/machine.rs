@@ -236,12 +236,19 @@ fn named(machine: &str) -> impl Iterator<Item = &'static Profile> {
         profile.family == family || profile.names.iter().any(|name| name == family)
     };
     let known = TABLE.machine.iter().find(is_named);
-    let upstream = || TABLE.machine.iter().find(|p| is_variant(family, &p.family));
-    let family = known.or_else(upstream).map(|profile| &profile.family);
+    let family = known.map(|profile| profile.family.as_str());
+    let family = family.or_else(|| plain_family(machine));
     TABLE
         .machine
         .iter()
-        .filter(move |profile| Some(&profile.family) == family)
+        .filter(move |profile| Some(&*profile.family) == family)
+}
+
+/// Returns the family of which a name's own is a variant, if it is one.
+fn plain_family(machine: &str) -> Option<&'static str> {
+    let family = family(machine);
+    let mut plain = TABLE.machine.iter().map(|profile| &*profile.family);
+    plain.find(|plain| is_variant(family, plain))
 }
 
 /// Tells whether a name is a distribution's own variant of a family, `pc-q35-noble` or `pc-q35-rhel` of `pc-q35`, or one
@@ -342,6 +349,13 @@ fn families(wanted: &str) -> impl Iterator<Item = &str> {
     of_table.chain([wanted])
 }
 
+/// The names by which a build may call the newest type of a family: `q35` for `pc-q35`, and itself.
+fn aliases(family: &str) -> impl Iterator<Item = &str> {
+    let named = TABLE.machine.iter().filter(move |p| p.family == family);
+    let names = named.flat_map(|profile| &profile.names).map(String::as_str);
+    std::iter::once(family).chain(names)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -419,6 +433,7 @@ mod tests {
         let (rhel_old, rhel_new) = (rhel("pc-q35-rhel9.4.0"), rhel("pc-q35-rhel9.10.0"));
         let noble = "pc-q35-noble=q35 pc-q35-8.2 pc-q35-9.2";
         let noble = build(Version::new(8, 2, 2), noble);
+        let noble_alone = build(Version::new(8, 2, 2), "pc-q35-noble=q35 pc-q35-jammy");
         for (wanted, old, new, machine) in [
             ("q35", &rhel_old, &rhel_new, Some("pc-q35-rhel9.2.0")),
             (
@@ -430,6 +445,8 @@ mod tests {
             ("pc-q35", &rhel_old, &rhel_new, Some("pc-q35-9.2")),
             ("q35", &noble, &noble, Some("pc-q35-noble")),
             ("pc-q35-noble", &noble, &noble, Some("pc-q35-noble")),
+            // By what the builds themselves have in the place of the plain family.
+            ("pc-q35", &noble_alone, &noble_alone, Some("pc-q35-noble")),
             // No other build has it.
             ("q35", &noble, &new, Some("pc-q35-9.2")),
             ("q35", &old, &noble, Some("pc-q35-9.2")),
@@ -514,6 +531,13 @@ mod tests {
         assert_eq!(
             has,
             "the build (9.2.0) has no machine type vitr; it has virt"
+        );
+        let has = resolve_one("pc-q35-rhel9.4.0", &old)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            has,
+            "the build (9.2.0) has no machine type pc-q35-rhel9.4.0; it has pc-q35"
         );
         let has = resolve_one("zzz", &old).unwrap_err().to_string();
         let known = "it has pc-i440fx, pc-q35, isapc, none, powernv9, pseries-2.12-sxxm, virt";

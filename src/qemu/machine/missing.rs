@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::model::{Version, nearest};
 use crate::qemu::machine::pick::pick;
-use crate::qemu::machine::{families, split};
+use crate::qemu::machine::{aliases, families, plain_family, split};
 use crate::qemu::{BuildInfo, MachineType};
 
 /// The most names that a message lists where none is similar.
@@ -68,7 +68,10 @@ impl NoCommonMachine {
     ) -> Box<Self> {
         let machines = || builds.iter().flat_map(|build| &build.machines);
         let mut alias_of: Vec<String> = machines()
-            .filter(|machine| machine.alias.as_deref() == Some(wanted))
+            .filter(|machine| {
+                let alias = machine.alias.as_deref();
+                aliases(wanted).any(|name| alias == Some(name))
+            })
             .map(|machine| machine.name.clone())
             .collect();
         alias_of.dedup();
@@ -98,10 +101,16 @@ impl NoCommonMachine {
         let names = common
             .iter()
             .map(|name| split(name).map_or(*name, |(family, _)| family));
-        let near = match newest {
+        let mut near = match newest {
             Some(_) => Vec::new(),
-            None => nearest(wanted, names.chain(aliases)),
+            None => nearest(wanted, names.clone().chain(aliases)),
         };
+        if newest.is_none() && near.is_empty() {
+            // One of a distribution's own, of which other builds have the plain ones.
+            let plain =
+                plain_family(wanted).filter(|plain| names.clone().any(|name| name == *plain));
+            near.extend(plain.map(str::to_owned));
+        }
         let options = wanted.split_once(',');
         let mut error = NoCommonMachine {
             wanted: wanted.to_owned(),

@@ -1,6 +1,6 @@
 //! The choice of a machine type among those that builds have in common.
 
-use crate::qemu::machine::{families, split};
+use crate::qemu::machine::{aliases, families, split};
 use crate::qemu::{BuildInfo, MachineType};
 
 /// Returns the one of the `common` names that a wanted name means: itself, or the newest of the family or alias.
@@ -20,9 +20,14 @@ pub(super) fn pick(wanted: &str, builds: &[&BuildInfo], common: &[&str]) -> Opti
             Some((family, _)) => newest(family, common),
             None => common.iter().find(|name| **name == machine.name).copied(),
         });
-    aliased
-        .or_else(|| families(wanted).find_map(|family| newest(family, common)))
-        .map(str::to_owned)
+    let found = aliased.or_else(|| families(wanted).find_map(|family| newest(family, common)));
+    // A distribution may have none of the plain types, and call one of its own as others call theirs.
+    let others = || {
+        aliases(wanted)
+            .skip(1)
+            .find_map(|name| pick(name, builds, common))
+    };
+    found.map(str::to_owned).or_else(others)
 }
 
 fn newest<'a>(family: &str, names: &[&'a str]) -> Option<&'a str> {
