@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::devices::{Composition, DeviceSet, Exclusion};
+use crate::devices::{Composition, Device, DeviceSet, Exclusion};
 use crate::migration::calibration::{
     OwnChanges, calibrate, calibrate_control, garbage_of_load, summary,
 };
@@ -23,7 +23,7 @@ use crate::migration::run::RunSpec;
 use crate::model::{Direction, joined, short_name};
 use crate::qemu::machine;
 use crate::report::{
-    Case, Cause, Control, LeftOut, LegSide, Outcome, OwnAddresses, Repeated, Split,
+    AD_HOC, Case, Cause, Control, LeftOut, LegSide, Outcome, OwnAddresses, Repeated, Split,
     WithoutCapability,
 };
 use crate::workload;
@@ -264,16 +264,15 @@ fn obstacle(
     None
 }
 
-/// Returns what the user's own guest was moved without, if it was: another guest passed then.
+/// Returns what a guest was moved without that the user named, if it was: another guest passed then. A shipped set has what
+/// both builds have.
 fn lacked(set: &DeviceSet, excluded: &[Exclusion]) -> Option<String> {
-    let is_of_guest = |id: &String| {
-        let mut devices = set.devices.iter();
-        devices.any(|device| device.is_of_guest() && device.id == *id)
+    let is_named = |of: &&Exclusion| {
+        let mut devices = set.devices.iter().filter(|device| device.id == of.device);
+        let is_given = set.name == AD_HOC || devices.any(Device::is_of_guest);
+        is_given && !of.reason.is_by_design()
     };
-    let mut lacked = excluded
-        .iter()
-        .filter(|of| is_of_guest(&of.device))
-        .peekable();
+    let mut lacked = excluded.iter().filter(is_named).peekable();
     lacked.peek()?;
     let lacked = joined(lacked.take(3), "; ");
     Some(format!(

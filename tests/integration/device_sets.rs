@@ -7,6 +7,8 @@ use macro_rules_attribute::apply;
 use migcompat::internals::devices::{DeviceError, DeviceSet, Drivers, Known, Reason, Target};
 use migcompat::model::Side;
 
+use crate::common::{report, with_builds, words};
+
 const PLACES: &[(&str, &str)] = &[
     ("x86_64", "pc-q35"),
     ("x86_64", "pc-i440fx"),
@@ -310,4 +312,25 @@ fn a_device_is_asked_for_by_its_id_too() {
     let found = set.devices.last().expect("it");
     assert_eq!(found.id, other_id.id);
     assert_eq!(found.driver("x86_64"), other_id.driver("x86_64"));
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_device_that_was_asked_for_is_not_passed_over() {
+    let lives = |device: &str| {
+        let args = words!(
+            "live debian:bookworm debian:trixie -M pc-q35-7.2 --paused --device virtio-rng-pci --device {device}"
+        );
+        let output = with_builds(&[&args[..], &["--format", "json"]].concat()).output();
+        report(&output.expect("it starts"))["cases"][0].clone()
+    };
+    let case = lives("virtio-sound-pci");
+    assert_eq!(case["outcome"], "skip", "{case:#}");
+    let cause = case["cause"]["message"].as_str().expect("a cause");
+    assert!(
+        cause.contains("virtio-sound-pci: needs QEMU 8.2, the old build"),
+        "{cause}"
+    );
+    let case = lives("virtio-serial-pci");
+    assert_eq!(case["outcome"], "pass", "{case:#}");
 }
