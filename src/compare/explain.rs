@@ -57,6 +57,8 @@ pub(crate) enum Objection {
     Value,
     /// The section does not end where the build has read to.
     Length,
+    /// A subsection that it does not know, which it names as the field.
+    Subsection,
     /// It died.
     Death,
 }
@@ -87,6 +89,9 @@ pub(crate) fn explain<'s>(
     let section = find(sent, blamed.section, blamed.instance)?;
     let case = Case {
         refused_at: blamed.field.and_then(|field| RefusedAt::of(section, field)),
+        lacked: blamed
+            .field
+            .filter(|_| blamed.objection == Some(Objection::Subsection)),
         ..case
     };
     match section.kind {
@@ -157,6 +162,8 @@ struct Case<'c> {
     /// The lowest version of a description that the destination's build accepts, by its message.
     minimum: Option<(&'c str, i64)>,
     refused_at: Option<RefusedAt<'c>>,
+    /// The subsection that the destination's build does not know, by its message.
+    lacked: Option<&'c str>,
     objection: Option<Objection>,
     renames: &'c dyn Renames,
     direction: Direction,
@@ -197,6 +204,7 @@ impl<'c> Case<'c> {
             expected,
             minimum: None,
             refused_at: None,
+            lacked: None,
             objection: None,
             renames,
             direction,
@@ -335,6 +343,25 @@ impl Case<'_> {
         (i64::from(sent) < minimum).then_some((Grade::Certain, explanation))
     }
 
+    /// A subsection that the destination's build says it does not know, though the stream does not describe it.
+    fn unknown_subsection(&self, section: &Section, name: &str) -> Explanation {
+        let name = name.to_owned();
+        Explanation {
+            field: Some(name.clone()),
+            rule: Some(Rule::SubsectionUnknown),
+            ..Explanation::of(
+                section,
+                Reason::Subsection {
+                    difference: format!(
+                        "the source sent the subsection {name}; the destination's build does not know it"
+                    ),
+                    name,
+                    own: Some(OwnSubsection::None),
+                },
+            )
+        }
+    }
+
     /// Returns the best explanation. Where several differences may each be the one and nothing
     /// decides which, they are named together.
     fn best(&self, section: &Section) -> Option<(Grade, Explanation)> {
@@ -343,6 +370,21 @@ impl Case<'_> {
             found.retain(|(_, one)| {
                 one.offset.is_none_or(|offset| offset < end) || one.is_counted_in(field)
             });
+        }
+        if let Some(name) = self.lacked {
+            let described = found.iter().find(|(_, one)| one.is_of_subsection(name));
+            let unknown = self.unknown_subsection(section, name);
+            let explanation = match described {
+                None => unknown,
+                // The layouts only suggest what the build says.
+                Some((_, one)) if one.rule == unknown.rule => Explanation {
+                    reason: unknown.reason,
+                    ..one.clone()
+                },
+                // They say why it does not look for it.
+                Some((_, one)) => one.clone(),
+            };
+            return Some((Grade::Certain, explanation));
         }
         // No length that the state chooses is to blame then.
         if self.objection.is_some_and(Objection::is_to_a_value) {
@@ -391,12 +433,16 @@ impl Case<'_> {
         let unseen = unseen(section, expected);
         let differing = match self.objection {
             // It says itself which.
-            Some(Objection::ConfigByte { .. } | Objection::Value) => Vec::new(),
+            Some(Objection::ConfigByte { .. } | Objection::Value | Objection::Subsection) => {
+                Vec::new()
+            }
             Some(Objection::Length | Objection::Death) | None => {
                 differing(section, expected, &unseen)
             }
         };
+        let refused = self.refused_at.map(|refused| refused.field);
         let reason = Reason::SameLayout {
+            is_unseen: refused.is_some_and(|field| unseen.iter().any(|name| name == field)),
             unseen,
             up_to: up_to.map(|refused| refused.field.to_owned()),
             objection: self.objection,

@@ -37,6 +37,11 @@ impl Explanation {
         field == COUNT && matches!(self.reason, Reason::LacksRegisters { .. })
     }
 
+    /// Tells whether it is about the subsection of this name.
+    pub(crate) fn is_of_subsection(&self, wanted: &str) -> bool {
+        matches!(&self.reason, Reason::Subsection { name, .. } if name == wanted)
+    }
+
     /// Tells whether nothing in the layout of the section speaks against it.
     pub(crate) fn is_same_layout(&self) -> bool {
         matches!(self.reason, Reason::SameLayout { .. })

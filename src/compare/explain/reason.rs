@@ -101,6 +101,8 @@ pub(crate) enum Reason {
     SameLayout {
         /// Fields whose insides the streams do not show.
         unseen: Vec<String>,
+        /// One of them is what was refused.
+        is_unseen: bool,
         /// The layout is known to agree up to this field.
         up_to: Option<String>,
         objection: Option<Objection>,

@@ -248,11 +248,12 @@ impl Reason {
             ),
             Reason::SameLayout {
                 unseen,
+                is_unseen,
                 up_to,
                 objection,
                 differing,
             } => {
-                let after = after_same_layout(*objection, differing);
+                let after = after_same_layout(*objection, *is_unseen, differing);
                 let up_to = up_to.as_ref().map(|field| format!(" up to {field}"));
                 let up_to = up_to.unwrap_or_default();
                 let but = match unseen.as_slice() {
@@ -311,13 +312,22 @@ impl Weight {
 }
 
 /// Says what a load failed of though the layouts are the same, and which values differ.
-fn after_same_layout(objection: Option<Objection>, differing: &[String]) -> String {
+fn after_same_layout(
+    objection: Option<Objection>,
+    is_unseen: bool,
+    differing: &[String],
+) -> String {
     let why = match (objection, differing) {
         (Some(Objection::Length), _) => {
             "the destination reads another number of bytes than its own build sends"
         }
         (Some(Objection::Death), []) => "nothing in the stream shows what the destination died of",
         (Some(Objection::Death), _) => "it died of a value, or of what it does with one",
+        (Some(Objection::Subsection), _) => "it does not know a subsection of it",
+        // Where the layout of that is not known, a value may also be refused for being another one.
+        (Some(Objection::Value) | None, _) if is_unseen => {
+            "a check of the values refused it, or it reads that in another layout"
+        }
         (Some(Objection::ConfigByte { .. } | Objection::Value) | None, _) => {
             "a check of the values refused it"
         }

@@ -168,6 +168,66 @@ fn what_a_stream_does_not_describe_is_not_called_the_same() {
     );
 }
 
+/// A field in a format of its own may hold anything: its value is not all that can be refused there.
+#[test]
+fn what_is_refused_in_a_field_that_a_stream_does_not_describe_may_be_read_otherwise() {
+    let (sent, own) = (real("10.0.13/x86_64-q35"), real("11.1.3/x86_64-q35"));
+    let check = "a check of the values refused it";
+    let either = "a check of the values refused it, or it reads that in another layout";
+    for (field, objection, why) in [
+        (Some("virtio"), None, either),
+        (Some("virtio"), Some(Objection::Value), either),
+        (Some("no-such-field"), None, check),
+        (None, Some(Objection::Value), check),
+    ] {
+        let blamed = Blamed {
+            field,
+            objection,
+            ..blamed("virtio-net", None)
+        };
+        let explained = forward(&sent, &own, Some(blamed)).expect("an explanation");
+        assert!(
+            explained.to_string().ends_with(why),
+            "{field:?}: {explained}"
+        );
+    }
+}
+
+#[test]
+fn a_subsection_that_a_build_says_it_does_not_know_is_named_where_the_stream_describes_none() {
+    let (sent, own) = (real("10.0.13/x86_64-q35"), real("11.1.3/x86_64-q35"));
+    let of = |section, name| {
+        let blamed = Blamed {
+            field: Some(name),
+            objection: Some(Objection::Subsection),
+            ..blamed(section, None)
+        };
+        forward(&sent, &own, Some(blamed)).expect("an explanation")
+    };
+    let explained = of("virtio-net", "virtio-net-device/rss");
+    assert_eq!(explained.rule, Some(Rule::SubsectionUnknown));
+    assert_eq!(
+        explained.to_string(),
+        "0000:00:03.0/virtio-net, virtio-net-device/rss: the source sent the subsection \
+         virtio-net-device/rss; the destination's build does not know it"
+    );
+    // One that it describes has a place.
+    let (sent, own) = (real("11.1.3/aarch64-virt"), real("10.0.13/aarch64-virt"));
+    let blamed = Blamed {
+        field: Some("cpu/wfxt-timer"),
+        objection: Some(Objection::Subsection),
+        ..blamed("cpu", None)
+    };
+    let explained = explain(&sent, &own, Some(blamed), &NoRenames, Direction::Backward);
+    let explained = explained.expect("an explanation");
+    assert_eq!(explained.field.as_deref(), Some("cpu/wfxt-timer"));
+    assert!(explained.offset.is_some(), "{explained}");
+    assert!(
+        explained.to_string().ends_with("build does not know it"),
+        "{explained}"
+    );
+}
+
 /// Where the layouts agree, what the build did says what is left, and the values that differ are named.
 #[test]
 fn a_section_of_the_same_layout_is_explained_by_how_the_build_failed() {

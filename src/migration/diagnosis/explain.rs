@@ -122,6 +122,7 @@ fn objection(printed: &LoadFailure) -> Option<Objection> {
         Refused::ConfigByte { at, sent, own } => Some(Objection::ConfigByte { at, sent, own }),
         Refused::Value => Some(Objection::Value),
         Refused::Length => Some(Objection::Length),
+        Refused::Subsection => Some(Objection::Subsection),
         Refused::Command(_) | Refused::Features { .. } => None,
     }
 }

@@ -21,7 +21,9 @@ const WORDINGS: &[&str] = &[
     r"(?:savevm: )?[Uu]nsupported version (?P<v>\d+) for '(?P<section>[^']+)' v\d+",
     r"Missing section footer for (?P<section>\S+)",
     r"savevm: unexpected section id|Unknown section \d+",
-    // A description, a subsection, a field.
+    // A description, a subsection, a field. A subsection may be one within a field that has a format of its own, which
+    // then is said to be what failed.
+    r"VM subsection '(?P<field>[^']+)' in '[^']+' does not exist",
     r"of device '(?P<section>[^']+)': (?P<field>\S+): incoming version_id \d+ is too (?:new|old) for local",
     r"^(?:\S+: )?(?P<field>\S+): incoming version_id \d+ is too (?:new|old) for local",
     r"of device '(?P<section>[^']+)': Failed to load element of type \S+ for (?P<field>\S+?):? ",
@@ -102,6 +104,9 @@ static FEATURES: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+static SUBSECTION: LazyLock<Regex> =
+    LazyLock::new(|| regex("VM subsection '[^']+' in '[^']+' does not exist"));
+
 static FOOTER: LazyLock<Regex> = LazyLock::new(|| regex("[Ss]ection footer"));
 
 static COMMAND: LazyLock<Regex> =
@@ -135,6 +140,8 @@ pub(crate) enum Refused {
     Command(u16),
     /// Features of a virtio device that a driver accepted and the build does not offer, by their bits.
     Features { missing: u64 },
+    /// A subsection that the build does not know: the field of the failure names it.
+    Subsection,
     /// A section that does not end where the build has read to.
     Length,
     /// A value, for a reason that is only text for people.
@@ -161,6 +168,9 @@ impl Refused {
         if let Some(groups) = COMMAND.captures(words) {
             let number = u16::try_from(hex(&groups["number"])?).ok()?;
             return Some(Refused::Command(number));
+        }
+        if SUBSECTION.is_match(words) {
+            return Some(Refused::Subsection);
         }
         if FOOTER.is_match(words) {
             return Some(Refused::Length);
@@ -346,6 +356,13 @@ qemu-system-x86_64: error while loading state for instance 0x0 of device 'ram'
 - - -
 qemu-system-x86_64: ../../migration/vmstate.c:361: vmstate_save_state_v: Assertion `first_elem || !n_elems || !size' failed.
 
+0000:00:01.0/virtio-net 0 virtio-net-device/rss
+qemu-system-x86_64: VM subsection 'virtio-net-device/rss' in 'virtio-net-device' does not exist
+load of migration failed: No such file or directory: error while loading state for instance 0x0 of device '0000:00:01.0/virtio-net': Failed to load element of type virtio for virtio: -2
+
+igb 0 igb/eitr
+load of migration failed: No such file or directory: error while loading state for instance 0x0 of device 'igb': VM subsection 'igb/eitr' in 'igb' does not exist
+
 uefi-vars - variables
 qemu-system-aarch64: Failed to load uefi-vars:variables
 "#;
@@ -442,6 +459,11 @@ qemu-system-aarch64: Failed to load uefi-vars:variables
                 "q: Missing section footer for cpu\n\
                  q: load of migration failed: Invalid argument",
                 Some(Refused::Length),
+            ),
+            (
+                "q: VM subsection 'virtio-net-device/rss' in 'virtio-net-device' does not exist\n\
+                 load of migration failed: No such file or directory",
+                Some(Refused::Subsection),
             ),
             ("q: load of migration failed: Invalid argument", None),
         ] {
