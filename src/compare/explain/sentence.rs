@@ -324,8 +324,8 @@ fn after_same_layout(
         (Some(Objection::Death), []) => "nothing in the stream shows what the destination died of",
         (Some(Objection::Death), _) => "it died of a value, or of what it does with one",
         (Some(Objection::Subsection), _) => "it does not know a subsection of it",
-        // Where the layout of that is not known, a value may also be refused for being another one.
-        (Some(Objection::Value) | None, _) if is_unseen => {
+        // Without a reason of the device's own, what was read there may be no such value at all.
+        (None, _) if is_unseen => {
             "a check of the values refused it, or it reads that in another layout"
         }
         (Some(Objection::ConfigByte { .. } | Objection::Value) | None, _) => {
