@@ -69,13 +69,25 @@ pub(super) async fn attempt(
     let loaded = take(config, &mut vm, state).await;
     let total_ms = begun.elapsed().as_millis().try_into().ok();
     let result = match loaded {
-        Ok(sent) => match kept {
-            Some(path) => match save_to(&vm, path, config.timeouts.leg).await {
-                Ok(()) => Ok(()),
-                Err(why) => return RunResult::skip(&why),
-            },
-            None => compare(config, &vm, launch, sent, &mut checks).await,
-        },
+        Ok(sent) => {
+            // A build that was told how memory comes would save it in the same way.
+            let plain = set_capabilities(&vm, &state.capabilities(), false).await;
+            let plain = plain.map_err(|error| error.to_string());
+            match (kept, plain) {
+                (Some(_), Err(why)) => return RunResult::skip(&why),
+                (Some(path), Ok(())) => match save_to(&vm, path, config.timeouts.leg).await {
+                    Ok(()) => Ok(()),
+                    Err(why) => return RunResult::skip(&why),
+                },
+                (None, plain) => {
+                    let arrived = match plain {
+                        Ok(()) => save(&vm, config.timeouts.leg).await,
+                        Err(why) => Captured::nothing(&why),
+                    };
+                    compare(config, launch, (sent, arrived), &mut checks).await
+                }
+            }
+        }
         Err((error, sent)) => {
             checks.refused = sent.stream.ok();
             Err(error)
@@ -113,19 +125,9 @@ async fn take(
     set_up(vm, side, &[])
         .await
         .map_err(|error| (error, nothing()))?;
-    let needed = state.capabilities();
-    let set = set_capabilities(vm, &needed, true).await;
+    let set = set_capabilities(vm, &state.capabilities(), true).await;
     may_set(vm, set).await.map_err(|error| (error, nothing()))?;
-    let loaded = pass_on(config, vm, state).await;
-    // A build that was told how memory comes would save it in the same way.
-    match set_capabilities(vm, &needed, false).await {
-        Err(why) if loaded.is_ok() => {
-            let reset = checked(vm, side, Phase::SetUp, Err(why)).await;
-            reset.map_err(|error| (error, nothing()))?;
-        }
-        _ => {}
-    }
-    loaded
+    pass_on(config, vm, state).await
 }
 
 /// Gives the build that is set up the stream, or the file if it reads that itself.
@@ -263,12 +265,10 @@ async fn until_loaded(vm: &mut Vm, deadline: Duration) -> Result<(), LegError> {
 /// Compares what a build has with what it was given.
 async fn compare(
     config: &MigrationConfig,
-    vm: &Vm,
     launch: &LaunchSpec,
-    sent: Captured,
+    (sent, arrived): (Captured, Captured),
     checks: &mut StateChecks,
 ) -> Result<(), LegError> {
-    let arrived = save(vm, config.timeouts.leg).await;
     match (&sent.stream, &arrived.stream) {
         (Ok(sent), Ok(arrived)) => {
             let arrival = Arrival {
