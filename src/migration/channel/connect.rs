@@ -58,7 +58,7 @@ pub(crate) async fn open(
         incoming: uri.clone(),
         outgoing: Outgoing::Known(uri, StreamProxy::None(capability)),
     };
-    let memory = StreamMemory::sent_by(source);
+    let memory = StreamMemory::sent_by(source).await;
     Ok(match (transport, relayed) {
         (Transport::Unix, Relayed::No(capability)) => {
             direct(format!("unix:{}", path.display()), capability)
@@ -164,9 +164,10 @@ pub(crate) async fn port(vm: &Vm, relayed: Relayed) -> Result<(String, StreamPro
             let listener = loopback().await.map_err(cannot)?;
             let ours = listener.local_addr().map_err(cannot)?;
             let theirs = (Ipv4Addr::LOCALHOST, port).into();
+            let memory = StreamMemory::sent_by(vm).await;
             Ok((
                 format!("tcp:{ours}"),
-                StreamProxy::tcp(listener, theirs, vm.renaming(), StreamMemory::sent_by(vm)),
+                StreamProxy::tcp(listener, theirs, vm.renaming(), memory),
             ))
         }
         (None, _) => Err(QmpError::Reply {

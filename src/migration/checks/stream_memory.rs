@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 
 use crate::migration::checks::pages;
 use crate::migration::checks::pages::{PAGE_SIZE, PageDifference, PlacedPage, Places, ZEROS};
+use crate::migration::endpoint::commands::{MemoryDeviceData, QueryMemoryDevices};
 use crate::migration::endpoint::vm::Vm;
 use crate::stream::{Page, RamBlock, RamVisitor};
 
@@ -17,8 +18,37 @@ pub(crate) struct StreamMemory {
     names: FxHashMap<Arc<str>, usize>,
     /// Bytes of a page, as far as one was sent in full.
     page_size: Option<u64>,
+    /// Memory devices of which the guest has a part: a build sends that alone (`ram_init_bitmaps` in QEMU's
+    /// `migration/ram.c`).
+    parts: Vec<Part>,
     /// Something was sent that is no page as the guest has it.
     partial: bool,
+}
+
+/// Memory of which a guest has a part only.
+#[derive(Debug, Clone)]
+struct Part {
+    /// The path of the object that it is.
+    object: String,
+    /// The bytes that the guest has not.
+    unplugged: u64,
+}
+
+impl Part {
+    /// Makes one of a memory device, if its guest can have more of it.
+    fn of(device: MemoryDeviceData) -> Option<Part> {
+        let unplugged = device.max_size?.checked_sub(device.size)?;
+        Some(Part {
+            object: device.memdev,
+            unplugged,
+        })
+    }
+
+    /// Tells whether a block is its own: its name ends with the object's, behind the place of the device
+    /// (`vmstate_register_ram` in QEMU's `migration/savevm.c`) or the path of the object.
+    fn is(&self, block: &Block) -> bool {
+        self.object.rsplit('/').next() == block.name.rsplit('/').next()
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -114,18 +144,33 @@ impl RamVisitor for StreamMemory {
 impl StreamMemory {
     /// Makes one for the pages that a machine sends. A guest that works writes while it is sent:
     /// its memory is read from both sides, and its pages are not used here.
-    pub(crate) fn sent_by(vm: &Vm) -> StreamMemory {
+    pub(crate) async fn sent_by(vm: &Vm) -> StreamMemory {
+        if vm.works_while_sent() {
+            return StreamMemory {
+                partial: true,
+                ..StreamMemory::default()
+            };
+        }
+        // Where the question is refused, memory that was not sent is read from both sides.
+        let devices = vm.execute(QueryMemoryDevices {}).await.unwrap_or_default();
+        StreamMemory::with_devices(devices.into_iter().map(|device| device.data))
+    }
+
+    fn with_devices(devices: impl Iterator<Item = MemoryDeviceData>) -> StreamMemory {
         StreamMemory {
-            partial: vm.works_while_sent(),
+            parts: devices.filter_map(Part::of).collect(),
             ..StreamMemory::default()
         }
     }
 
-    /// Tells whether every page of the guest was in the stream, as the guest has it.
+    /// Tells whether every page that the guest has was in the stream, as the guest has it.
     pub(crate) fn is_whole(&self) -> bool {
         let size = self.page_size.unwrap_or(PAGE_SIZE);
         let sent = |block: &Block| {
-            (block.pages.len() + block.late.len()) as u64 >= block.length.div_ceil(size)
+            let part = self.parts.iter().find(|part| part.is(block));
+            let unplugged = part.map_or(0, |part| part.unplugged);
+            let needed = block.length.saturating_sub(unplugged).div_ceil(size);
+            (block.pages.len() + block.late.len()) as u64 >= needed
         };
         !self.partial && !self.blocks.is_empty() && self.blocks.iter().all(sent)
     }
@@ -237,6 +282,37 @@ mod tests {
         let sent = memory(&[("a", &[(0, 1)])]);
         let arrived = memory(&[("a", &[(0, 1)]), ("own", &[(0, 9)])]);
         assert_eq!(sentence(&sent, &arrived), None);
+    }
+
+    #[test]
+    fn memory_that_the_guest_has_not_is_not_missing() {
+        let device = |memdev: &str, size, max_size| MemoryDeviceData {
+            memdev: memdev.into(),
+            size,
+            max_size,
+        };
+        let is_whole = |block: &str, devices: &[MemoryDeviceData]| {
+            let mut memory = memory(&[(block, &[(0, 1), (0x1000, 2)])]);
+            memory.parts = StreamMemory::with_devices(devices.iter().cloned()).parts;
+            memory.is_whole()
+        };
+        let length = Some(0x10000);
+        for (block, device, whole) in [
+            ("/objects/mem", device("/objects/mem", 0x2000, length), true),
+            ("mem", device("/objects/mem", 0x2000, length), true),
+            (
+                "0000:00:01.0/mem",
+                device("/objects/mem", 0x2000, length),
+                true,
+            ),
+            ("mem", device("/objects/mem", 0x3000, length), false),
+            ("mem", device("/objects/mem", 0x2000, None), false),
+            ("em", device("/objects/mem", 0x2000, length), false),
+            ("mem", device("/objects/mem", 0x20000, length), false),
+        ] {
+            let found = is_whole(block, std::slice::from_ref(&device));
+            assert_eq!(found, whole, "{block}, {device:?}");
+        }
     }
 
     #[test]

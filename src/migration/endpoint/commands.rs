@@ -75,6 +75,34 @@ pub(crate) struct StatusReply {
     pub status: String,
 }
 
+/// Asks for memory that is plugged in.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct QueryMemoryDevices {}
+command!(
+    QueryMemoryDevices,
+    "query-memory-devices",
+    Vec<MemoryDeviceReply>
+);
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct MemoryDeviceReply {
+    pub data: MemoryDeviceData,
+}
+
+/// What is asked of memory, whatever its kind. Only a device of which the guest has a part at a time has a largest
+/// size.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(crate) struct MemoryDeviceData {
+    /// The path of the object that is its memory.
+    pub memdev: String,
+    /// The bytes that the guest has of it.
+    pub size: u64,
+    /// The bytes that the guest can have of it.
+    pub max_size: Option<u64>,
+}
+
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct SetCapabilities {
     pub capabilities: Vec<CapabilityState>,

@@ -236,7 +236,7 @@ async fn try_save(vm: &Vm, deadline: Duration) -> Result<Captured, String> {
     // The leg that brought the guest here has left its own.
     let _absent = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).map_err(text)?;
-    let proxy = StreamProxy::sink(listener, StreamMemory::sent_by(vm));
+    let proxy = StreamProxy::sink(listener, StreamMemory::sent_by(vm).await);
     let uri = format!("unix:{}", path.display());
     vm.execute(Migrate { uri }).await.map_err(text)?;
     Ok(proxy.captured_within(deadline).await)
