@@ -189,13 +189,14 @@ impl Calibrated {
         within
     }
 
-    /// Returns the fields that the build which loaded them was alone in losing from itself, too. No guest runs where
-    /// that is tried once more: what that does by itself may come in one of two controls by chance.
+    /// Returns the fields that the build which loaded them was alone in losing from itself, too. No guest runs while that
+    /// is tried once more, as no Linux guest does: what it does by itself may come in one of two controls by chance.
     async fn lost_by_one(&mut self, spec: RunSpec<'_>, own: &OwnChanges) -> Vec<LostByOne> {
         let run = &self.run;
         let MigrationConfig { old, new, .. } = spec.config;
+        let workload = spec.launch.workload.clone();
         let launch = LaunchSpec {
-            workload: None,
+            workload: workload.filter(|workload| workload.linux().is_some()),
             tolerated: Arc::default(),
             ..spec.launch.clone()
         };

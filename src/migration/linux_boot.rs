@@ -1,7 +1,9 @@
 //! Booting a Linux guest, and saving it once it has used every device.
 
+use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::cleanup::TempFolder;
@@ -14,6 +16,8 @@ use crate::migration::leg::set_up::set_up;
 use crate::migration::timeouts::Timeouts;
 use crate::model::{VirtioKind, feature_name};
 use crate::report::{LegSide, LinuxReport, VirtioReport};
+use crate::stream;
+use crate::stream::{Options, Stream};
 use crate::workload::SerialLog;
 use crate::workload::linux::{Bus, Image, Inventory, LinuxGuest, PciFunction};
 
@@ -50,6 +54,31 @@ pub(crate) struct SavedGuest {
     pub log: SerialLog,
     /// The guest's report on itself.
     pub report: LinuxReport,
+    /// What it was saved with, as far as that can be read.
+    stream: OnceLock<Option<Stream>>,
+    /// A load changes it, in the build that saved it.
+    damaged: AtomicBool,
+}
+
+impl SavedGuest {
+    /// Returns what it was saved with. Nothing where it cannot be read.
+    pub(crate) fn stream(&self) -> Option<&Stream> {
+        let read = || {
+            let file = File::open(self.folder.path().join(STREAM)).ok()?;
+            let reading = stream::read(file, Options::default(), ());
+            reading.error.is_none().then_some(reading.stream)
+        };
+        self.stream.get_or_init(read).as_ref()
+    }
+
+    /// Notes that the build that saved it damages it when it loads it.
+    pub(crate) fn set_damaged(&self) {
+        self.damaged.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
 }
 
 /// Boots a guest and saves it once it has used every device. Where it finds that it lacks a driver that the kernel has, it
@@ -206,6 +235,8 @@ async fn boot_once(
                 folder,
                 log,
                 report,
+                stream: OnceLock::new(),
+                damaged: AtomicBool::new(false),
             })))
         }
         Ok(false) => Ok(None),
@@ -257,8 +288,8 @@ async fn boot_in(
     Ok(true)
 }
 
-/// Boots a guest, which has booted before, in the folder of a run, for a build that does not load what it saved. It is
-/// stopped then.
+/// Boots a guest, which has booted before, in the folder of a run, for a build that does not load what it saved as it was.
+/// It is stopped then.
 ///
 /// # Errors
 /// It does not boot, or finds something wrong.

@@ -10,7 +10,7 @@ use tracing::{Instrument, debug, debug_span};
 
 use crate::migration::boot::boot;
 use crate::migration::channel::proxy::Captured;
-use crate::migration::checks::padding::{Arrival, NewMachines, compare_state};
+use crate::migration::checks::padding::{Arrival, NewMachines, compare_state, is_kept};
 use crate::migration::checks::pages::PageDifference;
 use crate::migration::checks::state::StateChecks;
 use crate::migration::config::{MigrationConfig, Step, Watcher};
@@ -25,13 +25,13 @@ use crate::migration::leg::resume::{Stay, quit, resume};
 use crate::migration::leg::save::NewMachine;
 use crate::migration::leg::set_up::set_up;
 use crate::migration::leg::watch::Stats;
-use crate::migration::linux_boot::{NotBooted, boot_to_be_sent};
+use crate::migration::linux_boot::{NotBooted, SavedGuest, boot_to_be_sent};
 use crate::migration::result::{RunResult, Surveyed};
 use crate::migration::saved::LoadError;
 use crate::model::{Direction, SectionName, joined};
 use crate::qemu::properties::Asked;
 use crate::qemu::{MallocFill, MemoryKills, Subject};
-use crate::report::{DrivenReport, Leg, LegSide, LinuxReport, Outcome, Phase, Repeated};
+use crate::report::{DrivenReport, Leg, LegSide, Outcome, Phase, Repeated};
 use crate::stream::Stream;
 use crate::workload::{SerialLog, Workload};
 
@@ -69,12 +69,45 @@ impl RunSpec<'_> {
     }
 
     async fn once(self, watcher: Watcher<'_>) -> RunResult {
+        let (result, linux) = self.sent(watcher).await;
+        let loaded = linux.filter(|linux| linux.is_loaded);
+        let damaged = loaded.filter(|linux| self.is_damaged(&result, &linux.saved));
+        match damaged {
+            Some(Linux { saved, .. }) => {
+                debug!("the build damages the guest that it saved when it loads it");
+                saved.set_damaged();
+                self.sent(watcher).await.0
+            }
+            None => result,
+        }
+    }
+
+    /// Tells whether a run shows nothing, for its first build lost some of the guest when it loaded what it had saved: it
+    /// failed, or it is a control, in which the same is not lost again. What passes between builds shows that they agree.
+    fn is_damaged(self, result: &RunResult, saved: &SavedGuest) -> bool {
+        let goes_through = |end: &Endpoint| {
+            let mut labels = self.route.iter().map(|end| end.build.label());
+            labels.any(|label| label == end.build.label())
+        };
+        let is_control = !(goes_through(&self.config.old) && goes_through(&self.config.new));
+        if result.outcome == Outcome::Pass && !is_control {
+            return false;
+        }
+        let names = self.config.names.of_leg(self.direction);
+        match (saved.stream(), &result.state.first) {
+            (Some(saved), Some(sent)) => !is_kept(saved, sent, names, &self.launch.tolerated),
+            _ => false,
+        }
+    }
+
+    /// Sends the guest along its route, and returns the Linux guest that went.
+    async fn sent(self, watcher: Watcher<'_>) -> (RunResult, Option<Linux>) {
         let folder = match self.launch.folder() {
             Ok(folder) => folder,
-            Err(why) => return RunResult::skip(&why.to_string()),
+            Err(why) => return (RunResult::skip(&why.to_string()), None),
         };
         let Some(from) = self.route.first() else {
-            return RunResult::skip("the route has no build");
+            return (RunResult::skip("the route has no build"), None);
         };
         let mut run = MigrationRun {
             spec: self,
@@ -96,13 +129,14 @@ impl RunSpec<'_> {
         let labels = joined(self.route.iter().map(|end| end.build.label()), " to ");
         let span = debug_span!("guest", machine = self.config.machine, route = labels);
         let result = run.drive(from, watcher).instrument(span).await;
-        RunResult {
+        let result = RunResult {
             buses: run.buses,
-            linux: run.linux,
+            linux: run.linux.as_ref().map(|linux| linux.saved.report.clone()),
             driven: run.driven,
             features: run.features,
             ..result
-        }
+        };
+        (result, run.linux)
     }
 
     /// Sends the guest along its route until it does not pass, at most so often.
@@ -122,6 +156,13 @@ impl RunSpec<'_> {
     }
 }
 
+/// A Linux guest on its way.
+struct Linux {
+    saved: Arc<SavedGuest>,
+    /// It was loaded into its first build; else it has booted there.
+    is_loaded: bool,
+}
+
 /// A started build, and whether it could be set up for a migration.
 struct Started {
     vm: Vm,
@@ -135,7 +176,7 @@ impl RunSpec<'_> {
         folder: &Path,
         from: &Endpoint,
         log: &mut SerialLog,
-        (report, driven): (&mut Option<LinuxReport>, &mut Option<DrivenReport>),
+        (on_its_way, driven): (&mut Option<Linux>, &mut Option<DrivenReport>),
     ) -> Result<Started, LegError> {
         let side = LegSide::Source;
         let linux = self.launch.workload.as_ref().and_then(Workload::linux);
@@ -163,23 +204,32 @@ impl RunSpec<'_> {
                 LegError::new(side, Phase::Boot, kind)
             };
             let loaded = saved.load(&vm, guest, from, self.launch, timeouts).await;
-            let saved = match loaded {
+            let sent = match loaded {
                 Ok(saved) => {
                     log.clone_from(&saved.log);
-                    saved
+                    Linux {
+                        saved,
+                        is_loaded: true,
+                    }
                 }
                 Err(LoadError::DoesNotBoot(error)) => return Err(no_workload(error)),
                 // Another build may load it, or refuse it, too: it is sent from where it boots.
-                Err(LoadError::Refused { saved, why }) => {
-                    debug!(why, "the build does not load the guest that it saved");
+                Err(LoadError::Unfit { saved, why }) => {
+                    debug!(
+                        why,
+                        "the build does not load the guest that it saved as it was"
+                    );
                     vm.monitored.process.kill().await;
                     vm.remove_files();
                     let booted = boot_to_be_sent(from, self.launch, guest, folder).await;
                     (vm, *log) = booted.map_err(no_workload)?;
-                    saved
+                    Linux {
+                        saved,
+                        is_loaded: false,
+                    }
                 }
             };
-            *report = Some(saved.report.clone());
+            *on_its_way = Some(sent);
         }
         match vm.drive().await {
             Some(Ok(report)) => *driven = Some(report),
@@ -262,7 +312,7 @@ struct MigrationRun<'r> {
     new_machines: NewMachines,
     /// The stream of the last leg, where the state that arrived is compared in the next one.
     not_compared: Option<Captured>,
-    linux: Option<LinuxReport>,
+    linux: Option<Linux>,
     driven: Option<DrivenReport>,
     buses: Option<Surveyed>,
     features: Option<Snapshots>,

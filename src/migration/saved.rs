@@ -27,7 +27,7 @@ impl SavedGuests {
     /// where it was not yet. It is stopped then, and its disks are as they were.
     ///
     /// # Errors
-    /// It does not boot, or the build does not take its own stream.
+    /// It does not boot, or the build does not take its own stream as it is.
     pub(crate) async fn load(
         &self,
         vm: &Vm,
@@ -45,10 +45,13 @@ impl SavedGuests {
         let saved = booted.get_or_try_init(boot).await;
         let saved = saved.map_err(LoadError::DoesNotBoot)?.as_ref();
         let saved = saved.map_err(|error| LoadError::DoesNotBoot(error.clone()))?;
-        let refused = |why: &dyn fmt::Display| LoadError::Refused {
+        let refused = |why: &dyn fmt::Display| LoadError::Unfit {
             saved: Arc::clone(saved),
             why: why.to_string(),
         };
+        if saved.is_damaged() {
+            return Err(refused(&"a load damages it"));
+        }
         copy_disks(&launch.plugged_in(), saved.folder.path(), &vm.folder)
             .map_err(|error| refused(&error))?;
         let path = saved.folder.path().join(STREAM);
@@ -83,8 +86,8 @@ fn key(endpoint: &Endpoint, launch: &LaunchSpec) -> Key {
 #[derive(Debug, Clone)]
 pub(crate) enum LoadError {
     DoesNotBoot(NotBooted),
-    /// The build does not load the guest that it saved itself.
-    Refused {
+    /// The build does not load the guest that it saved itself, or damages it.
+    Unfit {
         saved: Arc<SavedGuest>,
         why: String,
     },

@@ -8,11 +8,13 @@ use std::path::Path;
 
 use crate::compare::fidelity;
 use crate::compare::fidelity::{Lengths, fillings};
+use crate::migration::checks::changes::LoadChanges;
 use crate::migration::checks::state::StateChecks;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role};
 use crate::migration::leg::save::save_new_machine;
 use crate::model::Direction;
+use crate::rules::known_issues::StateNames;
 use crate::stream::Stream;
 
 /// A leg that loaded.
@@ -95,6 +97,19 @@ pub(crate) async fn compare_state(
     }
 }
 
+/// Tells whether a build has, of what it saved and loaded again, all that a load is not known to change.
+pub(crate) fn is_kept(
+    saved: &Stream,
+    loaded: &Stream,
+    names: &StateNames,
+    tolerated: &LoadChanges,
+) -> bool {
+    let losses = fidelity::compare(saved, loaded, names, &Lengths::default());
+    let mut state = StateChecks::default();
+    state.take(tolerated, 0, (saved, loaded), &losses);
+    state.diffs.is_empty()
+}
+
 /// Returns the fields that machines which never ran have in another length on the destination than on the source. Nothing
 /// is known of a guest from a file, nor where one of the machines cannot be saved.
 async fn own_lengths(
@@ -125,4 +140,36 @@ async fn own_lengths(
         tracing::debug!(why, "the builds' own lengths of fields are not known");
         Lengths::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::migration::checks::changes::LoadChange;
+    use crate::report::StateDiff;
+    use crate::stream::testing::fixture;
+    use crate::stream::{Options, read};
+
+    #[test]
+    fn a_build_keeps_what_it_saved_unless_a_load_is_not_known_to_change_it() {
+        let bytes = fixture("10.0.13/x86_64-q35");
+        let of = |bytes: &[u8]| read(bytes, Options::default(), ()).stream;
+        let saved = of(&bytes);
+        let rtc = saved
+            .devices()
+            .find(|section| section.name == *"mc146818rtc");
+        let mut loaded = bytes;
+        let memory = usize::try_from(rtc.expect("a clock").offset).unwrap() + 30;
+        loaded[memory] ^= 0xff;
+        let loaded = of(&loaded);
+        let (names, mut known) = (StateNames::default(), LoadChanges::default());
+        assert!(is_kept(&saved, &saved, &names, &known));
+        assert!(!is_kept(&saved, &loaded, &names, &known));
+        let losses = fidelity::compare(&saved, &loaded, &names, &Lengths::default());
+        let mut state = StateChecks::default();
+        state.take(&known, 0, (&saved, &loaded), &losses);
+        let [diff] = <[StateDiff; 1]>::try_from(state.diffs).unwrap();
+        known.extend([LoadChange::of_field(&diff)]);
+        assert!(is_kept(&saved, &loaded, &names, &known));
+    }
 }
