@@ -12,6 +12,7 @@ mod memory;
 mod pci_config;
 mod reason;
 mod sentence;
+mod tested;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -23,8 +24,10 @@ use crate::compare::renames::Renames;
 use crate::compare::sections::lone_rule;
 use crate::compare::streams;
 use crate::compare::streams::{Leaf, Side, leaves};
-use crate::model::{Direction, Rule};
+use crate::model::{Direction, Rule, joined};
+use crate::report::Finding;
 use crate::stream::tree::{Kind, Section, SectionKind, Stream, Structure};
+use crate::vmstate::dump::Dump;
 
 use differences::Layouts;
 pub(crate) use explanation::Explanation;
@@ -32,6 +35,7 @@ use memory::memory;
 use reason::Grade;
 pub(crate) use reason::Reason;
 use reason::{OwnSubsection, Parting, Takes};
+use tested::first_tested;
 use values::values;
 
 /// The complaint of a build that refused a stream.
@@ -69,16 +73,18 @@ impl Objection {
     }
 }
 
-/// Explains why the destination refused `sent`. `expected` is the stream that the destination's build
-/// saves for the same configuration, with its dump where there is one. `None` where nothing is known.
+/// Explains why the destination refused what was sent. `expected` is the stream that the destination's build
+/// saves for the same configuration. Either has the build's dump where there is one. `None` where nothing is known.
 pub(crate) fn explain<'s>(
-    sent: &Stream,
+    sent: impl Into<Side<'s>>,
     expected: impl Into<Side<'s>>,
     blamed: Option<Blamed<'_>>,
     renames: &dyn Renames,
     direction: Direction,
 ) -> Option<Explanation> {
+    let Side { stream: sent, dump } = sent.into();
     let case = Case {
+        source_dump: dump,
         minimum: blamed.and_then(|blamed| blamed.minimum),
         objection: blamed.and_then(|blamed| blamed.objection),
         ..Case::of(sent, expected.into(), renames, direction)
@@ -158,6 +164,7 @@ fn find<'s>(sent: &'s Stream, name: &str, instance: Option<u32>) -> Option<&'s S
 /// The sections of one stream, with those that are expected.
 struct Case<'c> {
     sent: &'c Stream,
+    source_dump: Option<&'c Dump>,
     expected: Side<'c>,
     /// The lowest version of a description that the destination's build accepts, by its message.
     minimum: Option<(&'c str, i64)>,
@@ -201,6 +208,7 @@ impl<'c> Case<'c> {
     ) -> Case<'c> {
         Case {
             sent,
+            source_dump: None,
             expected,
             minimum: None,
             refused_at: None,
@@ -440,15 +448,34 @@ impl Case<'_> {
                 differing(section, expected, &unseen)
             }
         };
+        let tested = match self.objection {
+            Some(Objection::Length) => self.tested(section),
+            _ => None,
+        };
         let refused = self.refused_at.map(|refused| refused.field);
         let reason = Reason::SameLayout {
             is_unseen: refused.is_some_and(|field| unseen.iter().any(|name| name == field)),
             unseen,
             up_to: up_to.map(|refused| refused.field.to_owned()),
             objection: self.objection,
+            tested: tested.as_ref().map(|found| found.message.clone()),
             differing,
         };
-        Some(Explanation::of(section, reason))
+        Some(Explanation {
+            field: tested
+                .as_ref()
+                .map(|found| joined(found.path.iter().skip(1), "/")),
+            rule: tested.map(|found| found.rule),
+            ..Explanation::of(section, reason)
+        })
+    }
+
+    /// Finds what a test decides on in a section, and what one build alone has there, going by the dumps.
+    fn tested(&self, section: &Section) -> Option<Finding> {
+        let (source, destination) = (self.source_dump?, self.expected.dump?);
+        let known = |dump| Some((dump, streams::known(section, Some(dump))?));
+        let (sends, takes) = (known(source)?, known(destination)?);
+        first_tested(sends, takes, self.renames, self.direction)
     }
 }
 

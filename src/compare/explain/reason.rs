@@ -106,6 +106,8 @@ pub(crate) enum Reason {
         /// The layout is known to agree up to this field.
         up_to: Option<String>,
         objection: Option<Objection>,
+        /// A field that a test decides on and that one build alone has, in words.
+        tested: Option<String>,
         /// Fields that have other values in a machine of the destination's build that never ran.
         differing: Vec<String>,
     },

@@ -251,8 +251,14 @@ impl Reason {
                 is_unseen,
                 up_to,
                 objection,
+                tested,
                 differing,
             } => {
+                if let Some(tested) = tested {
+                    return format!(
+                        "{section} is laid out alike in what both builds sent, but {tested}"
+                    );
+                }
                 let after = after_same_layout(*objection, *is_unseen, differing);
                 let up_to = up_to.as_ref().map(|field| format!(" up to {field}"));
                 let up_to = up_to.unwrap_or_default();

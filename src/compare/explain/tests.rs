@@ -6,6 +6,7 @@ use crate::compare::renames::NoRenames;
 use crate::model::Version;
 use crate::stream::parse;
 use crate::stream::testing::{fields, fixture, hand_made, section};
+use crate::vmstate::read::read_dump;
 use crate::vmstate::testing::dump;
 
 fn real(name: &str) -> Stream {
@@ -266,6 +267,53 @@ fn a_section_of_the_same_layout_is_explained_by_how_the_build_failed() {
         // A guest that ran has values of its own.
         let of_guest = found.after_a_run().to_string();
         assert!(!of_guest.contains("never ran"), "{of_guest}");
+    }
+}
+
+/// What a test kept out of both streams is in the dumps alone.
+#[test]
+fn a_length_is_explained_by_a_field_that_a_test_decides_on() {
+    let layout = fields(1, "regs:4*4 irq:1");
+    let sent = hand_made(&[section("dev", 1, &layout)]);
+    let reads = |rule: &str, build: &str| {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/rules");
+        read_dump(format!("{folder}/{rule}/{build}.json").as_ref()).expect("a fixture")
+    };
+    let explained = |rule: &str, builds: [&str; 2], objection| {
+        let [source, destination] = builds.map(|build| reads(rule, build));
+        let blamed = Blamed {
+            objection: Some(objection),
+            ..blamed("dev", None)
+        };
+        let sides = ((&sent, Some(&source)), (&sent, Some(&destination)));
+        let found = explain(
+            sides.0,
+            sides.1,
+            Some(blamed),
+            &NoRenames,
+            Direction::Forward,
+        );
+        let found = found.expect("an explanation");
+        (found.rule, found.field.clone(), found.to_string())
+    };
+    let forward = ["old", "new"];
+    for (rule, field) in [
+        (Rule::ConditionalFieldAdded, "timadj"),
+        (Rule::ConditionalFieldRemoved, "timadj"),
+        (Rule::ConditionalFieldChanged, "ti_cmd"),
+    ] {
+        let (found, place, sentence) = explained(rule.id(), forward, Objection::Length);
+        assert_eq!((found, place.as_deref()), (Some(rule), Some(field)));
+        let head = "dev is laid out alike in what both builds sent, but ";
+        assert!(sentence.starts_with(head), "{sentence}");
+        // Two builds that are the same explain nothing, and nor does a length where a value was refused.
+        for (builds, objection) in [
+            (["old", "old"], Objection::Length),
+            (forward, Objection::Value),
+        ] {
+            let (found, place, sentence) = explained(rule.id(), builds, objection);
+            assert_eq!((found, place), (None, None), "{sentence}");
+        }
     }
 }
 

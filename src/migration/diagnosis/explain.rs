@@ -59,9 +59,11 @@ pub(crate) async fn explain_refusal(spec: RunSpec<'_>, run: &mut RunResult, know
             None => save_new_machine(destination, launch, config.timeouts.leg).await,
         }
     };
-    let (saved, dump) = tokio::join!(
+    let source = route[leg.index];
+    let (saved, dump, source_dump) = tokio::join!(
         save,
-        dump_of(destination, destination.machine(&config.machine))
+        dump_of(destination, destination.machine(&config.machine)),
+        dump_of(source, source.machine(&config.machine))
     );
     // Without it the cause is what the build printed.
     let Ok(expected) = saved else {
@@ -84,16 +86,17 @@ pub(crate) async fn explain_refusal(spec: RunSpec<'_>, run: &mut RunResult, know
     // Only the bytes distinguish a rename that no list knows from a break.
     let why = |sent: &Stream| {
         let expected = (&expected, dump.as_deref());
+        let sent = (sent, source_dump.as_deref());
         explain(sent, expected, blamed, &NoRenames, leg.direction)
     };
     let mut found = why(&sent);
     // The state of a guest that ran has its own lengths: a machine of the source's build that never
     // ran has those of the expected one.
-    if launch.workload.is_some() && found.as_ref().is_some_and(Explanation::is_of_state) {
-        let source = route[leg.index];
-        if let Ok(idle) = save_new_machine(source, launch, config.timeouts.leg).await {
-            found = why(&idle).map(Explanation::after_reset);
-        }
+    if launch.workload.is_some()
+        && found.as_ref().is_some_and(Explanation::is_of_state)
+        && let Ok(idle) = save_new_machine(source, launch, config.timeouts.leg).await
+    {
+        found = why(&idle).map(Explanation::after_reset);
     }
     if launch.workload.is_some() {
         found = found.map(Explanation::after_a_run);
