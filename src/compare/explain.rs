@@ -29,7 +29,6 @@ use crate::report::Finding;
 use crate::stream::tree::{Kind, Section, SectionKind, Stream, Structure};
 use crate::vmstate::dump::Dump;
 
-use differences::Layouts;
 pub(crate) use explanation::Explanation;
 use memory::memory;
 use reason::Grade;
@@ -67,12 +66,6 @@ pub(crate) enum Objection {
     Death,
 }
 
-impl Objection {
-    fn is_to_a_value(self) -> bool {
-        matches!(self, Objection::ConfigByte { .. } | Objection::Value)
-    }
-}
-
 /// Explains why the destination refused what was sent. `expected` is the stream that the destination's build
 /// saves for the same configuration. Either has the build's dump where there is one. `None` where nothing is known.
 pub(crate) fn explain<'s>(
@@ -84,22 +77,17 @@ pub(crate) fn explain<'s>(
 ) -> Option<Explanation> {
     let Side { stream: sent, dump } = sent.into();
     let case = Case {
+        sent,
         source_dump: dump,
-        minimum: blamed.and_then(|blamed| blamed.minimum),
-        objection: blamed.and_then(|blamed| blamed.objection),
-        ..Case::of(sent, expected.into(), renames, direction)
+        expected: expected.into(),
+        blamed,
+        renames,
+        direction,
     };
     let Some(blamed) = blamed else {
         return case.unnamed();
     };
     let section = find(sent, blamed.section, blamed.instance)?;
-    let case = Case {
-        refused_at: blamed.field.and_then(|field| RefusedAt::of(section, field)),
-        lacked: blamed
-            .field
-            .filter(|_| blamed.objection == Some(Objection::Subsection)),
-        ..case
-    };
     match section.kind {
         SectionKind::Ram => memory(section, sent, case.expected.stream, blamed.field),
         SectionKind::Iterative => None,
@@ -128,7 +116,14 @@ pub(crate) fn likely_refused<'s>(
     renames: &dyn Renames,
     direction: Direction,
 ) -> Vec<&'s Section> {
-    let case = Case::of(sent, expected.into(), renames, direction);
+    let case = Case {
+        sent,
+        source_dump: None,
+        expected: expected.into(),
+        blamed: None,
+        renames,
+        direction,
+    };
     let speaks_against = |section: &&Section| {
         let best = case.best(section);
         // A length that depends on state speaks against hardly anything.
@@ -166,12 +161,8 @@ struct Case<'c> {
     sent: &'c Stream,
     source_dump: Option<&'c Dump>,
     expected: Side<'c>,
-    /// The lowest version of a description that the destination's build accepts, by its message.
-    minimum: Option<(&'c str, i64)>,
-    refused_at: Option<RefusedAt<'c>>,
-    /// The subsection that the destination's build does not know, by its message.
-    lacked: Option<&'c str>,
-    objection: Option<Objection>,
+    /// The message of the destination's build, where one is known.
+    blamed: Option<Blamed<'c>>,
     renames: &'c dyn Renames,
     direction: Direction,
 }
@@ -184,8 +175,10 @@ struct RefusedAt<'f> {
     end: u64,
 }
 
-impl<'f> RefusedAt<'f> {
-    fn of(section: &Section, field: &'f str) -> Option<RefusedAt<'f>> {
+impl<'c> Case<'c> {
+    /// Returns the field that was named, if the section has it.
+    fn refused_at(&self, section: &Section) -> Option<RefusedAt<'c>> {
+        let field = self.blamed?.field?;
         let leaves = leaves(section);
         let named = leaves
             .iter()
@@ -196,31 +189,11 @@ impl<'f> RefusedAt<'f> {
             end: ends.max()?,
         })
     }
-}
 
-impl<'c> Case<'c> {
-    /// A case of which no message is known.
-    fn of(
-        sent: &'c Stream,
-        expected: Side<'c>,
-        renames: &'c dyn Renames,
-        direction: Direction,
-    ) -> Case<'c> {
-        Case {
-            sent,
-            source_dump: None,
-            expected,
-            minimum: None,
-            refused_at: None,
-            lacked: None,
-            objection: None,
-            renames,
-            direction,
-        }
+    fn objection(&self) -> Option<Objection> {
+        self.blamed?.objection
     }
-}
 
-impl Case<'_> {
     /// Explains a refusal in which the build named no section, as one that dies does not: by what
     /// refuses the stream for certain, or else by the one section that has something to be refused
     /// for.
@@ -259,13 +232,7 @@ impl Case<'_> {
         found.extend(self.version(section, expected));
         found.extend(self.old_subsection(section));
         if !matches!(found.first(), Some((Grade::Certain, _))) {
-            let layouts = Layouts {
-                dump: self.expected.dump,
-                renames: self.renames,
-                direction: self.direction,
-                is_deadly: self.objection == Some(Objection::Death),
-            };
-            found.extend(layouts.explain(section, expected));
+            found.extend(self.layouts(section, expected));
             found.extend(values(section, expected));
         }
         found.sort_by_key(|(grade, explanation)| (*grade, explanation.offset));
@@ -301,9 +268,8 @@ impl Case<'_> {
     fn version(&self, section: &Section, expected: &Section) -> Option<(Grade, Explanation)> {
         let (sent, own) = (section.version_id, expected.version_id);
         let dump = streams::known(expected, self.expected.dump);
-        let told = self
-            .minimum
-            .filter(|(of, _)| section.name.vmsd_name() == *of);
+        let told = self.blamed.and_then(|blamed| blamed.minimum);
+        let told = told.filter(|(of, _)| section.name.vmsd_name() == *of);
         let told = told.map(|(_, minimum)| minimum);
         let minimum = dump.map(|d| d.minimum_version_id).or(told);
         let (grade, rule, takes) = if sent > own {
@@ -327,7 +293,7 @@ impl Case<'_> {
 
     /// Finds the subsection of which the destination's build says that it does not take so old a version.
     fn old_subsection(&self, section: &Section) -> Option<(Grade, Explanation)> {
-        let (of, minimum) = self.minimum?;
+        let (of, minimum) = self.blamed?.minimum?;
         let all = section.content.structure()?.all();
         let mut subsections = all.flat_map(|structure| &structure.subsections);
         let subsection = subsections.find(|subsection| *subsection.name == *of)?;
@@ -374,12 +340,17 @@ impl Case<'_> {
     /// decides which, they are named together.
     fn best(&self, section: &Section) -> Option<(Grade, Explanation)> {
         let mut found = self.candidates(section);
-        if let Some(RefusedAt { field, end }) = self.refused_at {
+        if let Some(RefusedAt { field, end }) = self.refused_at(section) {
             found.retain(|(_, one)| {
                 one.offset.is_none_or(|offset| offset < end) || one.is_counted_in(field)
             });
         }
-        if let Some(name) = self.lacked {
+        if let Some(Blamed {
+            field: Some(name),
+            objection: Some(Objection::Subsection),
+            ..
+        }) = self.blamed
+        {
             let described = found.iter().find(|(_, one)| one.is_of_subsection(name));
             let unknown = self.unknown_subsection(section, name);
             let explanation = match described {
@@ -395,7 +366,11 @@ impl Case<'_> {
             return Some((Grade::Certain, explanation));
         }
         // No length that the state chooses is to blame then.
-        if self.objection.is_some_and(Objection::is_to_a_value) {
+        let is_to_a_value = matches!(
+            self.objection(),
+            Some(Objection::ConfigByte { .. } | Objection::Value)
+        );
+        if is_to_a_value {
             found.retain(|(grade, _)| *grade != Grade::Elastic);
         }
         let grade = found.first()?.0;
@@ -435,11 +410,10 @@ impl Case<'_> {
             return None;
         }
         // The layouts may part behind the field that was refused.
-        let up_to = self
-            .refused_at
-            .filter(|_| !self.candidates(section).is_empty());
+        let refused = self.refused_at(section).map(|refused| refused.field);
+        let up_to = refused.filter(|_| !self.candidates(section).is_empty());
         let unseen = unseen(section, expected);
-        let differing = match self.objection {
+        let differing = match self.objection() {
             // It says itself which.
             Some(Objection::ConfigByte { .. } | Objection::Value | Objection::Subsection) => {
                 Vec::new()
@@ -448,16 +422,15 @@ impl Case<'_> {
                 differing(section, expected, &unseen)
             }
         };
-        let tested = match self.objection {
+        let tested = match self.objection() {
             Some(Objection::Length) => self.tested(section),
             _ => None,
         };
-        let refused = self.refused_at.map(|refused| refused.field);
         let reason = Reason::SameLayout {
             is_unseen: refused.is_some_and(|field| unseen.iter().any(|name| name == field)),
             unseen,
-            up_to: up_to.map(|refused| refused.field.to_owned()),
-            objection: self.objection,
+            up_to: up_to.map(str::to_owned),
+            objection: self.objection(),
             tested: tested.as_ref().map(|found| found.message.clone()),
             differing,
         };

@@ -3,33 +3,22 @@
 use crate::compare::explain::explanation::Explanation;
 use crate::compare::explain::reason::Grade;
 use crate::compare::explain::reason::{Lacking, OwnSubsection, Reason, Spot};
+use crate::compare::explain::{Case, Objection};
 use crate::compare::layout::layout_name;
-use crate::compare::renames::Renames;
 use crate::compare::sections::Wording;
 use crate::compare::streams::{Difference, Doubt, Judgement, Leaf, compare_sections, leaves};
 use crate::model::{Direction, Rule};
 use crate::report::{Finding, Level, Shape};
 use crate::stream::tree::{Node, Section, Structure};
-use crate::vmstate::dump::Dump;
 
-/// The other side of a comparison.
-pub(crate) struct Layouts<'c> {
-    /// The dump of the destination's build.
-    pub dump: Option<&'c Dump>,
-    pub renames: &'c dyn Renames,
-    pub direction: Direction,
-    /// Set if the destination died of the section instead of refusing it.
-    pub is_deadly: bool,
-}
-
-impl Layouts<'_> {
-    /// Returns all that may explain that a section was refused.
-    pub(super) fn explain(
+impl Case<'_> {
+    /// Returns all differences between the layouts that may explain that a section was refused.
+    pub(super) fn layouts(
         &self,
         section: &Section,
         expected: &Section,
     ) -> Vec<(Grade, Explanation)> {
-        let dump = self.dump;
+        let dump = self.expected.dump;
         let (old, new, dumps) = match self.direction {
             Direction::Forward => (section, expected, (None, dump)),
             Direction::Backward => (expected, section, (dump, None)),
@@ -137,9 +126,10 @@ impl Layouts<'_> {
             (Some(sent), Some(own)) if finding.rule == Rule::SubsectionVersion => {
                 Some(OwnSubsection::Version { sent, own })
             }
-            _ if finding.rule == Rule::SubsectionUnknown => Some(match self.is_deadly {
-                true => OwnSubsection::NotNeeded,
-                false => OwnSubsection::None,
+            _ if finding.rule == Rule::SubsectionUnknown => Some(match self.objection() {
+                // It died of the section instead of refusing it.
+                Some(Objection::Death) => OwnSubsection::NotNeeded,
+                _ => OwnSubsection::None,
             }),
             _ => None,
         };

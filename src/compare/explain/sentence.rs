@@ -12,20 +12,9 @@ use crate::model::{count, first_few, joined};
 use crate::stream::text::text_of;
 use crate::stream::tree::Leaf as Held;
 
-impl Explanation {
+impl Reason {
     /// Returns what stands at the place in what was sent: name, type, size and value.
     pub(crate) fn sent(&self) -> Option<String> {
-        self.reason.sent()
-    }
-
-    /// Returns what the destination's build has there.
-    pub(crate) fn expected(&self) -> Option<String> {
-        self.reason.expected()
-    }
-}
-
-impl Reason {
-    fn sent(&self) -> Option<String> {
         Some(match self {
             Reason::Section { version_id, .. } => format!("section of version {version_id}"),
             Reason::Version { sent, .. } => format!("version {sent}"),
@@ -62,7 +51,8 @@ impl Reason {
         })
     }
 
-    fn expected(&self) -> Option<String> {
+    /// Returns what the destination's build has there.
+    pub(crate) fn expected(&self) -> Option<String> {
         Some(match self {
             Reason::Section { instead, .. } => format!("section {}", instead.as_ref()?),
             Reason::Version { takes, .. } => takes.to_string(),

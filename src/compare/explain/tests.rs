@@ -64,8 +64,8 @@ fn line(explanation: Option<Explanation>) -> String {
         e.instance_id,
         or(e.field.clone()),
         or(e.offset.map(|n| n.to_string())),
-        or(e.sent()),
-        or(e.expected()),
+        or(e.reason.sent()),
+        or(e.reason.expected()),
         or(e.rule.map(|rule| rule.to_string()))
     )
 }
@@ -423,8 +423,13 @@ fn a_block_of_memory_that_is_not_there_or_of_another_length_is_named() {
             &NoRenames,
             Direction::Backward,
         );
-        let explained =
-            explained.map(|e| format!("{} | {}", e.sent().unwrap(), e.expected().unwrap()));
+        let explained = explained.map(|e| {
+            format!(
+                "{} | {}",
+                e.reason.sent().unwrap(),
+                e.reason.expected().unwrap()
+            )
+        });
         assert_eq!(explained.as_deref(), expected, "{blocks:?} {field:?}");
     }
 }
@@ -437,7 +442,7 @@ fn the_lowest_version_is_what_the_dump_or_else_the_build_says() {
             minimum,
             ..blamed("dev", None)
         };
-        forward(&of(1), &of(3), Some(dev)).and_then(|e| e.expected())
+        forward(&of(1), &of(3), Some(dev)).and_then(|e| e.reason.expected())
     };
     assert_eq!(explained(Some(("dev", 2))).as_deref(), Some("at least 2"));
     let unknown = "version 3, and which older ones it does not say";
@@ -507,7 +512,7 @@ fn a_list_of_registers_that_is_too_long_has_one_that_the_cpu_lacks() {
         };
         let found = forward(&with_registers(numbers), &own, Some(cpu)).expect("a reason");
         let sent = format!("cpreg_vmstate_indexes{expected}");
-        assert_eq!(found.sent(), Some(sent));
+        assert_eq!(found.reason.sent(), Some(sent));
         assert_eq!(found.field.as_deref(), Some("cpreg_vmstate_indexes"));
     }
 }

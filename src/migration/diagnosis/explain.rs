@@ -107,8 +107,8 @@ pub(crate) async fn explain_refusal(spec: RunSpec<'_>, run: &mut RunResult, know
     if let Some(found) = found {
         *cause = Cause {
             message: format!("{}; {found}", cause.message),
-            sent: found.sent(),
-            expected: found.expected(),
+            sent: found.reason.sent(),
+            expected: found.reason.expected(),
             section: Some(found.section),
             instance: Some(found.instance_id.into()),
             field: found.field.or(cause.field.take()),
