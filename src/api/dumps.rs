@@ -49,24 +49,16 @@ pub(crate) fn endpoints(builds: &OpenedPair, dumps: Option<&Dumps>) -> (Endpoint
 pub(crate) struct Pair {
     pub old: (BuildRef, Dump),
     pub new: (BuildRef, Dump),
-    /// The machine type that was asked for or picked; else the type or the family that both dumps name.
-    pub machine: Option<String>,
-    /// The types of two names that a user pairs.
-    pub paired: Option<Machines>,
+    /// The machine types that were asked for or picked; else the type or the family that both dumps name.
+    pub machines: Option<Machines>,
 }
 
 impl Pair {
-    /// Returns the machine as a report names it.
-    pub(crate) fn label(&self) -> Option<String> {
-        let paired = self.paired.as_ref().map(Machines::to_string);
-        paired.or_else(|| self.machine.clone())
-    }
-
     /// Returns the notices about the dumps, which a reader needs beside their comparison.
     pub(crate) fn notices(&self) -> Vec<Notice> {
-        let machines = match &self.paired {
-            Some(paired) => Some(paired_notice(paired)),
-            None => differing(&self.old.1, &self.new.1).map(|(old, new)| {
+        let machines = match &self.machines {
+            Some(paired) if paired.are_paired() => Some(paired_notice(paired)),
+            _ => differing(&self.old.1, &self.new.1).map(|(old, new)| {
                 NoticeKind::MachinesDiffer.about(machine::family(old), other_machine(old, new))
             }),
         };
@@ -201,15 +193,7 @@ pub(crate) fn obtain(
         old: old.to_owned(),
         new: new.to_owned(),
     });
-    match paired {
-        Some(paired) => Ok(Pair {
-            old,
-            new,
-            machine: Some(paired.old.clone()),
-            paired: Some(paired),
-        }),
-        None => pair(old, new, machine),
-    }
+    pair(old, new, paired.or(machine.map(Machines::same)))
 }
 
 /// Returns the machine type of a build that a name means, if one is given.
@@ -247,29 +231,21 @@ pub(crate) fn dumps(builds: &OpenedPair, machines: Option<Machines>) -> Result<P
         || dump(&builds.old, machines.as_ref().map(|of| &*of.old)),
         || dump(&builds.new, machines.as_ref().map(|of| &*of.new)),
     );
-    let (old, new) = (old?, new?);
-    match machines {
-        Some(paired) if paired.are_paired() => Ok(Pair {
-            old,
-            new,
-            machine: Some(paired.old.clone()),
-            paired: Some(paired),
-        }),
-        machines => pair(old, new, machines.map(|both| both.old)),
-    }
+    pair(old?, new?, machines)
 }
 
-/// Makes a pair of two dumps, of one machine type or at least of one family.
+/// Makes a pair of two dumps, of one machine type or at least of one family, or of two types that a user pairs.
 fn pair(
     old: (BuildRef, Dump),
     new: (BuildRef, Dump),
-    machine: Option<String>,
+    machines: Option<Machines>,
 ) -> Result<Pair, ObtainError> {
-    let named = match differing(&old.1, &new.1) {
-        Some((a, b)) if machine::family(a) == machine::family(b) => {
-            Some(machine::family(a).to_owned())
+    let machines = match (machines, differing(&old.1, &new.1)) {
+        (Some(paired), _) if paired.are_paired() => Some(paired),
+        (_, Some((a, b))) if machine::family(a) == machine::family(b) => {
+            Some(Machines::same(machine::family(a)))
         }
-        Some((a, b)) => {
+        (_, Some((a, b))) => {
             return Err(ObtainError::DifferentMachines {
                 old: a.to_owned(),
                 new: b.to_owned(),
@@ -277,18 +253,13 @@ fn pair(
                 new_file: new.0.label,
             });
         }
-        None => machine.or_else(|| {
+        (machine, None) => machine.or_else(|| {
             let both = old.1.machine.as_ref().zip(new.1.machine.as_ref());
-            both.filter(|(a, b)| a == b && *a != NO_MACHINE)
-                .map(|(same, _)| same.clone())
+            let same = both.filter(|(a, b)| a == b && *a != NO_MACHINE);
+            same.map(|(same, _)| Machines::same(same))
         }),
     };
-    Ok(Pair {
-        old,
-        new,
-        machine: named,
-        paired: None,
-    })
+    Ok(Pair { old, new, machines })
 }
 
 fn finish_file(

@@ -51,15 +51,16 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
         progress.event(Event::Fetch(event));
     })?;
     let notices = pair.notices();
-    let label = pair.label();
+    let label = pair.machines.as_ref().map(ToString::to_string);
+    let machine = pair.machines.as_ref().map(|of| &*of.old);
     let (old, old_dump) = pair.old;
     let (new, new_dump) = pair.new;
     progress.event(Event::Opened {
         old: &old,
         new: &new,
-        machine: pair.machine.as_deref(),
+        machine,
     });
-    let scope = Scope::of(&lists, old.version, new.version, pair.machine.as_deref());
+    let scope = Scope::of(&lists, old.version, new.version, machine);
     let findings = compare(&old_dump, &new_dump, &config.builds.directions, &scope);
     let findings = judge(findings, &scope, &policy.levels);
     progress.event(Event::Compared {
