@@ -132,13 +132,6 @@ struct Place<'r> {
     refuted_by: Vec<&'r str>,
 }
 
-impl Place<'_> {
-    /// Returns what types are called that one build does not have, and what it does instead.
-    fn lone_kind(&self) -> (&'static str, String) {
-        groups::lone_kind(self.finding)
-    }
-}
-
 struct Part<'r> {
     class: &'static str,
     title: &'static str,
@@ -187,19 +180,6 @@ impl<'r> Page<'r> {
             .findings
             .iter()
             .filter(|f| is_change(f.baseline) && f.level != Level::Note && f.allowed_by.is_none())
-    }
-
-    /// Returns the outcomes of the matrix that need an explanation.
-    fn explained(&self) -> BTreeMap<Outcome, &'static str> {
-        groups::explained(&self.report.cases)
-    }
-
-    fn skipped(&self) -> BTreeMap<&'r str, Vec<&'r str>> {
-        groups::skipped(&self.report.cases)
-    }
-
-    fn unchecked(&self) -> BTreeMap<&'r str, Vec<&'r str>> {
-        groups::unchecked(&self.report.cases)
     }
 
     fn passed(&self) -> Vec<&'r Case> {
@@ -316,11 +296,6 @@ impl<'r> Page<'r> {
         own.map_or("", |(_, anchor)| anchor)
     }
 
-    /// Tells whether the page has a case of this id: a finding may be confirmed by what both builds send, too.
-    fn has_case(&self, id: &str) -> bool {
-        self.report.case(id).is_some()
-    }
-
     /// Returns the cases of a row by the columns of the table.
     fn cells<'p>(&'p self, row: &'p Row<'r>) -> Vec<(&'r str, Option<&'p Cell<'r>>)> {
         let machines = self.matrix.columns.iter();
@@ -333,10 +308,6 @@ impl<'r> Page<'r> {
 
     fn has_allowed(&self) -> bool {
         !self.allowed_failures.is_empty() || !self.allowed_findings.is_empty()
-    }
-
-    fn counting(&self) -> usize {
-        groups::counting(self.report)
     }
 
     fn has_before(&self) -> bool {
