@@ -19,6 +19,7 @@ mod version;
 
 use std::collections::HashMap;
 
+use crate::compare::streams::is_undescribed;
 use crate::report::Change;
 use crate::rules::known_issues::StateNames;
 use crate::stream::tree::{Content, Section, Stream};
@@ -92,7 +93,8 @@ fn lost(section: &Section, other: Option<&Section>, known: Known<'_>) -> Vec<Los
             compare_names(&ours(), &bodies(other), &mut lost);
         }
         Some(other) => compare_bodies(&ours(), &bodies(other), known, &mut lost),
-        None if has_description(section) => {}
+        // Not of functions of the device's own, which always save.
+        None if !is_undescribed(section) => {}
         None => ours().iter().for_each(|body| lost.add_all(body)),
     }
     let names = known.names;
@@ -106,12 +108,6 @@ fn lost(section: &Section, other: Option<&Section>, known: Known<'_>) -> Vec<Los
         own.or(landed).is_none() && !has_own_version
     });
     lost.found
-}
-
-/// Tells whether a section is that of a description, and not of functions of the device's own, which always save.
-fn has_description(section: &Section) -> bool {
-    let structure = section.content.structure();
-    structure.is_some_and(|structure| !structure.vmsd_name.is_empty())
 }
 
 /// Recognises the usual case without taking anything apart: both builds lay a section out alike, and

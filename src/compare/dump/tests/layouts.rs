@@ -1,6 +1,6 @@
 //! What is sent by a test, behind a gate, or as often as nobody says.
 
-use crate::compare::dump::tests::{between, hold};
+use crate::compare::dump::tests::{between, hold, said};
 use crate::compare::renames::NoRenames;
 
 #[test]
@@ -32,12 +32,8 @@ fn a_test_that_came_or_went_is_told_of_wherever_it_stands() {
         "the same one in another structure | s{ h:2? } i:4 | t{ u{ h:2? } } i:4 | note field-regrouped s/h",
         "the array has it, not its elements | e*4?{ h:2? } i:4 | e*4{ h:2? } i:4 | warning condition-removed e",
     ]);
-    let messages = |old: &str, new: &str| -> Vec<String> {
-        let found = between(old, new, &NoRenames).into_iter();
-        found.map(|finding| finding.message).collect()
-    };
     assert_eq!(
-        messages("g?{ h:2? } i:4", "g?{ h:2 } i:4")[0],
+        said("g?{ h:2? } i:4", "g?{ h:2 } i:4")[0],
         "`h` is sent when the tests of `g` and `h` say so in old and when the test of `g` says so in new: a dump does \
          not say whether that is the same"
     );
