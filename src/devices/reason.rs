@@ -1,7 +1,5 @@
 //! The reasons why a device of a set is not in the guest.
 
-use std::fmt;
-
 use serde::Serialize;
 
 use crate::model::{Side, Version};
@@ -28,14 +26,14 @@ pub enum Reason {
     #[error("{}", absent(*.side))]
     Absent { side: Side },
     /// The build is older than what the set asks for.
-    #[error("needs QEMU {}, {} is {version}", Release(*.since), build(*.side))]
+    #[error("needs QEMU {}, {} is {version}", .since.series(), build(*.side))]
     Before {
         side: Side,
         version: Version,
         since: Version,
     },
     /// The build is newer than the last one that has it.
-    #[error("QEMU {} was the last, {} is {version}", Release(*.until), build(*.side))]
+    #[error("QEMU {} was the last, {} is {version}", .until.series(), build(*.side))]
     After {
         side: Side,
         version: Version,
@@ -72,7 +70,7 @@ fn absent(side: Side) -> String {
 }
 
 fn before(since: Option<Version>) -> String {
-    since.map_or_else(String::new, |since| format!("before {} ", Release(since)))
+    since.map_or_else(String::new, |since| format!("before {} ", since.series()))
 }
 
 impl Reason {
@@ -91,14 +89,5 @@ impl Reason {
 impl Serialize for Reason {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
-    }
-}
-
-/// A release as people write it, without the point.
-struct Release(Version);
-
-impl fmt::Display for Release {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.0.major, self.0.minor)
     }
 }
