@@ -137,12 +137,12 @@ async fn first_heartbeat(
     };
     vm.execute(Cont {}).await.map_err(failed)?;
     let first_look = FIRST_LOOK.min(limit);
-    if spoke(vm.wait_for_heartbeat(log, None, first_look).await)? {
+    if spoke(vm.wait_for_heartbeat(log, first_look).await)? {
         return Ok(());
     }
     let left = |until: Duration| until.saturating_sub(started.elapsed());
     // It may print while the other is measured.
-    let waits = vm.wait_for_heartbeat(log, None, left(limit));
+    let waits = vm.wait_for_heartbeat(log, left(limit));
     let plain = tokio::select! {
         heard = waits => match spoke(heard)? {
             true => return Ok(()),
@@ -152,7 +152,7 @@ async fn first_heartbeat(
     };
     let deadline = plain.map_or(LEAST, |plain| LEAST.max(plain * FACTOR));
     let rest = left(deadline.min(limit));
-    if spoke(vm.wait_for_heartbeat(log, None, rest).await)? {
+    if spoke(vm.wait_for_heartbeat(log, rest).await)? {
         return Ok(());
     }
     let waited = started.elapsed();
@@ -184,7 +184,7 @@ async fn speaks(vm: &mut Vm, limit: Duration) -> bool {
     let mut used_before = vm.monitored.cpu_time();
     loop {
         let look = LOOK.min(end.saturating_duration_since(Instant::now()));
-        match vm.wait_for_heartbeat(&mut log, None, look).await {
+        match vm.wait_for_heartbeat(&mut log, look).await {
             Ok(_) => return true,
             Err(HeartbeatError::Deadline(_)) if !look.is_zero() => {}
             Err(_) => return false,

@@ -583,17 +583,16 @@ impl Vm {
         }
     }
 
-    /// Waits until the guest has printed another heartbeat than the one `after` which it is due.
+    /// Waits until the guest has printed a heartbeat.
     ///
     /// # Errors
     /// The guest prints what an intact one does not, or nothing until the deadline.
     pub async fn wait_for_heartbeat(
         &mut self,
         log: &mut SerialLog,
-        after: Option<u32>,
         deadline: Duration,
     ) -> Result<u32, HeartbeatError> {
-        self.wait_for_heartbeats(log, after, 1, deadline).await
+        self.wait_for_heartbeats(log, None, 1, deadline).await
     }
 
     /// Waits until the guest has printed so many heartbeats after one.
