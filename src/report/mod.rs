@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BuildRef, ConfinedBuild, Rule};
+use crate::model::{BuildRef, CaseName, ConfinedBuild, Rule};
 
 pub use accelerator::{AcceleratorUsed, PassedOver};
 pub use baseline::{Baseline, BaselineCounts, Past, PastKind};
@@ -203,6 +203,23 @@ impl Report {
         }
     }
 
+    /// Tells whether guests were moved without the state that drivers bring about, of which the builds know more than was
+    /// sent.
+    pub fn lacks_drivers(&self) -> bool {
+        let had_drivers = |case: &Case| {
+            let name = case.id.parse::<CaseName>();
+            name.is_ok_and(|name| name.is_driven() || name.is_with_linux())
+        };
+        let has_more = |coverage: &Coverage| {
+            let counts = coverage.counts;
+            counts.subsections_sent < counts.subsections
+                || counts.conditional_fields_sent < counts.conditional_fields
+        };
+        !self.cases.is_empty()
+            && !self.cases.iter().any(had_drivers)
+            && self.coverage.as_ref().is_some_and(has_more)
+    }
+
     /// Tells whether the old build is known to be of a newer release than the new one.
     pub(crate) fn is_back_in_time(&self) -> bool {
         matches!((self.old.version, self.new.version), (Some(old), Some(new)) if old > new)
@@ -253,3 +270,49 @@ impl Summary {
 
 /// The format's name, written into every report.
 pub const REPORT_SCHEMA: &str = "migcompat-report-1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Direction;
+
+    #[test]
+    fn drivers_are_missed_where_state_was_not_sent_and_none_was_at_work() {
+        let coverage = |sent| {
+            Coverage::of(vec![CoveredSection {
+                section: "am53c974".to_owned(),
+                vmsd: "pciespscsi".to_owned(),
+                possible: true,
+                reached: Reached::Passed,
+                reason: None,
+                subsections: vec![CoveredSubsection {
+                    name: "esp/mid-transfer".to_owned(),
+                    sent,
+                }],
+                conditional_fields: Vec::new(),
+                sent_in: Vec::new(),
+            }])
+        };
+        let lacks = |cases: &[&str], sent| {
+            let build = testing::build("build");
+            let mut report = Report::new(build.clone(), build, None);
+            let case = |id: &&str| {
+                let id = format!("q35/am53c974/unix/forward{id}");
+                Case::untried(id, "q35", "am53c974", "unix", Direction::Forward)
+            };
+            report.cases = cases.iter().map(case).collect();
+            report.coverage = Some(coverage(sent));
+            report.lacks_drivers()
+        };
+        for (cases, sent, expected) in [
+            (&[""][..], false, true),
+            (&[""], true, false),
+            (&["", "/paused"], false, true),
+            (&["", "/driven"], false, false),
+            (&["", "/linux"], false, false),
+            (&[], false, false),
+        ] {
+            assert_eq!(lacks(cases, sent), expected, "{cases:?}, sent {sent}");
+        }
+    }
+}

@@ -85,6 +85,12 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
     }
     if let Some(coverage) = report.coverage.as_ref().filter(|_| !options.quiet) {
         crate::report::render::coverage::write(coverage, options.verbose, out)?;
+        if report.lacks_drivers() {
+            writeln!(
+                out,
+                "drivers: none was at work; with --driven or --workload linux more of that is sent"
+            )?;
+        }
     }
     for used in report.accelerators.iter().filter(|_| !options.quiet) {
         if used.accelerator != Accelerator::Tcg || !used.passed_over.is_empty() {
