@@ -351,6 +351,7 @@ fn report(kernel: &str, found: Option<&Inventory>, placed: &[RootDevice]) -> Lin
     LinuxReport {
         kernel: kernel.to_owned(),
         virtio: virtio.collect(),
+        uses: found.uses.clone().unwrap_or_default(),
         undriven: undriven
             .chain(lacking.map(|device| device.name.clone()))
             .collect(),

@@ -1,5 +1,7 @@
 //! Guests with drivers: what runs in the machine of a case, and what its drivers accepted.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// A Linux guest that used the devices of a case.
@@ -9,6 +11,9 @@ pub struct LinuxReport {
     pub kernel: String,
     /// The virtio devices that it found.
     pub virtio: Vec<VirtioReport>,
+    /// What its rounds use, by kind: `disks`, `nets`, `ports`, `rng`, `watchdogs`, and the number of devices on the USB.
+    #[serde(default)]
+    pub uses: BTreeMap<String, Vec<String>>,
     /// Devices for which it has no driver: ids of the device set, or places on the USB.
     pub undriven: Vec<String>,
     /// Errors that the kernel logged while it set the devices up, before the guest was saved.

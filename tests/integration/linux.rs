@@ -39,6 +39,10 @@ properties = { rng = "rng0-source" }
 [[device]]
 id = "balloon0"
 driver = "virtio-balloon-pci"
+
+[[device]]
+id = "watchdog0"
+driver = "i6300esb"
 "#;
 
 fn set(folder: &Path) -> String {
@@ -77,6 +81,11 @@ fn a_guest_whose_drivers_are_at_work_goes_back_and_forth() {
     assert_eq!(linux["undriven"], Value::Array(Vec::new()));
     assert!(features(case, "net").contains(&"mrg_rxbuf"));
     assert!(features(case, "blk").contains(&"flush"));
+    assert_eq!(linux["uses"]["disks"], serde_json::json!(["vda"]));
+    assert_eq!(linux["uses"]["nets"], serde_json::json!(["eth0"]));
+    // The board has one, too.
+    let watchdogs = linux["uses"]["watchdogs"].as_array().unwrap();
+    assert!(watchdogs.contains(&"watchdog0".into()), "{linux}");
     let drivers = linux["virtio"].as_array().unwrap();
     let drivers = drivers.iter().map(|device| device["driver"].as_str());
     let expected = ["virtio_net", "virtio_blk", "virtio_rng", "virtio_balloon"];
@@ -145,6 +154,7 @@ fn an_ordinary_guest_goes_back_and_forth() {
     let linux = &run.case(0)["linux"];
     assert_eq!(linux["undriven"], serde_json::json!([]), "{linux}");
     assert!(features(run.case(0), "serial").contains(&"multiport"));
+    assert_ne!(linux["uses"]["ports"], serde_json::json!([]), "{linux}");
     run.leaves_nothing();
 }
 

@@ -1,5 +1,7 @@
 //! The lines that the guest prints on its console.
 
+use std::collections::BTreeMap;
+
 /// The line by which the guest says that it works.
 const START: &str = "S migcompat linux 1";
 
@@ -14,8 +16,8 @@ pub(crate) enum Line {
     Virtio(VirtioDevice),
     /// A device on another bus.
     Attached(Attached),
-    /// The devices that the guest will use, in its words.
-    Uses(String),
+    /// The devices that the guest will use, by kind.
+    Uses(BTreeMap<String, Vec<String>>),
     /// A message of the kernel's of before the first round, where devices are found and set up.
     LoggedAtBoot(String),
     /// A round begins; the first one is 1.
@@ -81,7 +83,7 @@ impl Line {
             "V" => Line::Virtio(virtio(rest)?),
             "P" => Line::Attached(attached(Bus::Pci, rest)?),
             "U" => Line::Attached(attached(Bus::Usb, rest)?),
-            "W" => Line::Uses(rest.to_owned()),
+            "W" => Line::Uses(uses(rest)),
             "l" => Line::LoggedAtBoot(rest.to_owned()),
             "R" => Line::Begun(round(rest)?),
             "B" => Line::Beat(beat(rest)?),
@@ -100,6 +102,24 @@ fn values<'l, const N: usize>(text: &'l str, keys: [&str; N]) -> Option<[&'l str
         *value = words.next()?.strip_prefix(key)?.strip_prefix('=')?;
     }
     words.next().is_none().then_some(values)
+}
+
+/// Reads `disks=sda vda rng=`: what stands behind a kind is of it.
+fn uses(text: &str) -> BTreeMap<String, Vec<String>> {
+    let mut uses: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut kind = "";
+    for word in text.split(' ') {
+        let name = match word.split_once('=') {
+            Some((of, name)) => {
+                kind = of;
+                name
+            }
+            None => word,
+        };
+        let of_kind = uses.entry(kind.to_owned()).or_default();
+        of_kind.extend((!name.is_empty()).then(|| name.to_owned()));
+    }
+    uses
 }
 
 fn number(text: &str) -> Option<u32> {
@@ -206,6 +226,21 @@ mod tests {
                     id: (0x0627, 1),
                     driver: Some("usbhid,usbhid".to_owned()),
                 }),
+            ),
+            (
+                "W disks=sda vda nets= rng=virtio_rng.0 usb=2",
+                Line::Uses(BTreeMap::from(
+                    [
+                        ("disks", &["sda", "vda"][..]),
+                        ("nets", &[]),
+                        ("rng", &["virtio_rng.0"]),
+                        ("usb", &["2"]),
+                    ]
+                    .map(|(kind, names)| {
+                        let names = names.iter().map(|&name| name.to_owned());
+                        (kind.to_owned(), names.collect())
+                    }),
+                )),
             ),
             ("R 0000002a", Line::Begun(42)),
             (
