@@ -5,7 +5,8 @@
 //!
 //! - *Halving*, for a sweep, which has workers to keep busy: a pack that fails is divided and its parts
 //!   are tried side by side, until what fails is alone. Evidence that points at one device is followed
-//!   first. A device that fails alone is a culprit, and no other of its pack is blamed.
+//!   first. A device that fails alone is a culprit, and no other of its pack is blamed; what passed of the pack
+//!   is tried once more as one, without what is to blame, until that comes through.
 //! - *Narrowing*, for one failed case before a deadline: one trial after the other finds the smallest
 //!   group that fails; the rest is tried without it, until the rest passes. It takes about log2 n trials
 //!   to find a culprit among n, and two more to see that it fails alone and whether the rest passes.

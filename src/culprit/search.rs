@@ -19,6 +19,8 @@ pub(crate) struct Search<E> {
     nodes: Vec<Node<E>>,
     verdicts: BTreeMap<(Route, Item), Verdict<E>>,
     groups: Vec<Group<E>>,
+    /// Items that came through in one guest.
+    passed: Vec<(Route, BTreeSet<Item>)>,
     /// Failures of packs that point at one device.
     pointed_at: BTreeMap<(Route, Item), E>,
     way_back: Option<WayBack>,
@@ -91,6 +93,7 @@ impl<E: Clone> Search<E> {
             nodes: Vec::new(),
             verdicts: BTreeMap::new(),
             groups: Vec::new(),
+            passed: Vec::new(),
             pointed_at: BTreeMap::new(),
             way_back: None,
             needs: BTreeMap::new(),
@@ -345,6 +348,7 @@ impl<E: Clone> Search<E> {
     }
 
     fn clear(&mut self, route: Route, items: &[Item], evidence: &E) {
+        self.passed.push((route, items.iter().copied().collect()));
         for &item in items {
             self.decide(route, item, Verdict::Passed(evidence.clone()));
         }
@@ -422,7 +426,7 @@ impl<E: Clone> Search<E> {
             (Progress::Try(items), _) => vec![self.trial(at, items)],
             (Progress::Found(group), Method::Halving) => {
                 let mut next = self.blame(at, group);
-                next.extend(self.close(at, true));
+                next.extend(self.end_explained(at));
                 next
             }
             // It failed twice as a whole: that much is known.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::culprit::search::{Node, Search, Stage, without};
 use crate::culprit::{Answer, Item, Trial, Verdict};
+use crate::model::Route;
 
 /// Up to this many devices are tried one by one where failures are dense: halves would fail as well.
 pub(super) const FEW: usize = 8;
@@ -141,8 +142,7 @@ impl<E: Clone> Search<E> {
             return self.try_alike(parent);
         }
         if node.failure.is_none() || node.is_explained {
-            let explained = node.is_explained;
-            return self.close(parent, explained);
+            return self.end(parent);
         }
         if std::mem::take(&mut node.has_single_culprit) {
             let route = node.route;
@@ -158,6 +158,54 @@ impl<E: Clone> Search<E> {
         node.stage = Stage::Again;
         let items = node.items.clone();
         vec![self.trial(parent, items)]
+    }
+
+    /// Ends a node of which all parts are through; so may end what it came from.
+    fn end(&mut self, at: usize) -> Vec<Trial> {
+        let mut next = self.try_what_passed(at);
+        next.extend(self.close(at, self.nodes[at].is_explained));
+        next
+    }
+
+    /// Ends a node whose failure was put down to some of its items.
+    pub(super) fn end_explained(&mut self, at: usize) -> Vec<Trial> {
+        self.nodes[at].is_explained = true;
+        self.end(at)
+    }
+
+    /// Tries what passed of a pack that failed in one guest, without what is to blame: some of it may fail only
+    /// together, which the failure of another device hid. Not where it was together in a guest that came through.
+    fn try_what_passed(&mut self, at: usize) -> Vec<Trial> {
+        let node = &self.nodes[at];
+        // The whole pack covers its parts.
+        if node.failure.is_none() || self.has_failed_above(at) {
+            return Vec::new();
+        }
+        let route = node.route;
+        let is_sound = |item: &Item| {
+            let mut groups = self.groups.iter().filter(|group| group.route == route);
+            matches!(self.verdict(route, *item), Some(Verdict::Passed(_)))
+                && !groups.any(|group| group.items.contains(item))
+        };
+        let rest: Vec<Item> = node.items.iter().copied().filter(is_sound).collect();
+        // With nothing to blame it would be the same guest once more.
+        if rest.len() == node.items.len() || self.came_through(route, &rest) {
+            return Vec::new();
+        }
+        vec![self.add_root(route, rest)]
+    }
+
+    fn has_failed_above(&self, at: usize) -> bool {
+        let above = std::iter::successors(self.nodes[at].parent, |&at| self.nodes[at].parent);
+        above.into_iter().any(|at| self.nodes[at].failure.is_some())
+    }
+
+    /// Tells whether these items were in one guest that came through, or of which others are to blame; fewer than two are
+    /// never tried together.
+    pub(super) fn came_through(&self, route: Route, items: &[Item]) -> bool {
+        let has_all = |passed: &BTreeSet<Item>| items.iter().all(|item| passed.contains(item));
+        let mut guests = self.passed.iter().filter(|(on, _)| *on == route);
+        items.len() < 2 || guests.any(|(_, passed)| has_all(passed))
     }
 
     pub(super) fn record_again(&mut self, at: usize, answer: Answer<E>) -> Vec<Trial> {
@@ -212,7 +260,7 @@ impl<E: Clone> Search<E> {
             (_, 1..) => self.try_suspect(at, item, left, is_sure),
             (Some(evidence), 0) => {
                 self.decide(node.route, item, Verdict::Culprit(evidence));
-                self.close(at, true)
+                self.end_explained(at)
             }
             (None, 0) => self.look_for_group(at),
         }
@@ -240,7 +288,7 @@ impl<E: Clone> Search<E> {
             }
             _ => self.add_group(at, node.items.clone(), passed_again),
         };
-        next.extend(self.close(at, true));
+        next.extend(self.end_explained(at));
         next
     }
 }

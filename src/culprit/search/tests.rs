@@ -28,6 +28,11 @@ struct World {
 }
 
 impl World {
+    fn has_pair(&self, items: &[Item]) -> bool {
+        self.pair
+            .is_some_and(|(a, b)| items.contains(&a) && items.contains(&b))
+    }
+
     fn answer(&self, items: &[Item]) -> Answer<()> {
         let has = |item: &Item| items.contains(item);
         if self.refused.iter().any(has) {
@@ -35,12 +40,11 @@ impl World {
                 evidence: (),
                 suspect: self.suspect,
             }
-        } else if self.culprits.iter().any(has)
-            || self.pair.is_some_and(|(a, b)| has(&a) && has(&b))
-        {
+        } else if self.culprits.iter().any(has) || self.has_pair(items) {
             let mut culprits = self.culprits.iter().filter(|item| items.contains(item));
             let culprit = culprits.next();
-            if let (true, Some(&culprit), None) = (self.is_told_apart, culprit, culprits.next()) {
+            let is_told_apart = self.is_told_apart && !self.has_pair(items);
+            if let (true, Some(&culprit), None) = (is_told_apart, culprit, culprits.next()) {
                 return Answer::SingleCulprit {
                     failure: (),
                     culprit: self.suspect.unwrap_or(culprit),
@@ -207,6 +211,45 @@ proptest! {
         prop_assert_eq!(groups.len(), 1);
         prop_assert_eq!(&groups[0].items, &vec![a, b]);
         prop_assert!(!groups[0].passed_again);
+    }
+
+    #[test]
+    fn what_fails_only_together_is_found_beside_what_fails_alone(
+        size in 3usize..40,
+        one in 0usize..40,
+        other in 1usize..40,
+        bad in prop::collection::btree_set(0usize..40, 1..5),
+        alike in prop::collection::btree_set(0usize..40, 0..20),
+        hints: bool,
+        goes_back: bool,
+        is_told_apart: bool,
+        last: bool,
+    ) {
+        let (one, other) = (one % size, (one % size + 1 + other % (size - 1)) % size);
+        let (a, b) = (one.min(other), one.max(other));
+        let is_other = |item: &Item| *item < size && *item != a && *item != b;
+        let world = World {
+            pair: Some((a, b)),
+            culprits: bad.into_iter().filter(is_other).collect(),
+            alike: alike.into_iter().filter(|item| *item < size).collect(),
+            hints,
+            is_told_apart,
+            ..World::default()
+        };
+        let packs = packs(size, size);
+        let (began, routes) = match goes_back {
+            true => (Search::there_and_back(&packs, FORWARD, BACKWARD), &[FORWARD, BACKWARD][..]),
+            false => (Search::of_packs(&packs, &[FORWARD]), &[FORWARD][..]),
+        };
+        let (search, _) = world.finish(began, last);
+        let groups = search.groups();
+        let groups: Vec<_> = groups.iter().map(|of| (of.route, of.items.clone())).collect();
+        let expected: Vec<_> = routes.iter().map(|&route| (route, vec![a, b])).collect();
+        prop_assert_eq!(groups, expected);
+        for (route, item) in routes.iter().flat_map(|&route| (0..size).map(move |i| (route, i))) {
+            let is_culprit = matches!(search.verdict(route, item), Some(Verdict::Culprit(())));
+            prop_assert_eq!(is_culprit, world.culprits.contains(&item));
+        }
     }
 
     #[test]
@@ -417,7 +460,8 @@ fn what_is_like_a_culprit_is_tried_alone_once_a_second_has_failed() {
     let culprits = search.verdicts().values();
     let culprits = culprits.filter(|verdict| matches!(verdict, Verdict::Culprit(())));
     assert_eq!(culprits.count(), 1);
-    assert_eq!(runs, 5);
+    // One more has all that passed, which were never together.
+    assert_eq!(runs, 6);
 }
 
 #[test]

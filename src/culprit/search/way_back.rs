@@ -15,8 +15,10 @@ pub(super) struct WayBack {
     /// Items that did not arrive, by the pack that they were in: they go back together once all
     /// results of it are known.
     held: BTreeMap<usize, Vec<Item>>,
-    /// Items that fail only together on the way there, and are not all known on this one.
+    /// Items that went there in one guest and back in several, and are not all known on this way.
     groups: Vec<Vec<Item>>,
+    /// Items that were sent back, or wait to be.
+    sent: BTreeSet<Item>,
     /// Items that are expected to fail on this route.
     pub(super) predicted: BTreeSet<Item>,
 }
@@ -35,6 +37,7 @@ impl WayBack {
             waiting: Vec::new(),
             held: BTreeMap::new(),
             groups: Vec::new(),
+            sent: BTreeSet::new(),
             predicted: BTreeSet::new(),
         }
     }
@@ -71,9 +74,15 @@ impl<E: Clone> Search<E> {
         items: &[Item],
         likely_to_fail: &BTreeSet<Item>,
     ) -> Vec<Trial> {
-        let Some(back) = self.way_back_from(route) else {
+        let Some(way_back) = self.way_back.as_mut().filter(|back| back.route != route) else {
             return Vec::new();
         };
+        let back = way_back.route;
+        // They went in several guests, and came through in one since.
+        if items.iter().all(|item| way_back.sent.contains(item)) {
+            return self.send_back_together(route, items);
+        }
+        way_back.sent.extend(items);
         let (mut apart, rest): (Vec<Item>, Vec<Item>) =
             items.iter().partition(|item| likely_to_fail.contains(item));
         let mut awaited = Vec::new();
@@ -99,8 +108,7 @@ impl<E: Clone> Search<E> {
         next
     }
 
-    /// Sends items back in one guest, once each of them is known to pass on that way in another: they may fail together
-    /// there, too.
+    /// Sends items back in one guest, once all are known on that way in others: those that pass may fail together there.
     pub(super) fn send_back_together(&mut self, route: Route, items: &[Item]) -> Vec<Trial> {
         let Some(way_back) = self.way_back.as_mut().filter(|back| back.route != route) else {
             return Vec::new();
@@ -110,7 +118,8 @@ impl<E: Clone> Search<E> {
         self.resume_groups(back)
     }
 
-    /// Tries the groups of which all is known by now. Where one fails by itself it accounts for the failure of the group.
+    /// Tries the groups of which all is known by now, without those that fail by themselves, unless they came through in
+    /// one guest.
     fn resume_groups(&mut self, back: Route) -> Vec<Trial> {
         let groups = self
             .way_back
@@ -123,13 +132,14 @@ impl<E: Clone> Search<E> {
         if let Some(way_back) = &mut self.way_back {
             way_back.groups = waiting;
         }
-        let passes = |item: &Item| matches!(self.verdict(back, *item), Some(Verdict::Passed(_)));
-        let together: Vec<_> = known
-            .into_iter()
-            .filter(|group| group.iter().all(passes))
-            .collect();
-        let trials = together.into_iter().map(|group| self.add_root(back, group));
-        trials.collect()
+        let mut trials = Vec::new();
+        for mut group in known {
+            group.retain(|item| matches!(self.verdict(back, *item), Some(Verdict::Passed(_))));
+            if !self.came_through(back, &group) {
+                trials.push(self.add_root(back, group));
+            }
+        }
+        trials
     }
 
     /// Returns a device of this search that the item needs, and that does not wait itself: there
