@@ -33,8 +33,8 @@ pub(crate) struct Channel {
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     Known(String, StreamProxy),
-    /// Known once the destination listens; see [`port`].
-    AskForPort,
+    /// Known once the destination listens; see [`port`]. With room for the pages of the source.
+    AskForPort(StreamMemory),
 }
 
 /// Tells whether the stream passes by us.
@@ -84,7 +84,7 @@ pub(crate) async fn open(
         (Transport::Tcp, _) => Channel {
             // The port is the destination's choice.
             incoming: "tcp:127.0.0.1:0".to_owned(),
-            outgoing: Outgoing::AskForPort,
+            outgoing: Outgoing::AskForPort(memory),
         },
         (Transport::Exec, _) => {
             // The side that opens its end first waits for the other one.
@@ -148,8 +148,12 @@ async fn give(vm: &mut Vm, side: LegSide, socket: &UnixStream) -> Result<(), Leg
 
 /// Returns a port of the proxy, which leads to the one that the destination listens on, or that one
 /// itself.
-pub(crate) async fn port(vm: &Vm, relayed: Relayed) -> Result<(String, StreamProxy), QmpError> {
-    let reply = vm.execute(QueryMigrate {}).await?;
+pub(crate) async fn port(
+    destination: &Vm,
+    relayed: Relayed,
+    memory: StreamMemory,
+) -> Result<(String, StreamProxy), QmpError> {
+    let reply = destination.execute(QueryMigrate {}).await?;
     let port = reply
         .socket_address
         .iter()
@@ -164,10 +168,10 @@ pub(crate) async fn port(vm: &Vm, relayed: Relayed) -> Result<(String, StreamPro
             let listener = loopback().await.map_err(cannot)?;
             let ours = listener.local_addr().map_err(cannot)?;
             let theirs = (Ipv4Addr::LOCALHOST, port).into();
-            let memory = StreamMemory::sent_by(vm).await;
+            let renaming = destination.renaming();
             Ok((
                 format!("tcp:{ours}"),
-                StreamProxy::tcp(listener, theirs, vm.renaming(), memory),
+                StreamProxy::tcp(listener, theirs, renaming, memory),
             ))
         }
         (None, _) => Err(QmpError::Reply {

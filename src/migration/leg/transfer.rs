@@ -75,8 +75,8 @@ async fn send(
     }
     let (uri, started) = match channel.outgoing {
         Outgoing::Known(uri, proxy) => (uri, proxy),
-        Outgoing::AskForPort => {
-            let found = connect::port(destination, relayed).await;
+        Outgoing::AskForPort(memory) => {
+            let found = connect::port(destination, relayed, memory).await;
             checked(destination, Destination, Phase::Incoming, found).await?
         }
     };
