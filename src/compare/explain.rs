@@ -27,7 +27,6 @@ use crate::compare::streams::{Leaf, Side, leaves};
 use crate::model::{Direction, Rule, joined};
 use crate::report::Finding;
 use crate::stream::tree::{Kind, Section, SectionKind, Stream, Structure};
-use crate::vmstate::dump::Dump;
 
 pub(crate) use explanation::Explanation;
 use memory::memory;
@@ -75,10 +74,9 @@ pub(crate) fn explain<'s>(
     renames: &dyn Renames,
     direction: Direction,
 ) -> Option<Explanation> {
-    let Side { stream: sent, dump } = sent.into();
+    let sent = sent.into();
     let case = Case {
         sent,
-        source_dump: dump,
         expected: expected.into(),
         blamed,
         renames,
@@ -87,9 +85,9 @@ pub(crate) fn explain<'s>(
     let Some(blamed) = blamed else {
         return case.unnamed();
     };
-    let section = find(sent, blamed.section, blamed.instance)?;
+    let section = find(sent.stream, blamed.section, blamed.instance)?;
     match section.kind {
-        SectionKind::Ram => memory(section, sent, case.expected.stream, blamed.field),
+        SectionKind::Ram => memory(section, sent.stream, case.expected.stream, blamed.field),
         SectionKind::Iterative => None,
         SectionKind::Device => {
             let expected = case.twin(section);
@@ -117,8 +115,7 @@ pub(crate) fn likely_refused<'s>(
     direction: Direction,
 ) -> Vec<&'s Section> {
     let case = Case {
-        sent,
-        source_dump: None,
+        sent: sent.into(),
         expected: expected.into(),
         blamed: None,
         renames,
@@ -158,8 +155,7 @@ fn find<'s>(sent: &'s Stream, name: &str, instance: Option<u32>) -> Option<&'s S
 
 /// The sections of one stream, with those that are expected.
 struct Case<'c> {
-    sent: &'c Stream,
-    source_dump: Option<&'c Dump>,
+    sent: Side<'c>,
     expected: Side<'c>,
     /// The message of the destination's build, where one is known.
     blamed: Option<Blamed<'c>>,
@@ -198,8 +194,12 @@ impl<'c> Case<'c> {
     /// refuses the stream for certain, or else by the one section that has something to be refused
     /// for.
     fn unnamed(&self) -> Option<Explanation> {
-        let found: Vec<(Grade, Explanation)> =
-            self.sent.devices().filter_map(|s| self.best(s)).collect();
+        let found: Vec<(Grade, Explanation)> = self
+            .sent
+            .stream
+            .devices()
+            .filter_map(|s| self.best(s))
+            .collect();
         let of = |wanted: &'static [Grade]| {
             let found = found.iter();
             found.filter(move |(grade, _)| wanted.contains(grade))
@@ -246,7 +246,10 @@ impl<'c> Case<'c> {
         });
         // A section of another name that only the destination has is a hint.
         let mut others = self.expected.stream.devices().filter(|other| {
-            let ours = self.sent.section(other.name.as_str(), other.instance_id);
+            let ours = self
+                .sent
+                .stream
+                .section(other.name.as_str(), other.instance_id);
             ours.is_none()
         });
         let instead = match (others.next(), others.next()) {
@@ -445,7 +448,7 @@ impl<'c> Case<'c> {
 
     /// Finds what a test decides on in a section, and what one build alone has there, going by the dumps.
     fn tested(&self, section: &Section) -> Option<Finding> {
-        let (source, destination) = (self.source_dump?, self.expected.dump?);
+        let (source, destination) = (self.sent.dump?, self.expected.dump?);
         let known = |dump| Some((dump, streams::known(section, Some(dump))?));
         let (sends, takes) = (known(source)?, known(destination)?);
         first_tested(sends, takes, self.renames, self.direction)

@@ -301,6 +301,8 @@ fn a_length_is_explained_by_a_field_that_a_test_decides_on() {
         (Rule::ConditionalFieldAdded, "timadj"),
         (Rule::ConditionalFieldRemoved, "timadj"),
         (Rule::ConditionalFieldChanged, "ti_cmd"),
+        (Rule::ConditionAdded, "level"),
+        (Rule::ConditionRemoved, "level"),
     ] {
         let (found, place, sentence) = explained(rule.id(), forward, Objection::Length);
         assert_eq!((found, place.as_deref()), (Some(rule), Some(field)));
