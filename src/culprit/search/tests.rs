@@ -93,6 +93,12 @@ fn packs(items: usize, size: usize) -> Vec<Vec<Item>> {
     all.chunks(size).map(<[Item]>::to_vec).collect()
 }
 
+/// Returns two different items of so many, in order.
+fn two_of(size: usize, one: usize, other: usize) -> (Item, Item) {
+    let (one, other) = (one % size, (one % size + 1 + other % (size - 1)) % size);
+    (one.min(other), one.max(other))
+}
+
 fn log2(n: usize) -> usize {
     n.next_power_of_two().trailing_zeros() as usize
 }
@@ -201,9 +207,7 @@ proptest! {
         other in 1usize..40,
         last: bool,
     ) {
-        // Two different ones, in order.
-        let (one, other) = (one % size, (one % size + 1 + other % (size - 1)) % size);
-        let (a, b) = (one.min(other), one.max(other));
+        let (a, b) = two_of(size, one, other);
         let world = World { pair: Some((a, b)), ..World::default() };
         let (search, _) = world.search(&packs(size, size), last);
         prop_assert!(search.verdicts().values().all(|v| *v == Verdict::Passed(())));
@@ -225,8 +229,7 @@ proptest! {
         is_told_apart: bool,
         last: bool,
     ) {
-        let (one, other) = (one % size, (one % size + 1 + other % (size - 1)) % size);
-        let (a, b) = (one.min(other), one.max(other));
+        let (a, b) = two_of(size, one, other);
         let is_other = |item: &Item| *item < size && *item != a && *item != b;
         let world = World {
             pair: Some((a, b)),
@@ -260,8 +263,7 @@ proptest! {
         likely_to_fail in prop::collection::btree_set(0usize..40, 0..20),
         last: bool,
     ) {
-        let (one, other) = (one % size, (one % size + 1 + other % (size - 1)) % size);
-        let (a, b) = (one.min(other), one.max(other));
+        let (a, b) = two_of(size, one, other);
         let world = World { pair: Some((a, b)), likely_to_fail, ..World::default() };
         let began = Search::there_and_back(&packs(size, size), FORWARD, BACKWARD);
         let (search, _) = world.finish(began, last);
