@@ -88,7 +88,7 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
         if report.lacks_drivers() {
             writeln!(
                 out,
-                "drivers: none was at work; with --driven or --workload linux more of that is sent"
+                "drivers: none was at work; with --driven or --workload linux more of that may be sent"
             )?;
         }
     }
