@@ -11,7 +11,8 @@ pub struct LinuxReport {
     pub kernel: String,
     /// The virtio devices that it found.
     pub virtio: Vec<VirtioReport>,
-    /// What its rounds use, by kind: `disks`, `nets`, `ports`, `rng`, `watchdogs`, and the number of devices on the USB.
+    /// What its rounds use, by kind: `disks`, `nets`, `ports`, `rng`, `watchdogs` by
+    /// the names that they give themselves, and the number of devices on the USB.
     #[serde(default)]
     pub uses: BTreeMap<String, Vec<String>>,
     /// Devices for which it has no driver: ids of the device set, or places on the USB.
