@@ -17,6 +17,7 @@ use crate::migration::leg::save::NewMachine;
 use crate::model::Direction;
 use crate::qemu::Subject;
 use crate::qemu::machine::ProfileCpu;
+use crate::qemu::object::Kind;
 use crate::qemu::output::devices::DeviceTree;
 
 /// The set's name of a case with the devices that QEMU adds by itself.
@@ -63,7 +64,7 @@ pub(crate) async fn other_defaults(
                 old: differing.old.listed(),
                 new: differing.new.listed(),
             },
-            is_of_machine: true,
+            kind: Kind::Machine,
             offered_alone: [None; 2],
             is_of_card: false,
         },

@@ -47,6 +47,7 @@ macro_rules! for_each_rule {
             GateAboveVersion = "gate-above-version",
             PropertyDefaultChanged = "property-default-changed",
             FeatureDropped = "feature-dropped",
+            CpuFeatureDropped = "cpu-feature-dropped",
         }
     };
 }

@@ -17,7 +17,7 @@ use crate::qemu::Build;
 use crate::qemu::cache::{keep, ours};
 
 /// Changes whenever what is kept has another form, or other questions behind it.
-const FORM: &str = "2";
+const FORM: &str = "3";
 
 /// No answer is longer when it is unpacked, in bytes: the longest, a dump, has less than two megabytes.
 const MAX_ANSWER: u64 = 64 << 20;
@@ -33,6 +33,8 @@ pub(crate) enum Subject {
     Tree,
     /// The properties of a machine's devices.
     Properties,
+    /// The CPU models that a machine could have.
+    CpuModels,
     /// The sections in which a machine sends addresses of its process, whatever was in memory before.
     OwnAddresses,
 }
@@ -44,6 +46,7 @@ impl Subject {
             Subject::Devices => "devices",
             Subject::Tree => "tree",
             Subject::Properties => "properties",
+            Subject::CpuModels => "cpu-models",
             Subject::OwnAddresses => "own-addresses",
         }
     }

@@ -8,21 +8,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use qapi::qmp::ObjectPropertyInfo;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use crate::qemu::cpu_models;
 use crate::qemu::object::{Kind, Object};
 use crate::qemu::output::devices::{DeviceTree, Plugged};
-use crate::qemu::qmp::{
-    CpuModelInfo, QmpError, QueryCpuDefinitions, QueryCpuModelExpansion, Session,
-};
+use crate::qemu::qmp::{QmpError, QueryCpuDefinitions, Session};
 
 /// The values of a machine's properties, as far as the build tells them together.
 #[derive(Debug, Default)]
 pub(super) struct Bulk {
     /// The properties of the devices on buses, by the paths of their objects, as the build prints them.
     printed: BTreeMap<String, BTreeMap<String, String>>,
-    /// The features of CPUs, by type.
-    features: BTreeMap<String, serde_json::Map<String, Value>>,
+    /// The CPUs, by type.
+    cpus: BTreeMap<String, Cpu>,
+}
+
+/// The model of a CPU.
+#[derive(Debug)]
+struct Cpu {
+    features: Map<String, Value>,
+    is_safe: bool,
 }
 
 impl Bulk {
@@ -41,12 +47,12 @@ impl Bulk {
         let tree = DeviceTree::parse(&printed.unwrap_or_default());
         let mut bulk = Bulk {
             printed: by_path(&tree, objects),
-            features: BTreeMap::new(),
+            cpus: BTreeMap::new(),
         };
         let cpus = objects.iter().filter(|object| object.kind == Kind::Cpu);
         let types: BTreeSet<&String> = cpus.map(|cpu| &cpu.type_name).collect();
         if with_cpus && !types.is_empty() {
-            bulk.features = features(session, deadline, &types).await?;
+            bulk.cpus = models(session, deadline, &types).await?;
         }
         Ok(bulk)
     }
@@ -55,7 +61,8 @@ impl Bulk {
     pub(super) fn value(&self, object: &Object, item: &ObjectPropertyInfo) -> Option<Value> {
         if object.kind == Kind::Cpu {
             // A fresh CPU of the model has the same features, but no place, and nothing that is set as it is built in.
-            let value = self.features.get(&object.type_name)?.get(&item.name)?;
+            let cpu = self.cpus.get(&object.type_name)?;
+            let value = cpu.features.get(&item.name)?;
             return value.is_boolean().then(|| value.clone());
         }
         // What plugs in a virtio device has the properties of the device as well, under the same names
@@ -65,36 +72,37 @@ impl Bulk {
         let printed = places.filter_map(|path| self.printed.get(path)?.get(&item.name));
         read(&item.type_, printed.into_iter().next()?)
     }
+
+    /// Tells whether an object is a CPU of a model that stays what it is.
+    pub(super) fn is_safe_cpu(&self, object: &Object) -> bool {
+        self.cpus
+            .get(&object.type_name)
+            .is_some_and(|cpu| cpu.is_safe)
+    }
 }
 
 /// The child of an object that plugs in a virtio device.
 const VIRTIO_BACKEND: &str = "virtio-backend";
 
-/// Asks for the features of CPUs of some types.
-async fn features(
+/// Asks for the models of CPUs of some types.
+async fn models(
     session: &Session,
     deadline: Duration,
     types: &BTreeSet<&String>,
-) -> Result<BTreeMap<String, serde_json::Map<String, Value>>, QmpError> {
+) -> Result<BTreeMap<String, Cpu>, QmpError> {
     // Not every target has the command.
     let models = session.ask(QueryCpuDefinitions {}, deadline).await?;
-    let mut features = BTreeMap::new();
+    let mut found = BTreeMap::new();
     for model in models.unwrap_or_default() {
+        let is_safe = cpu_models::is_safe(&model);
         let Some(of) = model.typename.filter(|of| types.contains(of)) else {
             continue;
         };
-        let command = QueryCpuModelExpansion {
-            expansion: "full",
-            model: CpuModelInfo {
-                name: model.name,
-                props: serde_json::Map::new(),
-            },
-        };
-        if let Some(expanded) = session.ask(command, deadline).await? {
-            features.insert(of, expanded.model.props);
+        if let Some(features) = cpu_models::expanded(session, deadline, model.name).await? {
+            found.insert(of, Cpu { features, is_safe });
         }
     }
-    Ok(features)
+    Ok(found)
 }
 
 /// Reads a value as a build prints it for people, if that says what a value of this type is
@@ -230,7 +238,7 @@ mod tests {
         ];
         let bulk = Bulk {
             printed: by_path(&DeviceTree::parse(QTREE), &objects),
-            features: BTreeMap::new(),
+            cpus: BTreeMap::new(),
         };
         let value = |path: &str, of: &str, name: &str| {
             let object = objects.iter().find(|object| object.path == path);

@@ -15,6 +15,7 @@ mod build_info;
 mod bulk;
 mod cache;
 mod confinement;
+pub(crate) mod cpu_models;
 mod debian;
 mod dump;
 mod error;

@@ -31,7 +31,11 @@ pub struct Object {
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     Machine,
+    /// A CPU of the machine.
     Cpu,
+    /// A CPU model that the machine could have.
+    #[serde(rename = "cpu-model")]
+    CpuModel,
     #[default]
     Device,
 }
@@ -44,7 +48,7 @@ pub struct Setting {
     /// The value where neither the machine type nor an option sets it, if the type has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
-    /// Set if it turns on a feature that a virtio device offers its driver.
+    /// Set if it turns on a feature that a virtio device offers its driver, or that a CPU has.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_feature: bool,
 }

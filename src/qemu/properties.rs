@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::qemu::Answer;
 use crate::qemu::bulk::Bulk;
+use crate::qemu::cpu_models;
 use crate::qemu::object::{Kind, Object, Setting};
 use crate::qemu::qmp::{HostFeatures, QmpError, QueryVirtioStatus, Session};
 
@@ -134,7 +135,10 @@ impl Snapshot {
             }
             let listed = match types.entry(object.type_name.clone()) {
                 Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => new.insert(inquiry.listed(object).await?),
+                Entry::Vacant(new) => {
+                    let is_safe_cpu = bulk.is_safe_cpu(object);
+                    new.insert(inquiry.listed(object, is_safe_cpu).await?)
+                }
             };
             for property in &shown {
                 let Some(listed) = listed.get(&property.name) else {
@@ -263,7 +267,11 @@ impl Inquiry<'_> {
     }
 
     /// Returns what the type of an object lists for `-device`, by the properties' names.
-    async fn listed(&self, object: &Object) -> Result<BTreeMap<String, Listed>, QmpError> {
+    async fn listed(
+        &self,
+        object: &Object,
+        is_safe_cpu: bool,
+    ) -> Result<BTreeMap<String, Listed>, QmpError> {
         let command = qmp::device_list_properties {
             typename: object.type_name.clone(),
         };
@@ -272,7 +280,8 @@ impl Inquiry<'_> {
             let listed = Listed {
                 is_switch: property.type_ == SWITCH,
                 unset: Setting {
-                    is_feature: object.is_virtio && is_feature(&property),
+                    is_feature: object.is_virtio && is_feature(&property)
+                        || is_safe_cpu && cpu_models::is_feature(&property),
                     default: property.default_value,
                     value: Value::Null,
                 },
@@ -376,7 +385,7 @@ fn memory(property: &ObjectPropertyInfo) -> Option<String> {
 }
 
 /// Tells whether a property has a value of its own, and is no reference to another object.
-fn is_plain(property: &ObjectPropertyInfo) -> bool {
+pub(super) fn is_plain(property: &ObjectPropertyInfo) -> bool {
     child(property).is_none() && !property.type_.starts_with("link<")
 }
 

@@ -531,9 +531,12 @@ command!(QueryCpuDefinitions, "query-cpu-definitions", Vec<CpuModel>);
 
 /// A CPU model, by the keys that all targets give.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct CpuModel {
     pub name: String,
     pub typename: Option<String>,
+    /// Set if it stays what it is for a machine type with a version; `None` where nobody promises anything.
+    pub migration_safe: Option<bool>,
 }
 
 #[derive(Debug, Clone, Serialize)]

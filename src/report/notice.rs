@@ -82,6 +82,8 @@ pub enum NoticeKind {
     BaselineDiffers,
     /// The devices that a machine has by default in each build are not known. The subject is the machine.
     DefaultsNotCompared,
+    /// The CPU models that a machine can have in each build are not known. The subject is the machine.
+    CpuModelsNotCompared,
     /// A build finds no boot code for the PCI cards of the user's own guest, which is moved without. The subject is the machine.
     NoBootCode,
     /// Devices of a set have no place on the machine, for it lacks their bus. The subject is the device set.
@@ -196,6 +198,9 @@ impl Notice {
             Kind::BaselineDiffers => format!("the baseline {subject} is of another machine type"),
             Kind::DefaultsNotCompared => {
                 format!("the devices that {subject} has by default are not compared")
+            }
+            Kind::CpuModelsNotCompared => {
+                format!("the CPU models that {subject} can have are not compared")
             }
             Kind::NoBootCode => {
                 format!("the PCI cards of the guest on {subject} have no boot code")

@@ -26,6 +26,10 @@ pub struct Swept {
     /// CPU models that both builds list among their devices; they are not counted in `shared`.
     #[serde(default)]
     pub cpu_models: usize,
+    /// CPU models of which the features were compared: those that both builds promise to keep for a machine type with a
+    /// version (`migration-safe` of `query-cpu-definitions`).
+    #[serde(default)]
+    pub cpu_models_compared: usize,
     /// The number of them that were in a guest that migrated, or failed to.
     pub exercised: usize,
     /// The number of them without a recipe: plugged in by their bus and their properties.

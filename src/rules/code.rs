@@ -513,6 +513,8 @@ static bool dev_ltim_needed(
 
 { "dev", "msix", "on" },
 
+{ "dev", "msix", "on" },
+
 { "dev", "msix", "on" },"#;
 
     /// The code of a finding in one text.
@@ -557,6 +559,7 @@ static bool dev_ltim_needed(
             ("vmsd-renamed", section()),
             ("property-default-changed", msix()),
             ("feature-dropped", msix()),
+            ("cpu-feature-dropped", msix()),
         ];
         let shape = |name: &str, version| {
             Some(Shape {

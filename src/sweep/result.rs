@@ -50,6 +50,7 @@ impl MachineResult {
                 machine: target.config.machine.clone(),
                 shared: catalogue.shared(),
                 cpu_models: catalogue.cpu_models,
+                cpu_models_compared: 0,
                 exercised: 0,
                 by_fall_back: 0,
                 fall_back: Vec::new(),

@@ -28,6 +28,7 @@ mod cli;
 mod common_cause;
 mod confinement;
 mod containers;
+mod cpu_models;
 mod default_devices;
 mod dependencies;
 mod device_sets;

@@ -257,6 +257,7 @@ pub fn everything() -> Report {
             machine: "pc-q35-7.2".to_owned(),
             shared: 7,
             cpu_models: 0,
+            cpu_models_compared: 0,
             exercised: 5,
             by_fall_back: 1,
             fall_back: vec!["pc-testdev".to_owned()],

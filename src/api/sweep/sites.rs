@@ -17,9 +17,11 @@ use crate::migration::checks::state::Names;
 use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::{cover, join};
 use crate::migration::default_devices::DEFAULTS;
+use crate::migration::diagnosis::cpu_models::{ComparedModels, compare_models};
 use crate::migration::timeouts::Timeouts;
 use crate::model::{AcceleratorPreference, Direction, joined};
 use crate::parallel::each;
+use crate::qemu::block_on;
 use crate::report::{
     AcceleratorUsed, Coverage, Described, Notice, NoticeKind, Report, Swept, by_reason, notices_of,
 };
@@ -129,10 +131,17 @@ impl<'t> Sites<'t> {
             owners,
             accelerators: _,
         } = self;
+        let lists = assessments.first().map(Assessment::lists);
+        let models = each(jobs, targets.iter().collect(), |target: &SweepTarget| {
+            let lists = lists.filter(|_| target.device_family(DEFAULTS).is_in(options.shard))?;
+            let (config, only) = (&target.config, &options.only);
+            let compared =
+                compare_models(config, &options.directions, lists, |name| only.covers(name));
+            Some(block_on(compared).unwrap_or_else(|error| Err(error.to_string())))
+        });
         let machines = targets.iter().zip(owners.iter());
-        for (((target, builds), assessment), result) in
-            machines.zip(assessments.iter_mut()).zip(results)
-        {
+        let judged = assessments.iter_mut().zip(results);
+        for (((target, builds), (assessment, result)), models) in machines.zip(judged).zip(models) {
             let family = target.device_family(DEFAULTS);
             let by_default = LazyCell::new(|| defaults::ask(&target.config));
             let settled = match family.is_in(options.shard) {
@@ -145,6 +154,17 @@ impl<'t> Sites<'t> {
                 }
                 false => Found::default(),
             };
+            match models {
+                Some(Ok(ComparedModels { models, findings })) => {
+                    result.swept.cpu_models_compared = models;
+                    assessment.absorb(findings);
+                }
+                Some(Err(why)) => {
+                    let machine = &*target.config.machine;
+                    notices.push(NoticeKind::CpuModelsNotCompared.about(machine, why));
+                }
+                None => {}
+            }
             notices.extend(settled.notices);
             assessment.absorb(settled.findings);
             result.cases.extend(settled.cases);
@@ -402,10 +422,12 @@ pub(crate) fn as_typed(config: &SweepConfig, lists: &KnownIssues) -> Vec<String>
     options
 }
 
-/// Returns the notice that every device type which `--only` selects is left out, if that is so: the machines alone
-/// say nothing of what was asked.
+/// Returns the notice that every device type which `--only` selects is left out, if that is so, and no CPU model is selected: the
+/// machines alone say nothing of what was asked.
 fn nothing_tried(swept: &[Swept], only: &[String]) -> Option<Notice> {
-    let is_idle = |of: &Swept| of.exercised == 0 && of.left_out.len() >= of.shared;
+    let is_idle = |of: &Swept| {
+        of.exercised == 0 && of.left_out.len() >= of.shared && of.cpu_models_compared == 0
+    };
     if only.is_empty() || swept.is_empty() || !swept.iter().all(is_idle) {
         return None;
     }

@@ -1,6 +1,7 @@
 //! Diagnosis of a failed case: its cause, and the device, field or property that is to blame.
 
 pub(crate) mod cause;
+pub(crate) mod cpu_models;
 pub(crate) mod culprits;
 pub(crate) mod evidence;
 pub(crate) mod explain;

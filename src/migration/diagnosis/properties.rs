@@ -105,7 +105,8 @@ fn concerned(objects: &[Object], section: &str, senders: &Senders) -> Vec<bool> 
             Kind::Cpu if is_cpu => true,
             Kind::Machine | Kind::Cpu if section == RAM || is_cpu => false,
             Kind::Machine | Kind::Cpu if is_of_no_device => true,
-            Kind::Machine => false,
+            // A model that the machine could have sends nothing.
+            Kind::Machine | Kind::CpuModel => false,
             Kind::Cpu | Kind::Device => hits
                 .iter()
                 .any(|hit| below(hit, &object.path) || below(&object.path, hit)),

@@ -68,8 +68,8 @@ pub struct Difference {
     /// The property, or `cpu` where the machine has another CPU by default.
     pub property: String,
     pub how: How,
-    /// Set if it is the machine that is set up differently, and no device.
-    pub is_of_machine: bool,
+    /// The object that is set up differently.
+    pub kind: Kind,
     /// Set if the device offers features in the old build that it does not offer in the new one, and the other
     /// way round, by its own word. `None` where a build does not tell.
     pub offered_alone: [Option<bool>; 2],
@@ -143,7 +143,7 @@ pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Ve
                     type_name: old.type_name.clone(),
                     property: name.clone(),
                     how,
-                    is_of_machine: old.kind == Kind::Machine,
+                    kind: old.kind,
                     offered_alone,
                     is_of_card,
                 });
@@ -183,7 +183,7 @@ fn in_turn(snapshot: &Snapshot) -> BTreeMap<(&str, usize), &Object> {
         let like = match object.kind {
             Kind::Machine => MACHINE,
             Kind::Cpu => CPU,
-            Kind::Device => object.type_name.as_str(),
+            Kind::CpuModel | Kind::Device => object.type_name.as_str(),
         };
         let turn = seen.entry(like).or_default();
         places.insert((like, *turn), object);
@@ -199,7 +199,7 @@ fn how(old: Option<&Setting>, new: Option<&Setting>, what: Compared) -> Option<H
             new: new.clone(),
         }),
         (None, Some(new)) if new.is_feature && new.is_on() => Some(How::Added { new: new.clone() }),
-        (Some(old), None) if old.is_feature && old.is_pinned() == Some(true) => {
+        (Some(old), None) if old.is_feature && old.is_pinned().unwrap_or(old.is_on()) => {
             Some(How::Removed { old: old.clone() })
         }
         _ if what == Compared::Values => None,
@@ -258,7 +258,7 @@ impl Difference {
             type_name: old.clone(),
             property: CPU.to_owned(),
             how: How::OtherCpu { old, new },
-            is_of_machine: true,
+            kind: Kind::Machine,
             offered_alone: [None; 2],
             is_of_card: false,
         }
@@ -285,13 +285,13 @@ impl Difference {
         };
         let (name, value) = (&self.property, word(&old.value));
         match &old.value {
-            Value::Bool(_) | Value::Number(_) if !self.is_of_machine => Some([
+            Value::Bool(_) | Value::Number(_) if self.kind != Kind::Machine => Some([
                 "-global".to_owned(),
                 format!("{}.{name}={value}", self.type_name),
             ]),
             // A machine has what it is made of as words.
             Value::Bool(_) | Value::Number(_) | Value::String(_)
-                if self.is_of_machine && !value.contains([',', '/']) =>
+                if self.kind == Kind::Machine && !value.contains([',', '/']) =>
             {
                 Some(["-machine".to_owned(), format!("{name}={value}")])
             }
@@ -335,12 +335,12 @@ impl Difference {
         }
     }
 
-    /// Returns the direction in which a virtio device loses a feature, if the property is one: there the source
+    /// Returns the direction in which a virtio device or a CPU loses a feature, if the property is one: there the source
     /// offers it and the destination does not.
     ///
     /// A feature is introduced with its property: a build that does not know it yet does not offer
     /// it. A property is removed when no machine type needs another value than the default any
-    /// more, and the device then behaves as by that default.
+    /// more, and the device then behaves as by that default; a feature of a CPU has none, and is gone.
     pub fn feature_dropped(&self) -> Option<Direction> {
         // If one build lists it as a plain switch, it is one.
         let (old, new) = self.how.settings();
@@ -351,7 +351,7 @@ impl Difference {
         let offered = match (old, new) {
             (Some(old), Some(new)) => [old.is_on(), new.is_on()],
             (None, Some(new)) => [false, new.is_on()],
-            (Some(old), None) => [old.is_on(), is_on(old.default.as_ref()?)],
+            (Some(old), None) => [old.is_on(), old.default.as_ref().is_some_and(is_on)],
             (None, None) => return None,
         };
         // A switch that changes nothing of what the device offers is no feature, unless a network of another kind
@@ -371,7 +371,15 @@ impl Difference {
         self.is_of_card && direction.source_destination(old, new).0 == Some(false)
     }
 
-    /// Makes the warning of a feature that is lost: a guest without a driver still passes.
+    /// Returns the rule of a feature that is lost.
+    fn rule_of_dropped(&self) -> Rule {
+        match self.kind {
+            Kind::Cpu | Kind::CpuModel => Rule::CpuFeatureDropped,
+            Kind::Device | Kind::Machine => Rule::FeatureDropped,
+        }
+    }
+
+    /// Makes the warning of a feature that is lost: a guest without a driver, or that does not use it, still passes.
     fn dropped_feature(&self, direction: Direction, machine: &str) -> Finding {
         let name = &self.property;
         let (source, destination) = direction.source_destination("old", "new");
@@ -389,13 +397,20 @@ impl Difference {
             true => " on a network that lets it",
             false => "",
         };
-        Finding {
-            rule: Rule::FeatureDropped,
-            level: Rule::FeatureDropped.level(),
-            message: format!(
+        let rule = self.rule_of_dropped();
+        let message = match rule {
+            Rule::CpuFeatureDropped => format!(
+                "{source} gives the guest `{name}` with {machine}, and {lacking}: a guest that uses it loses it on its way"
+            ),
+            _ => format!(
                 "{source} offers `{name}` with {machine}{network}, and {lacking}: a guest whose driver accepted it \
                  is refused"
             ),
+        };
+        Finding {
+            rule,
+            level: rule.level(),
+            message,
             ..self.finding(direction, machine)
         }
     }
@@ -422,7 +437,7 @@ impl Difference {
             old: old.clone(),
             new: new.clone(),
             // A board without versions is what each build makes of it.
-            is_pinnable: !self.is_of_machine && is_one_of_family(machine),
+            is_pinnable: self.kind != Kind::Machine && is_one_of_family(machine),
         };
         Finding {
             path: vec![self.property.clone()],
@@ -505,21 +520,22 @@ mod tests {
         let setting = |value: Value| -> Setting {
             serde_json::from_value(json!({"value": value})).expect("a setting")
         };
-        for (is_of_machine, old, new, option) in [
-            (false, json!(true), json!(false), Some("-global t.p=on")),
-            (false, json!(256), json!(128), Some("-global t.p=256")),
-            (false, json!("a"), json!("b"), None),
-            (true, json!("2"), json!("3"), Some("-machine p=2")),
+        use Kind::{Device, Machine};
+        for (kind, old, new, option) in [
+            (Device, json!(true), json!(false), Some("-global t.p=on")),
+            (Device, json!(256), json!(128), Some("-global t.p=256")),
+            (Device, json!("a"), json!("b"), None),
+            (Machine, json!("2"), json!("3"), Some("-machine p=2")),
             (
-                true,
+                Machine,
                 json!("none"),
                 json!("smmuv3"),
                 Some("-machine p=none"),
             ),
-            (true, json!(false), json!(true), Some("-machine p=off")),
+            (Machine, json!(false), json!(true), Some("-machine p=off")),
             // A file of one build, and what an option would take for two.
-            (true, json!("/usr/share/a.fd"), json!(""), None),
-            (true, json!("a,b"), json!(""), None),
+            (Machine, json!("/usr/share/a.fd"), json!(""), None),
+            (Machine, json!("a,b"), json!(""), None),
         ] {
             let difference = Difference {
                 type_name: "t".to_owned(),
@@ -528,7 +544,7 @@ mod tests {
                     old: setting(old),
                     new: setting(new),
                 },
-                is_of_machine,
+                kind,
                 offered_alone: [None; 2],
                 is_of_card: false,
             };
@@ -624,6 +640,7 @@ mod tests {
     fn a_feature_is_lost_where_the_source_alone_offers_it() {
         use Direction::{Backward, Forward};
         let plain = |value: bool| json!({"value": value, "default": true});
+        let of_cpu = |value: bool| json!({"value": value, "is_feature": true});
         for (old, new, lost) in [
             (feature(true, true), feature(false, true), Some(Forward)),
             (feature(false, true), feature(true, true), Some(Backward)),
@@ -635,6 +652,11 @@ mod tests {
             (feature(true, true), Value::Null, None),
             (feature(false, true), Value::Null, Some(Backward)),
             (feature(true, false), Value::Null, Some(Forward)),
+            // A feature of a CPU has no default to go back to.
+            (of_cpu(true), of_cpu(false), Some(Forward)),
+            (of_cpu(true), Value::Null, Some(Forward)),
+            (of_cpu(false), Value::Null, None),
+            (Value::Null, of_cpu(true), Some(Backward)),
             // One build lists it as no bit of a mask.
             (plain(false), feature(true, true), None),
         ] {

@@ -19,6 +19,7 @@ use crate::migration::endpoint::commands::{Migrate, MigrateIncoming, QueryMigrat
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, TIME_TO_EXPLAIN, Vm};
 use crate::migration::leg::set_up;
 use crate::parallel::blocking;
+use crate::qemu::cpu_models::CpuModels;
 use crate::qemu::output::devices::DeviceTree;
 use crate::qemu::output::roms;
 use crate::qemu::properties::{Asked, Snapshot};
@@ -94,6 +95,15 @@ impl NewMachine {
     pub(crate) async fn printed_tree(&self) -> Result<String, String> {
         let printed = self.vm.execute(DeviceTree::question()).await;
         printed.map_err(|error| format!("{}: {error}", self.label))
+    }
+
+    /// Asks for the CPU models that it could have.
+    ///
+    /// # Errors
+    /// The build does not say; in words.
+    pub(crate) async fn cpu_models(&self) -> Result<CpuModels, String> {
+        let asked = CpuModels::ask(&self.vm.monitored.session, self.vm.command).await;
+        asked.map_err(|error| format!("{}: {error}", self.label))
     }
 
     /// Asks for the name of a file that it has in a block of memory, if there is one.

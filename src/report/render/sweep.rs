@@ -48,10 +48,14 @@ fn machines(report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<(
             // The machine alone does not migrate, or a shard is missing.
             others => format!(", {others} not tried"),
         };
+        let models = match swept.cpu_models_compared {
+            0 => String::new(),
+            models => format!("; {} compared", count(models, "CPU model")),
+        };
         writeln!(
             out,
             "{BOLD}{} {}{BOLD:#}: {} in both builds: {} exercised, {} left out{others}; \
-             {} in the old build alone, {} in the new one alone",
+             {} in the old build alone, {} in the new one alone{models}",
             swept.architecture,
             swept.machine,
             count(swept.shared, "device type"),

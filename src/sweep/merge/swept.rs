@@ -54,6 +54,7 @@ fn verify_same_devices(reports: Reports<'_>, one: &Swept, other: &Swept) -> Resu
 }
 
 fn add(known: &mut Swept, swept: &Swept) {
+    known.cpu_models_compared += swept.cpu_models_compared;
     known.exercised += swept.exercised;
     known.by_fall_back += swept.by_fall_back;
     known.fall_back.extend_from_slice(&swept.fall_back);
