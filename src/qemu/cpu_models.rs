@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::qemu::Answer;
-use crate::qemu::object::{Kind, Object, Setting};
-use crate::qemu::properties::{Snapshot, is_plain};
+use crate::qemu::object::{Kind, Object, Setting, is_plain};
 use crate::qemu::qmp::{
     CpuModel, CpuModelInfo, QmpError, QueryCpuDefinitions, QueryCpuModelExpansion, Session,
 };
@@ -155,10 +154,10 @@ impl CpuModels {
     }
 
     /// Returns the models that both builds have, each with those properties alone that are not the same in both.
-    pub(crate) fn differing(&self, other: &CpuModels) -> [Snapshot; 2] {
+    pub(crate) fn differing(&self, other: &CpuModels) -> [Vec<Object>; 2] {
         let names = self.common.keys().chain(other.common.keys());
         let names: BTreeSet<&str> = names.map(String::as_str).collect();
-        let mut both = [Snapshot::default(), Snapshot::default()];
+        let mut both = [Vec::new(), Vec::new()];
         let shared = self.models.iter();
         let shared = shared.filter_map(|(of, one)| Some((of, one, other.models.get(of)?)));
         for (of, one, another) in shared {
@@ -179,8 +178,8 @@ impl CpuModels {
                         .extend(setting.map(|setting| ((*name).to_owned(), setting)));
                 }
             }
-            for (snapshot, object) in both.iter_mut().zip(objects) {
-                snapshot.objects.push(object);
+            for (of_build, object) in both.iter_mut().zip(objects) {
+                of_build.push(object);
             }
         }
         both
@@ -230,8 +229,8 @@ mod tests {
             "Skylake": {"avx": true, "fpu": true, "level": 22, "sse4_1": true, "sse4-1": true, "vaes": false},
             "added": {"avx": true},
         }));
-        let told = |snapshot: Snapshot| -> Vec<String> {
-            let objects = snapshot.objects.iter().map(|object| {
+        let told = |objects: Vec<Object>| -> Vec<String> {
+            let objects = objects.iter().map(|object| {
                 let settings = object.properties.iter();
                 let settings = settings.map(|(name, of)| format!(" {name}={}", of.value));
                 format!("{}:{}", object.type_name, settings.collect::<String>())

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use qapi::qmp::ObjectPropertyInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -84,4 +85,14 @@ pub fn same(one: &Value, other: &Value) -> bool {
         }
     }
     one == other || switch(one).is_some_and(|on| Some(on) == switch(other))
+}
+
+/// Returns the type of the child that a property is, if it is one.
+pub(super) fn child(property: &ObjectPropertyInfo) -> Option<&str> {
+    property.type_.strip_prefix("child<")?.strip_suffix('>')
+}
+
+/// Tells whether a property has a value of its own, and is no reference to another object.
+pub(super) fn is_plain(property: &ObjectPropertyInfo) -> bool {
+    child(property).is_none() && !property.type_.starts_with("link<")
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::qemu::Answer;
 use crate::qemu::bulk::Bulk;
 use crate::qemu::cpu_models;
-use crate::qemu::object::{Kind, Object, Setting};
+use crate::qemu::object::{Kind, Object, Setting, child, is_plain};
 use crate::qemu::qmp::{HostFeatures, QmpError, QueryVirtioStatus, Session};
 
 /// The devices of a machine and the machine itself, in the order of their paths.
@@ -353,11 +353,6 @@ fn natural(path: &str) -> Vec<(String, u64)> {
     parts
 }
 
-/// Returns the type of the child that a property is, if it is one.
-fn child(property: &ObjectPropertyInfo) -> Option<&str> {
-    property.type_.strip_prefix("child<")?.strip_suffix('>')
-}
-
 /// Returns the names of features.
 fn features(offered: &HostFeatures) -> BTreeSet<String> {
     let named = offered.transports.iter().chain(&offered.dev_features);
@@ -382,11 +377,6 @@ fn memory(property: &ObjectPropertyInfo) -> Option<String> {
     let is_memory = child(property)?.ends_with("memory-region");
     let (name, _) = property.name.split_once('[')?;
     is_memory.then(|| name.to_owned())
-}
-
-/// Tells whether a property has a value of its own, and is no reference to another object.
-pub(super) fn is_plain(property: &ObjectPropertyInfo) -> bool {
-    child(property).is_none() && !property.type_.starts_with("link<")
 }
 
 fn get(path: &str, property: &str) -> qmp::qom_get {

@@ -9,6 +9,7 @@ use crate::migration::leg::save::NewMachine;
 use crate::model::Direction;
 use crate::qemu::Subject;
 use crate::qemu::cpu_models::CpuModels;
+use crate::qemu::properties::Snapshot;
 use crate::report::Finding;
 use crate::rules::known_issues::KnownIssues;
 
@@ -44,10 +45,10 @@ pub(crate) async fn compare_models(
             .await
     };
     let (old, new) = tokio::try_join!(ask(&config.old), ask(&config.new))?;
-    let [mut old, mut new] = old.differing(&new);
-    for snapshot in [&mut old, &mut new] {
-        snapshot.objects.retain(|model| concerns(&model.type_name));
-    }
+    let [old, new] = old.differing(&new).map(|mut objects| {
+        objects.retain(|model| concerns(&model.type_name));
+        Snapshot { objects }
+    });
     let models = old.objects.len();
     let differences = compare(&Snapshots { old, new }, Compared::Values, lists);
     Ok(ComparedModels {
