@@ -75,7 +75,7 @@ impl SavedGuests {
 fn key(endpoint: &Endpoint, launch: &LaunchSpec) -> Key {
     (
         endpoint.build.label().to_owned(),
-        launch.machine.clone(),
+        endpoint.machine(&launch.machine).to_owned(),
         launch.cpu.clone(),
         launch.device_args.clone(),
         endpoint.args.clone(),

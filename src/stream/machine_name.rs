@@ -6,9 +6,9 @@ use std::mem;
 use crate::stream::record::CONFIGURATION;
 
 /// The bytes before the length of the name: magic, version, and the type of the configuration.
-const BEFORE: usize = 9;
+pub(crate) const BEFORE: usize = 9;
 /// The bytes before the name.
-const TO_NAME: usize = BEFORE + 4;
+pub(crate) const TO_NAME: usize = BEFORE + 4;
 
 /// Puts another name in the place of the machine type's while a stream passes: QEMU takes no guest of a machine type that it
 /// calls otherwise.

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, quoted};
 use crate::qemu::quote;
+use crate::stream::machine_name;
 
 /// One shell line that moves a guest along the route with nothing but the builds and a shell: each
 /// stage saves its guest into a file, from which the next one loads it. `folder` is where the
@@ -34,9 +35,8 @@ pub(crate) fn line(
         }
         if at > 0 {
             let from = at - 1;
-            words.push(format!(
-                "-incoming \"exec:cat $d/stream{from}; touch $d/read{from}\""
-            ));
+            let read = read_as(&format!("$d/stream{from}"), route[from], endpoint);
+            words.push(format!("-incoming \"exec:{read}; touch $d/read{from}\""));
         }
         let run = words.join(" ");
         let mut typed = Vec::new();
@@ -65,6 +65,24 @@ pub(crate) fn line(
         line.push_str(&format!(" # without {}", without.join(" and ")));
     }
     line
+}
+
+/// Prints a saved guest for the next build.
+fn read_as(stream: &str, from: &Endpoint, to: &Endpoint) -> String {
+    match (&from.machine, &to.machine) {
+        (Some(sent), Some(own)) if sent != own => renamed(stream, sent, own),
+        _ => format!("cat {stream}"),
+    }
+}
+
+/// Prints a saved guest with another name of the machine type than the one that was `sent`: QEMU takes none but its own.
+fn renamed(stream: &str, sent: &str, own: &str) -> String {
+    let before = machine_name::BEFORE;
+    let rest = machine_name::TO_NAME + sent.len() + 1;
+    let length = own.len();
+    format!(
+        "head -c {before} {stream}; printf '\\000\\000\\000\\{length:03o}%s' {own}; tail -c +{rest} {stream}"
+    )
 }
 
 /// Lists the parts of a case that builds and a shell alone do without.
@@ -101,4 +119,26 @@ pub(crate) fn load_line(
 /// cannot be written any more then.
 fn until(test: &str) -> String {
     format!("until [ {test} ]; do echo || exit; sleep 0.1; done")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::stream::machine_name::Renaming;
+
+    #[test]
+    fn a_shell_changes_the_name_as_the_relay_does() {
+        let sent = b"QEVM\0\0\0\x03\x07\0\0\0\x0apc-q35-8.2EVM";
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("stream");
+        std::fs::write(&file, sent).expect("written");
+        for own in ["pc-q35-noble", "q35", "pc-q35-rhel9.4.0"] {
+            let line = renamed(&file.to_string_lossy(), "pc-q35-8.2", own);
+            let shell = Command::new("sh").args(["-c", &line]).output();
+            let printed = shell.expect("a shell").stdout;
+            assert_eq!(printed, Renaming::to(own).pass(sent).into_owned(), "{line}");
+        }
+    }
 }
