@@ -35,7 +35,7 @@ pub(crate) fn settle(config: &mut MigrationConfig, guest: &[DeviceSet]) -> Optio
         .map(|board| with_boot_code(board, false));
     let detail =
         format!("{build} finds no {file}, and whether both have it in one size is not known");
-    Some(NoticeKind::NoBootCode.about(&*config.machine, detail))
+    Some(NoticeKind::NoBootCode.about(&*config.machines, detail))
 }
 
 /// Returns the board with or without the boot code of its cards.

@@ -29,7 +29,7 @@ pub(crate) fn settle(
     (jobs, lists): (usize, &KnownIssues),
     name: impl Fn(Direction) -> Option<String>,
 ) -> Result<Found, RunFailure> {
-    let machine = &*config.machine;
+    let machine = &*config.machines;
     let mut defaults = Found::default();
     // The directions in which the guest fails for something else than its devices.
     let mut explained = BTreeSet::new();

@@ -68,11 +68,7 @@ pub(crate) fn settle(
     };
     let dumps = config.old.dump.clone().zip(config.new.dump.clone());
     let mut target = SweepTarget {
-        label: target::label(
-            &config.arch,
-            &config.machine,
-            std::slice::from_ref(&config.machine),
-        ),
+        label: target::label(&config.arch, &config.types(), &[], policy.case.as_ref()),
         properties: BTreeMap::new(),
         virtio: BTreeSet::new(),
         forecast: Forecast::of(&findings),
@@ -117,7 +113,7 @@ pub(crate) fn settle(
                 decided,
             } => progress.event(Event::SweepAdvanced {
                 number,
-                machine: &target.config.machine,
+                machine: &target.config.machines,
                 advance,
                 decided,
             }),
@@ -127,7 +123,7 @@ pub(crate) fn settle(
     let mut settled = Found::default();
     for mut result in results {
         if let Err(error) = assessment.conclude(&target, &mut result) {
-            let machine = &*target.config.machine;
+            let machine = &*target.config.machines;
             settled
                 .notices
                 .push(NoticeKind::FailuresNotExplained.about(machine, error));

@@ -23,7 +23,7 @@ pub(crate) fn equip(
     }
     let driving = Driving::of(&config.machine, &config.arch);
     let driving = driving.ok_or_else(|| Problem::NotDrivable {
-        machine: config.machine.clone(),
+        machine: config.machines.clone(),
         arch: config.arch.clone(),
     })?;
     let args: Vec<String> = sets

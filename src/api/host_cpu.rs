@@ -26,7 +26,7 @@ impl HostCpu {
         let replaced = |why| {
             let hint =
                 "--accel auto on the guest's own host may have it, and --cpu MODEL names another";
-            NoticeKind::HostCpuReplaced.about(&*config.machine, format!("{why}; {hint}"))
+            NoticeKind::HostCpuReplaced.about(&*config.machines, format!("{why}; {hint}"))
         };
         Ok(HostCpu {
             is_taken: matches!(taken, Some(Ok(()))),

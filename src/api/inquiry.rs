@@ -300,8 +300,7 @@ impl<'i> Inquiry<'i> {
 
     /// Notes which findings a baseline has: no device is moved for these.
     pub(crate) fn mark_known(&mut self, baseline: Option<&Report>) {
-        let machine = self.opened.machines.to_string();
-        mark(&mut self.findings, Some(&machine), baseline);
+        mark(&mut self.findings, Some(&self.opened.machine), baseline);
     }
 
     /// Migrates each device that the dumps leave in doubt, or the one that the run is about.
@@ -473,7 +472,7 @@ impl<'i> Inquiry<'i> {
             // The case has failed nonetheless, and says so.
             Err(error) => self
                 .notices
-                .push(NoticeKind::FailuresNotExplained.about(&*config.machine, error)),
+                .push(NoticeKind::FailuresNotExplained.about(&*config.machines, error)),
         }
     }
 

@@ -22,7 +22,7 @@ pub(crate) fn connect(
         return (Network::Hub, None);
     }
     let builds = [&config.old.build, &config.new.build];
-    let (network, notice) = best_of(builds, transport, best, &config.machine);
+    let (network, notice) = best_of(builds, transport, best, &config.machines);
     if notice.is_none() {
         for endpoint in [&mut config.old, &mut config.new] {
             endpoint.build = endpoint.build.clone().with_own_network();

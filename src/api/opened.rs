@@ -14,7 +14,7 @@ use crate::devices::DeviceSet;
 use crate::guest::{FlashSizes, GuestSpec, Idle, confine};
 use crate::migration::checks::state::Names;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part, Repeat};
-use crate::migration::endpoint::vm::RoleArgs;
+use crate::migration::endpoint::vm::{Endpoint, RoleArgs};
 use crate::migration::timeouts::Timeouts;
 use crate::model::{CaseName, Direction};
 use crate::qemu::machine::{self, Machines, ProfileCpu};
@@ -27,10 +27,10 @@ const DEFAULT_SET: &str = "default";
 /// Two builds for a machine, and the device sets of the guests.
 pub(crate) struct Opened {
     pub pair: Pair,
-    /// The machine type that cases are named after: that of the old build, where they have two.
-    pub machine: String,
     /// The machine types, resolved: each build has that of its side.
     pub machines: Machines,
+    /// Them as reports name them.
+    pub machine: String,
     pub builds: Builds,
     pub directions: Vec<Direction>,
     pub sets: Vec<DeviceSet>,
@@ -90,11 +90,11 @@ impl Opened {
         progress.event(Event::Opened {
             old: &pair.old.reference(),
             new: &pair.new.reference(),
-            machine: Some(&machines.old),
+            machine: Some(&machines.to_string()),
         });
         Ok(Opened {
             pair,
-            machine: machines.old.clone(),
+            machine: machines.to_string(),
             machines,
             builds: builds.clone(),
             directions: builds.directions.clone(),
@@ -135,12 +135,8 @@ impl Opened {
         names: Names,
         logs: &Path,
     ) -> MigrationConfig {
-        let Opened { pair, machine, .. } = self;
-        let (mut old, mut new) = endpoints(pair, dumps);
-        if self.machines.are_paired() {
-            old.machine = Some(self.machines.old.clone());
-            new.machine = Some(self.machines.new.clone());
-        }
+        let Opened { pair, machines, .. } = self;
+        let (mut old, mut new) = Endpoint::with_types(endpoints(pair, dumps), machines);
         old.args.clone_from(&guests.side_args.old);
         new.args.clone_from(&guests.side_args.new);
         let guest = self.guest.as_ref();
@@ -158,7 +154,7 @@ impl Opened {
                 destination: guests.side_args.destination.clone(),
             },
             cpu: guests.cpu.clone(),
-            profile_cpu: match pair.other_default_cpu(machine) {
+            profile_cpu: match pair.other_default_cpu(machines) {
                 Some(_) => ProfileCpu::LeftOut,
                 None => ProfileCpu::Given,
             },
@@ -173,7 +169,7 @@ impl Opened {
             },
             ..MigrationConfig::paused(
                 (old, new),
-                machine.clone(),
+                machines.old.clone(),
                 pair.arch().to_owned(),
                 logs.to_owned(),
                 names,

@@ -52,7 +52,7 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
     })?;
     let notices = pair.notices();
     let label = pair.machines.as_ref().map(ToString::to_string);
-    let machine = pair.machines.as_ref().map(|of| &*of.old);
+    let machine = label.as_deref();
     let (old, old_dump) = pair.old;
     let (new, new_dump) = pair.new;
     progress.event(Event::Opened {
@@ -71,7 +71,7 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
         findings,
         rules,
         notices,
-        ..Report::new(old, new, label)
+        ..Report::new(old, new, label.clone())
     };
     Ok(recalled.conclude(
         report,

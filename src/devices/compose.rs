@@ -21,7 +21,7 @@ pub struct Known<'a> {
 pub struct Target<'a> {
     /// The end of `qemu-system-ARCH`.
     pub arch: &'a str,
-    /// The machine type, `pc-q35-7.2` for instance.
+    /// The machine type, `pc-q35-7.2` for instance, or two that are paired.
     pub machine: &'a str,
     pub old: Known<'a>,
     pub new: Known<'a>,

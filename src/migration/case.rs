@@ -303,7 +303,13 @@ pub(crate) fn untried(
             .map(ToString::to_string)
             .collect(),
         running: config.running,
-        ..Case::untried(id, &config.machine, device_set, config.transport, direction)
+        ..Case::untried(
+            id,
+            &config.machines,
+            device_set,
+            config.transport,
+            direction,
+        )
     }
 }
 

@@ -15,7 +15,7 @@ use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, RoleArgs};
 use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
 use crate::model::{Accelerator, Direction};
-use crate::qemu::machine::ProfileCpu;
+use crate::qemu::machine::{Machines, ProfileCpu};
 use crate::report::LeftOut;
 use crate::workload;
 use crate::workload::Workload;
@@ -88,8 +88,10 @@ impl Repeat {
 pub struct MigrationConfig {
     pub old: Endpoint,
     pub new: Endpoint,
-    /// Resolved: both builds have it.
+    /// Resolved: both builds have it, or the old one where each has a type of its own.
     pub machine: String,
+    /// The machine type as reports name it: `OLD=NEW` where each build has one of its own.
+    pub machines: String,
     /// The end of `qemu-system-ARCH`.
     pub arch: String,
     /// The buses of the machine, where they are known: devices without a place on it are in no guest.
@@ -128,6 +130,12 @@ pub struct MigrationConfig {
     pub logs: PathBuf,
     /// The names of fields, as the lists know them.
     pub names: Names,
+}
+
+/// Returns the machine types of the old and of the new build, if a case's is `machine`.
+fn types(builds: [&Endpoint; 2], machine: &str) -> Machines {
+    let [old, new] = builds.map(|of| of.machine(machine).to_owned());
+    Machines { old, new }
 }
 
 /// A case to run.
@@ -175,10 +183,12 @@ impl MigrationConfig {
         logs: PathBuf,
         names: Names,
     ) -> MigrationConfig {
+        let machines = types([&old, &new], &machine).to_string();
         MigrationConfig {
             old,
             new,
             machine,
+            machines,
             arch,
             buses: None,
             board: None,
@@ -200,6 +210,11 @@ impl MigrationConfig {
             logs,
             names,
         }
+    }
+
+    /// Returns the machine types of both builds.
+    pub(crate) fn types(&self) -> Machines {
+        types([&self.old, &self.new], &self.machine)
     }
 
     /// Gives the guests of both builds this accelerator.
@@ -237,7 +252,7 @@ impl MigrationConfig {
         let (set, _) = self.fitting(set);
         set.compose(&Target {
             arch: &self.arch,
-            machine: &self.machine,
+            machine: &self.machines,
             old: self.old.known(),
             new: self.new.known(),
         })

@@ -127,7 +127,7 @@ impl RunSpec<'_> {
             memory_kills: MemoryKills::so_far(),
         };
         let labels = joined(self.route.iter().map(|end| end.build.label()), " to ");
-        let span = debug_span!("guest", machine = self.config.machine, route = labels);
+        let span = debug_span!("guest", machine = self.config.machines, route = labels);
         let result = run.drive(from, watcher).instrument(span).await;
         let result = RunResult {
             buses: run.buses,

@@ -1,5 +1,6 @@
 //! The name of a case, taken apart: what a run has to do for that case alone.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -47,6 +48,14 @@ impl CaseName {
     /// Returns the machine, or the family of its type.
     pub fn machine(&self) -> &str {
         &self.machine
+    }
+
+    /// Returns the machine as the id has it: with the architecture, where there is one.
+    pub(crate) fn place(&self) -> Cow<'_, str> {
+        match &self.architecture {
+            Some(architecture) => Cow::Owned(format!("{architecture}/{}", self.machine)),
+            None => Cow::Borrowed(&self.machine),
+        }
     }
 
     /// Returns the name of what is moved: a device set, a device type, or `bare`.
@@ -109,6 +118,10 @@ mod tests {
         assert_eq!(
             (other.architecture(), other.machine()),
             (Some("m68k"), "virt")
+        );
+        assert_eq!(
+            (plain.place(), other.place()),
+            ("q35".into(), "m68k/virt".into())
         );
         for (text, subject, direction) in [
             ("q35/am53c974/unix/forward", "am53c974", Forward),

@@ -1,11 +1,11 @@
-//! MachineNames by name or family, as the lists and the device sets name them.
+//! Machine types as people name them: alone, two of them paired, or by name or family in the lists and the device sets.
 
 use std::fmt;
 
 use serde::Deserialize;
 
 /// Names of machine types or of families (`pc-q35`, or `q35` as `-M` has it, for every `pc-q35-7.2`; `pc-q35-rhel` for every
-/// `pc-q35-rhel9.6.0`); `*` is every machine.
+/// `pc-q35-rhel9.6.0`), or of a pair of them (`pc-q35-8.2=pc-q35-noble`); `*` is every machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "Vec<String>")]
 pub struct MachineNames(Vec<String>);
@@ -27,6 +27,15 @@ impl TryFrom<Vec<String>> for MachineNames {
             Some(bad) => Err(BadMachineName(bad.clone())),
             None => Ok(MachineNames(names)),
         }
+    }
+}
+
+/// Returns the names that `OLD=NEW` pairs: the machine types of the old and of the new build, which a guest moves between. A name
+/// with options behind it is no pair.
+pub fn machine_sides(named: &str) -> (&str, Option<&str>) {
+    match named.split_once('=') {
+        Some((old, new)) if !named.contains(',') => (old, Some(new)),
+        _ => (named, None),
     }
 }
 
@@ -54,7 +63,8 @@ impl MachineNames {
         self.0.iter().any(|name| name == "*")
     }
 
-    /// Tells whether a machine type is meant; of an unknown one only what every machine is.
+    /// Tells whether a machine type is meant; of an unknown one only what every machine is. Of two that are paired either may be
+    /// named, or both as that pair.
     pub fn include(&self, machine: Option<&str>) -> bool {
         let named = |machine: &str| {
             self.0.iter().any(|name| {
@@ -65,7 +75,11 @@ impl MachineNames {
                 })
             })
         };
-        self.are_all() || machine.is_some_and(named)
+        let is_meant = |machine: &str| match machine_sides(machine) {
+            (old, Some(new)) => [machine, old, new].into_iter().any(named),
+            (one, None) => named(one),
+        };
+        self.are_all() || machine.is_some_and(is_meant)
     }
 }
 
@@ -101,6 +115,19 @@ mod tests {
             (&["q800"], None, false),
             (&["*"], Some("virt"), true),
             (&["*"], None, true),
+            // Types that are paired.
+            (&["pc-q35-8.2"], Some("pc-q35-8.2=pc-q35-noble"), true),
+            (&["pc-q35-noble"], Some("pc-q35-8.2=pc-q35-noble"), true),
+            (&["q35"], Some("pc-q35-8.2=pc-q35-noble"), true),
+            (&["q35-noble"], Some("pc-q35-8.2=pc-q35-noble"), true),
+            (
+                &["pc-q35-8.2=pc-q35-noble"],
+                Some("pc-q35-8.2=pc-q35-noble"),
+                true,
+            ),
+            (&["pc-q35-8.2=pc-q35-noble"], Some("pc-q35-8.2"), false),
+            (&["pc-q35-8"], Some("pc-q35-8.2=pc-q35-noble"), false),
+            (&["i440fx"], Some("pc-q35-8.2=pc-q35-noble"), false),
             (&[], Some("virt"), false),
         ] {
             assert_eq!(

@@ -12,9 +12,11 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::model::Version;
+pub use crate::model::machine_sides as sides;
 
 pub(crate) use map::{ConfigSpace, Map, MmioMap, PciMap, Range};
 pub use missing::NoCommonMachine;
+pub(crate) use resolve::resolve_side;
 pub use resolve::{resolve, resolve_one, versioned};
 
 #[derive(Debug, Deserialize)]
@@ -295,14 +297,6 @@ impl fmt::Display for Machines {
     }
 }
 
-/// Returns the names that `OLD=NEW` pairs. A name with options behind it is no pair.
-pub fn sides(wanted: &str) -> (&str, Option<&str>) {
-    match wanted.split_once('=') {
-        Some((old, new)) if !wanted.contains(',') => (old, Some(new)),
-        _ => (wanted, None),
-    }
-}
-
 /// The family and the version of a machine type. Versions have a point, so that the number in
 /// `powernv10` or `raspi3b` is none. What a vendor writes before the version belongs to the family
 /// (`pc-q35-rhel9.4.0`), and so does what follows it (`pseries-2.12-sxxm`): such types vary within
@@ -332,8 +326,13 @@ pub fn family(machine: &str) -> &str {
 }
 
 /// Tells whether a machine type is one of several of a family, each of which stays as it is: it has a version, or what a
-/// distribution has in its place (`pc-q35-noble`, `pseries-2.12-sxxm`). Any other is what each build makes of it.
+/// distribution has in its place (`pc-q35-noble`, `pseries-2.12-sxxm`). Any other is what each build makes of it. Of two that are
+/// paired both have to be.
 pub fn is_one_of_family(machine: &str) -> bool {
+    let (machine, other) = sides(machine);
+    if !other.is_none_or(is_one_of_family) {
+        return false;
+    }
     let rest = |profile: &Profile| machine.strip_prefix(profile.family.as_str());
     let is_of = |profile: &Profile| rest(profile).is_some_and(|rest| rest.starts_with('-'));
     split(machine).is_some() || TABLE.machine.iter().any(is_of)
@@ -359,6 +358,7 @@ fn aliases(family: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Side;
     use crate::qemu::{BuildInfo, MachineType};
 
     /// A build with these machine types; behind `=`, the name that a type is also known by.
@@ -522,8 +522,7 @@ mod tests {
         assert_eq!(
             has,
             "the two builds have in common no machine type q35, which is short for pc-q35-rhel9.6.0 in the old one and \
-             for pc-q35-el10.0.0 in the new one; `-M pc-q35-rhel9.6.0=pc-q35-el10.0.0` of check, live and static pairs \
-             them"
+             for pc-q35-el10.0.0 in the new one; `-M pc-q35-rhel9.6.0=pc-q35-el10.0.0` pairs them"
         );
         assert_eq!(resolve("pc-q53", &old, &new).unwrap_err().near, ["pc-q35"]);
         assert_eq!(resolve("qq35", &old, &new).unwrap_err().near, ["q35"]);
@@ -538,6 +537,12 @@ mod tests {
         assert_eq!(
             has,
             "the build (9.2.0) has no machine type pc-q35-rhel9.4.0; it has pc-q35"
+        );
+        let has = resolve_side("vitr", Side::New, &old);
+        let has = has.unwrap_err().to_string();
+        assert_eq!(
+            has,
+            "the new build (9.2.0) has no machine type vitr; it has virt"
         );
         let has = resolve_one("zzz", &old).unwrap_err().to_string();
         let known = "it has pc-i440fx, pc-q35, isapc, none, powernv9, pseries-2.12-sxxm, virt";
@@ -645,6 +650,9 @@ mod tests {
             ("powernv10", false),
             ("powernv10-rainier", false),
             ("mps2-an385", false),
+            ("pc-q35-8.2=pc-q35-noble", true),
+            ("virt=virt-9.0", false),
+            ("virt-9.0=virt", false),
         ] {
             assert_eq!(is_one_of_family(machine), stays, "{machine}");
         }

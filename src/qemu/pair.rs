@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use crate::model::{BuildRef, Confine, ConfinedBuild};
+use crate::model::{BuildRef, Confine, ConfinedBuild, Side};
 use crate::parallel::{Meanwhile, side_by_side};
 use crate::qemu::identity::RunningProgram;
 use crate::qemu::machine::Machines;
@@ -241,13 +241,14 @@ impl Pair {
     }
 
     /// The CPU types that a machine has by default in the old and in the new build, where they differ.
-    pub fn other_default_cpu(&self, machine: &str) -> Option<[String; 2]> {
-        let cpu = |build: &'_ Opened| -> Option<String> {
-            let mut machines = build.info.machines.iter();
-            let found = machines.find(|known| known.name == machine)?;
+    pub fn other_default_cpu(&self, machines: &Machines) -> Option<[String; 2]> {
+        let cpu = |build: &'_ Opened, machine: &str| -> Option<String> {
+            let mut known = build.info.machines.iter();
+            let found = known.find(|known| known.name == machine)?;
             found.default_cpu.clone()
         };
-        let (old, new) = (cpu(&self.old)?, cpu(&self.new)?);
+        let old = cpu(&self.old, &machines.old)?;
+        let new = cpu(&self.new, &machines.new)?;
         (old != new).then_some([old, new])
     }
 
@@ -265,10 +266,22 @@ impl Pair {
     /// They have none in common, or a build lacks that of its side.
     pub fn machines(&self, wanted: &str) -> Result<Machines, Box<NoCommonMachine>> {
         Ok(match machine::sides(wanted) {
-            (old, Some(new)) => Machines {
-                old: machine::resolve_one(old, &self.old.info)?,
-                new: machine::resolve_one(new, &self.new.info)?,
-            },
+            (old, Some(new)) => {
+                let old = machine::resolve_side(old, Side::Old, &self.old.info);
+                let new = machine::resolve_side(new, Side::New, &self.new.info);
+                match (old, new) {
+                    // What no build has is the greater mistake.
+                    (Err(lacking), Err(unknown))
+                        if unknown.is_unknown() && !lacking.is_unknown() =>
+                    {
+                        return Err(unknown);
+                    }
+                    (old, new) => Machines {
+                        old: old?,
+                        new: new?,
+                    },
+                }
+            }
             (both, None) => Machines::same(self.machine(both)?),
         })
     }

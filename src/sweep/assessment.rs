@@ -186,7 +186,7 @@ impl<'l> Assessment<'l> {
     ) -> Result<(), ProbeError> {
         let (config, lists) = (&target.config, self.scope.lists);
         let compared = |snapshots: &Snapshots| {
-            let machine = &*config.machine;
+            let machine = &*config.machines;
             properties::dropped_features(snapshots, self.directions, machine, lists)
         };
         let mut found: Vec<Finding> = Vec::new();

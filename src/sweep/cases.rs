@@ -95,7 +95,7 @@ pub(crate) fn bare_case(target: &SweepTarget, bare: &BareMachine, direction: Dir
 /// Returns a case that is not run.
 pub(crate) fn excluded_case(target: &SweepTarget, id: &CaseId, driver: &str) -> Case {
     let transport = id.family.transport;
-    let machine = &target.config.machine;
+    let machine = &target.config.machines;
     Case {
         devices: vec![driver.to_owned()],
         ..Case::untried(id.to_string(), machine, driver, transport, id.direction)
@@ -245,7 +245,7 @@ fn by_sweep(target: &SweepTarget, case: &mut Case, chosen: &str) {
         old,
         new,
         arch,
-        machine,
+        machines,
         ..
     } = &target.config;
     let (old, new) = (quote(old.build.label()), quote(new.build.label()));
@@ -255,7 +255,7 @@ fn by_sweep(target: &SweepTarget, case: &mut Case, chosen: &str) {
         State::Linux => " --workload linux",
     };
     case.reproduce = Some(format!(
-        "migcompat sweep {old} {new} -M {arch}/{machine} {chosen}{at_work}"
+        "migcompat sweep {old} {new} -M {arch}/{machines} {chosen}{at_work}"
     ));
     if let Some(script) = case.reproducer.take() {
         let _left_behind = std::fs::remove_file(script);

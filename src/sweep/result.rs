@@ -47,7 +47,7 @@ impl MachineResult {
             reach: Reach::default(),
             swept: Swept {
                 architecture: target.config.arch.clone(),
-                machine: target.config.machine.clone(),
+                machine: target.config.machines.clone(),
                 shared: catalogue.shared(),
                 cpu_models: catalogue.cpu_models,
                 cpu_models_compared: 0,

@@ -2,14 +2,17 @@
 
 use std::fmt;
 
-use crate::qemu::{NoCommonMachine, Pair, machine};
+use crate::model::CaseName;
+use crate::qemu::machine::{self, Machines as MachineTypes};
+use crate::qemu::{NoCommonMachine, Pair};
 
 /// The machines of a sweep; by default the usual one of the builds' architecture.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MachineSelection {
     /// Machine types, with the architecture where the name alone means another one: `q35`,
-    /// `riscv64/virt`. By default the usual one of the architecture.
+    /// `riscv64/virt`. `OLD=NEW` pairs one of each build: `pc-q35-8.2=pc-q35-noble`. By default the usual one of
+    /// the architecture.
     pub names: Vec<String>,
     /// Architectures; a name without one is swept on each of them. By default what the names imply.
     pub architectures: Vec<String>,
@@ -47,6 +50,26 @@ impl fmt::Display for Machines {
 }
 
 impl MachineSelection {
+    /// Leaves the machine of a case that alone is run, if it is one of those that are named, and takes it if none is selected: the id
+    /// of the case has it.
+    pub(crate) fn narrow(&mut self, case: &CaseName) {
+        if *self == MachineSelection::default() {
+            let architecture = case.architecture().map(str::to_owned);
+            self.architectures.extend(architecture);
+            self.names.push(case.machine().to_owned());
+        }
+        let of_case = case.architecture();
+        let of_case = of_case.unwrap_or(machine::USUAL_ARCHITECTURE);
+        let is_of_case = |name: &String| {
+            let place = name.rsplit_once('/');
+            let (architecture, machine) = place.map_or((None, &**name), |(a, m)| (Some(a), m));
+            machine == case.machine() && architecture.is_none_or(|of| of == of_case)
+        };
+        if self.names.iter().any(is_of_case) {
+            self.names.retain(is_of_case);
+        }
+    }
+
     /// Returns the machines by architecture, in the order of the selection.
     pub(crate) fn by_architecture(&self) -> Vec<ArchitectureSelection> {
         let mut architectures: Vec<&str> = self.architectures.iter().map(String::as_str).collect();
@@ -58,7 +81,7 @@ impl MachineSelection {
             match name.split_once('/') {
                 Some((architecture, name)) => add(&mut selected, Some(architecture), name),
                 None if architectures.is_empty() => {
-                    let implied = machine::default_architecture(name);
+                    let implied = implied_architecture(name);
                     add(&mut selected, implied, name);
                 }
                 None => {
@@ -93,6 +116,13 @@ impl MachineSelection {
     }
 }
 
+/// Returns the architecture that a name means unless another is given; of two names the first that means one.
+fn implied_architecture(name: &str) -> Option<&'static str> {
+    let (old, new) = machine::sides(name);
+    let mut types = std::iter::once(old).chain(new);
+    types.find_map(machine::default_architecture)
+}
+
 fn add(selected: &mut Vec<ArchitectureSelection>, architecture: Option<&str>, name: &str) {
     let known = selected
         .iter_mut()
@@ -113,6 +143,24 @@ fn add(selected: &mut Vec<ArchitectureSelection>, architecture: Option<&str>, na
     }
 }
 
+/// A machine that can be swept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AvailableMachine {
+    /// The types of both builds, resolved.
+    pub types: MachineTypes,
+    /// Them as reports name them.
+    pub name: String,
+}
+
+impl AvailableMachine {
+    fn of(types: MachineTypes) -> AvailableMachine {
+        AvailableMachine {
+            name: types.to_string(),
+            types,
+        }
+    }
+}
+
 /// A machine that cannot be swept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UnavailableMachine {
@@ -126,7 +174,7 @@ pub(crate) struct UnavailableMachine {
 /// The machine types of two builds that a selection means.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ResolvedMachines {
-    pub machines: Vec<String>,
+    pub machines: Vec<AvailableMachine>,
     pub unavailable: Vec<UnavailableMachine>,
 }
 
@@ -146,14 +194,17 @@ pub(crate) fn resolve(machines: &Machines, pair: &Pair) -> ResolvedMachines {
             let none = || unavailable("none".to_owned(), reason.to_owned());
             return ResolvedMachines {
                 unavailable: versioned.is_empty().then(none).into_iter().collect(),
-                machines: versioned,
+                machines: versioned
+                    .into_iter()
+                    .map(|name| AvailableMachine::of(MachineTypes::same(name)))
+                    .collect(),
             };
         }
         Machines::Usual => machine::usual_of(pair.arch()).map(str::to_owned).collect(),
     };
     let mut resolved = ResolvedMachines::default();
     for name in names {
-        match pair.machine(&name) {
+        match pair.machines(&name).map(AvailableMachine::of) {
             // Two names may mean one type.
             Ok(machine) if resolved.machines.contains(&machine) => {}
             Ok(machine) => resolved.machines.push(machine),
@@ -174,6 +225,17 @@ mod tests {
         list.split_whitespace().map(str::to_owned).collect()
     }
 
+    fn shown(selection: &MachineSelection) -> String {
+        let found = selection.by_architecture().into_iter().map(|of| {
+            let machines = match &of.machines {
+                Machines::Named(names) => names.join(" "),
+                other => format!("{other:?}").to_lowercase(),
+            };
+            format!("{}: {machines}", of.architecture.as_deref().unwrap_or("-"))
+        });
+        found.collect::<Vec<_>>().join(", ")
+    }
+
     #[test]
     fn machines_find_their_architecture() {
         // Machines and architectures, and what they mean.
@@ -185,20 +247,54 @@ mod tests {
             ("x86_64/pc", "s390x", "x86_64: pc, s390x: usual"),
             // One that nobody knows.
             ("board", "", "-: board"),
+            // Two that are paired, of which a vendor's own name may mean nothing.
+            (
+                "virt-9.0=virt-rhel9.4.0",
+                "",
+                "aarch64: virt-9.0=virt-rhel9.4.0",
+            ),
+            ("ours=pc-q35-9.0 q35", "", "x86_64: ours=pc-q35-9.0 q35"),
+            (
+                "riscv64/virt-9.0=virt-9.1 a=b",
+                "arm",
+                "riscv64: virt-9.0=virt-9.1, arm: a=b",
+            ),
         ] {
             let selection = MachineSelection {
                 names: names(machines),
                 architectures: names(architectures),
                 ..MachineSelection::default()
             };
-            let found = selection.by_architecture().into_iter().map(|of| {
-                let machines = match &of.machines {
-                    Machines::Named(names) => names.join(" "),
-                    other => format!("{other:?}").to_lowercase(),
-                };
-                format!("{}: {machines}", of.architecture.as_deref().unwrap_or("-"))
-            });
-            assert_eq!(found.collect::<Vec<_>>().join(", "), selected);
+            assert_eq!(shown(&selection), selected);
+        }
+    }
+
+    #[test]
+    fn a_case_leaves_its_machine() {
+        let pair = "pc-q35-7.1=pc-q35-7.2";
+        // Machines, the case's place, and what is left.
+        for (machines, place, left) in [
+            ("", "q35", "x86_64: q35"),
+            ("", "aarch64/virt", "aarch64: virt"),
+            ("", pair, "x86_64: pc-q35-7.1=pc-q35-7.2"),
+            ("pc-q35-7.1 pc-q35-7.2", "pc-q35-7.1", "x86_64: pc-q35-7.1"),
+            (
+                "pc-q35-7.1 pc-q35-7.1=pc-q35-7.2",
+                pair,
+                "x86_64: pc-q35-7.1=pc-q35-7.2",
+            ),
+            ("q35 riscv64/virt", "riscv64/virt", "riscv64: virt"),
+            ("aarch64/virt riscv64/virt", "riscv64/virt", "riscv64: virt"),
+            // What q35 is short for, only builds know.
+            ("q35 pc-q35-7.1", "pc-q35-7.2", "x86_64: q35 pc-q35-7.1"),
+        ] {
+            let mut selection = MachineSelection {
+                names: names(machines),
+                ..MachineSelection::default()
+            };
+            let case = format!("{place}/e1000/unix/forward");
+            selection.narrow(&case.parse().expect("the name of a case"));
+            assert_eq!(shown(&selection), left, "{case}");
         }
     }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::seat::Driving;
-use crate::model::Direction;
-use crate::model::short_name;
+use crate::model::{CaseName, Direction, short_name};
 use crate::parallel::side_by_side;
-use crate::qemu::{Build, QemuError, machine};
+use crate::qemu::machine::{self, Machines};
+use crate::qemu::{Build, QemuError};
 use crate::sweep::case_id::{CaseFamily, State, Subject};
 use crate::sweep::catalogue::{Only, Properties, worth_asking};
 use crate::sweep::findings::Forecast;
@@ -102,20 +102,30 @@ impl SweepTarget {
     /// Returns the machine's whole name, in a run over so many architectures.
     pub(crate) fn name(&self, architectures: usize) -> String {
         match architectures {
-            1 => self.config.machine.clone(),
-            _ => format!("{}/{}", self.config.arch, self.config.machine),
+            1 => self.config.machines.clone(),
+            _ => format!("{}/{}", self.config.arch, self.config.machines),
         }
     }
 }
 
 /// Returns the name of a machine in ids of cases: its family where the run has one machine of it, and with
-/// the architecture unless that is the usual one.
-pub(crate) fn label(architecture: &str, machine: &str, all: &[String]) -> String {
-    let family = machine::family(machine);
-    let same_family = all.iter().filter(|other| machine::family(other) == family);
-    match same_family.count() {
-        0 | 1 => with_architecture(architecture, short_name(family)),
-        _ => with_architecture(architecture, machine),
+/// the architecture unless that is the usual one. Of two types that are paired the old one decides. A `case` that alone is run may
+/// come of a run with `others` of the family, and has the whole name then.
+pub(crate) fn label(
+    architecture: &str,
+    machines: &Machines,
+    others: &[&Machines],
+    case: Option<&CaseName>,
+) -> String {
+    let family = machine::family(&machines.old);
+    let whole = with_architecture(architecture, &machines.to_string());
+    let is_whole = case.is_some_and(|case| case.place() == whole);
+    let has_kin = others
+        .iter()
+        .any(|other| *other != machines && machine::family(&other.old) == family);
+    match is_whole || has_kin {
+        true => whole,
+        false => with_architecture(architecture, short_name(family)),
     }
 }
 
@@ -223,10 +233,64 @@ mod tests {
 
     #[test]
     fn a_label_is_as_short_as_it_can_be() {
-        let machines = ["pc-q35-7.2", "pc-i440fx-7.2", "pc-i440fx-6.0"].map(str::to_owned);
-        let labels = machines.each_ref().map(|m| label("x86_64", m, &machines));
+        let machines = ["pc-q35-7.2", "pc-i440fx-7.2", "pc-i440fx-6.0"].map(Machines::same);
+        let all = machines.each_ref();
+        let labels = all.map(|machine| label("x86_64", machine, &all, None));
         assert_eq!(labels, ["q35", "pc-i440fx-7.2", "pc-i440fx-6.0"]);
-        let virt = ["virt-7.2".to_owned()];
-        assert_eq!(label("aarch64", "virt-7.2", &virt), "aarch64/virt");
+        let virt = Machines::same("virt-7.2");
+        assert_eq!(label("aarch64", &virt, &[&virt], None), "aarch64/virt");
+    }
+
+    #[test]
+    fn a_pair_is_called_like_its_old_type_unless_there_is_another_one_of_the_family() {
+        let pair = |old: &str, new: &str| Machines {
+            old: old.to_owned(),
+            new: new.to_owned(),
+        };
+        let noble = pair("pc-q35-8.2", "pc-q35-noble");
+        assert_eq!(label("x86_64", &noble, &[&noble], None), "q35");
+        for other in [
+            Machines::same("pc-q35-8.2"),
+            pair("pc-q35-8.2", "pc-q35-plucky"),
+        ] {
+            let found = label("x86_64", &noble, &[&other, &noble], None);
+            assert_eq!(found, "pc-q35-8.2=pc-q35-noble", "{other}");
+        }
+    }
+
+    #[test]
+    fn a_machine_is_called_as_the_case_that_is_asked_for_calls_it() {
+        for (architecture, machine, case, called) in [
+            (
+                "x86_64",
+                "pc-q35-7.2",
+                "pc-q35-7.2/e1000/unix/forward",
+                "pc-q35-7.2",
+            ),
+            (
+                "x86_64",
+                "pc-q35-7.2",
+                "pc-q35-7.1/e1000/unix/forward",
+                "q35",
+            ),
+            ("x86_64", "pc-q35-7.2", "q35/e1000/unix/forward", "q35"),
+            (
+                "aarch64",
+                "virt-7.2",
+                "aarch64/virt-7.2/e1000/unix/forward",
+                "aarch64/virt-7.2",
+            ),
+            (
+                "aarch64",
+                "virt-7.2",
+                "virt-7.2/e1000/unix/forward",
+                "aarch64/virt",
+            ),
+        ] {
+            let case = case.parse().expect("the name of a case");
+            let machine = Machines::same(machine);
+            let found = label(architecture, &machine, &[&machine], Some(&case));
+            assert_eq!(found, called, "{case}");
+        }
     }
 }

@@ -149,7 +149,7 @@ impl Supply for InStock<'_> {
         Ok(Pair::of(old.build.clone(), new.build.clone())?)
     }
 
-    fn dumps(&self, pair: &Pair, _machine: &str) -> Result<Dumps, Error> {
+    fn dumps(&self, pair: &Pair, _types: &machine::Machines) -> Result<Dumps, Error> {
         let of = |at: usize| {
             // Programs for one target, whatever was asked for, are of one stock.
             let all = self.stock.builds.values();

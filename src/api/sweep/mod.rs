@@ -14,7 +14,6 @@ use crate::report::Sought;
 use crate::rules::known_issues::KnownIssues;
 use crate::sweep::case_id::is_of_group;
 use crate::sweep::catalogue::Only;
-use crate::sweep::selection::MachineSelection;
 use crate::sweep::target::SecondPass;
 use crate::sweep::{Options, Packing};
 use crate::workload::linux::Network;
@@ -38,10 +37,8 @@ pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, E
     let case = config.case.as_ref();
     let mut config = config.clone();
     one_case::narrow(case, &mut config.builds, &mut config.judging.policy);
-    if let (Some(case), true) = (case, config.machines == MachineSelection::default()) {
-        let of_case = case.architecture().map(str::to_owned);
-        config.machines.architectures.extend(of_case);
-        config.machines.names.push(case.machine().to_owned());
+    if let Some(case) = case {
+        config.machines.narrow(case);
     }
     run(&config, progress).map_err(|error| one_case::error(case, error))
 }

@@ -11,7 +11,9 @@ use crate::qemu::{BuildArg, FetchWatcher, Means, NoCommonMachine, Pair, machine}
 use crate::report::{Notice, NoticeKind};
 use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::sweep::selection::Machines::{Named as ByName, Usual, Versioned};
-use crate::sweep::selection::{MachineSelection, ResolvedMachines, UnavailableMachine, resolve};
+use crate::sweep::selection::{
+    AvailableMachine, MachineSelection, ResolvedMachines, UnavailableMachine, resolve,
+};
 use crate::workload::linux::Network;
 
 /// The source of the two builds of a sweep.
@@ -22,11 +24,11 @@ pub(crate) trait Supply {
     /// One is not available or does not start, or they are for different targets.
     fn pair(&self, means: &Means<'_>) -> Result<Pair, Error>;
 
-    /// Has both write their dumps, for a machine that both have.
+    /// Has both write their dumps, for a machine that both have, or one of each.
     ///
     /// # Errors
     /// One does not write a dump that can be read.
-    fn dumps(&self, pair: &Pair, machine: &str) -> Result<Dumps, Error>;
+    fn dumps(&self, pair: &Pair, types: &machine::Machines) -> Result<Dumps, Error>;
 }
 
 /// Two builds that are opened for one sweep.
@@ -40,15 +42,15 @@ impl Supply for Named {
         Ok(Pair::open(&self.old, &self.new, means)?)
     }
 
-    fn dumps(&self, pair: &Pair, machine: &str) -> Result<Dumps, Error> {
-        Ok(dumps(pair, Some(machine::Machines::same(machine)))?.shared())
+    fn dumps(&self, pair: &Pair, types: &machine::Machines) -> Result<Dumps, Error> {
+        Ok(dumps(pair, Some(types.clone()))?.shared())
     }
 }
 
 /// Two builds for one architecture, and their machines to sweep.
 pub(crate) struct Builds {
     pub pair: Pair,
-    pub machines: Vec<String>,
+    pub machines: Vec<AvailableMachine>,
     /// One dump of each build: the device types in it do not depend on the machine.
     pub dumps: Option<Dumps>,
 }
@@ -123,7 +125,7 @@ impl Opened {
                     } = resolve(&asked.machines, &pair);
                     unavailable.extend(lacking);
                     let first = machines.first();
-                    let dumps = first.map(|machine| supply.dumps(&pair, machine));
+                    let dumps = first.map(|machine| supply.dumps(&pair, &machine.types));
                     let dumps = match dumps.transpose() {
                         Err(error) if required => return Err(error),
                         // Guests that can be moved are worth more than predictions.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::api::config::{SecondPass as Pass, SweepConfig};
-use crate::api::dumps::endpoints;
+use crate::api::dumps::{endpoints, paired_notice};
 use crate::api::error::Error;
 use crate::api::found::Found;
 use crate::api::progress::{Event, Progress};
@@ -18,10 +18,12 @@ use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::{cover, join};
 use crate::migration::default_devices::DEFAULTS;
 use crate::migration::diagnosis::cpu_models::{ComparedModels, compare_models};
+use crate::migration::endpoint::vm::Endpoint;
 use crate::migration::timeouts::Timeouts;
 use crate::model::{AcceleratorPreference, Direction, joined};
 use crate::parallel::each;
 use crate::qemu::block_on;
+use crate::qemu::machine::Machines;
 use crate::report::{
     AcceleratorUsed, Coverage, Described, Notice, NoticeKind, Report, Swept, by_reason, notices_of,
 };
@@ -30,6 +32,7 @@ use crate::rules::known_issues::KnownIssues;
 use crate::sweep::assessment::Assessment;
 use crate::sweep::catalogue::in_guests;
 use crate::sweep::findings::{self, Forecast};
+use crate::sweep::selection::AvailableMachine;
 use crate::sweep::target::{self, BuildTypes, SecondPass, SweepTarget};
 use crate::sweep::{MachineResult, Options, SweepEvent, merge};
 use crate::vmstate::senders::is_part_of;
@@ -87,7 +90,10 @@ impl<'t> Sites<'t> {
                         NoticeKind::NoLinux.about(&*name, why)
                     }
                 }));
-                let scope = builds.scope(lists, machine);
+                let types = &machine.types;
+                let paired = types.are_paired().then(|| paired_notice(types));
+                sites.notices.extend(paired);
+                let scope = builds.scope(lists, &machine.name);
                 // A device that only a user plugs in is in no guest, unless it was asked for or is a part of one
                 // that is.
                 let only = &options.only;
@@ -147,7 +153,7 @@ impl<'t> Sites<'t> {
             let settled = match family.is_in(options.shard) {
                 true => {
                     let config = &target.config;
-                    let cpus = builds.pair.other_default_cpu(&config.machine);
+                    let cpus = builds.pair.other_default_cpu(&config.types());
                     let name = |direction| Some(family.case(direction).to_string());
                     let means = (jobs, assessment.lists());
                     defaults::settle(config, &by_default, cpus, &options.directions, means, name)?
@@ -173,7 +179,7 @@ impl<'t> Sites<'t> {
             other_boards::rule_out(&target.config, by_default, assessment.findings());
             if let Err(error) = assessment.conclude(target, result) {
                 notices
-                    .push(NoticeKind::FailuresNotExplained.about(&*target.config.machine, error));
+                    .push(NoticeKind::FailuresNotExplained.about(&*target.config.machines, error));
             }
             defaults::explain(&mut result.cases, assessment.findings());
         }
@@ -215,7 +221,7 @@ impl<'t> Sites<'t> {
         notices.extend(by_reason(notices_of(&cases)));
         notices.extend(nothing_tried(&swept, &config.only));
         let machine = match (self.targets.as_slice(), opened.unavailable.as_slice()) {
-            ([one], []) => Some(one.config.machine.clone()),
+            ([one], []) => Some(one.config.machines.clone()),
             _ => None,
         };
         let described = self.assessments.iter().filter_map(Assessment::described);
@@ -294,7 +300,7 @@ pub(crate) fn sweep_all(
             if let Some(of) = targets.get(target) {
                 progress.event(Event::SweepAdvanced {
                     number: target,
-                    machine: &of.config.machine,
+                    machine: &of.config.machines,
                     advance,
                     decided,
                 });
@@ -345,21 +351,22 @@ fn targets(
     lists: &KnownIssues,
     logs: &Path,
 ) -> Result<Ready, Error> {
-    let (old, new) = endpoints(&builds.pair, builds.dumps.as_ref());
     let arch = builds.pair.arch();
-    let configured = |name: &String| MigrationConfig {
+    let both = endpoints(&builds.pair, builds.dumps.as_ref());
+    let configured = |machine: &AvailableMachine| MigrationConfig {
         timeouts: Timeouts {
             leg: config.timeout,
             ..Timeouts::default()
         },
         ..MigrationConfig::paused(
-            (old.clone(), new.clone()),
-            name.clone(),
+            Endpoint::with_types(both.clone(), &machine.types),
+            machine.types.old.clone(),
             arch.to_owned(),
             logs.to_owned(),
-            Names::of(&builds.scope(lists, name), arch),
+            Names::of(&builds.scope(lists, &machine.name), arch),
         )
     };
+    let case = config.case.as_ref();
     let mut configs: Vec<MigrationConfig> = builds.machines.iter().map(configured).collect();
     let Some(first) = configs.first_mut() else {
         return Ok(Ready::default());
@@ -369,8 +376,9 @@ fn targets(
         config.accelerate(used.accelerator);
     }
     let facts = target::facts(&configs, &options.only, &target::VIRTIO_PROXIES)?;
+    let all: Vec<&Machines> = builds.machines.iter().map(|of| &of.types).collect();
     let target = |config: MigrationConfig| SweepTarget {
-        label: target::label(arch, &config.machine, &builds.machines),
+        label: target::label(arch, &config.types(), &all, case),
         properties: facts.properties.clone(),
         virtio: facts.derived.clone(),
         forecast: Forecast::default(),

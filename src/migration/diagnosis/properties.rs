@@ -199,7 +199,7 @@ pub(crate) async fn explain(
     }
     let offered = offered(&differences);
     let is_guess = |of: &&Difference| matches!(of.how, How::Added { .. });
-    let machine = &launch.machine;
+    let machine = &config.machines;
     let at_rest = AtRest::of(config, launch, case.last_direction());
     // The machine and other devices decide which sections there are, what they are called, and what a device can be.
     let of_all = async || {

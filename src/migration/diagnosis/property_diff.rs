@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::model::{Direction, Rule};
-use crate::qemu::machine::is_one_of_family;
+use crate::qemu::machine::{is_one_of_family, sides};
 use crate::qemu::object::{Kind, Object, Setting, is_on, same};
 use crate::qemu::properties::Snapshot;
 use crate::report::{ChangeKey, Evidence, Finding, Shape};
@@ -299,9 +299,10 @@ impl Difference {
         }
     }
 
-    /// Formats it for people; `machine` is the machine type.
+    /// Formats it for people; `machine` is the machine type, or one of each build.
     pub fn message(&self, machine: &str) -> String {
         let name = &self.property;
+        let [of_old, of_new] = types(machine);
         match &self.how {
             How::OtherCpu { old, new } => {
                 format!("{machine} has another CPU by default: {old} in old, {new} in new")
@@ -310,24 +311,24 @@ impl Difference {
                 format!("{machine} has other devices by default: {old} in old, {new} in new")
             }
             How::Added { new } => format!(
-                "`{name}` is {} in new and unknown to old, and {machine} does not pin it",
+                "`{name}` is {} in new and unknown to old, and {of_new} does not pin it",
                 word(&new.value)
             ),
             How::Removed { old } => format!(
-                "old sets `{name}` to {} with {machine}; new has no such property",
+                "old sets `{name}` to {} with {of_old}; new has no such property",
                 word(&old.value)
             ),
             How::Changed { old, new } => {
                 let (a, b) = (word(&old.value), word(&new.value));
                 match (old.is_pinned(), new.is_pinned()) {
                     (Some(false), Some(false)) => format!(
-                        "the default of `{name}` changed from {a} to {b} in new, and {machine} does not pin it"
+                        "the default of `{name}` changed from {a} to {b} in new, and {of_new} does not pin it"
                     ),
                     (Some(true), Some(false)) => format!(
-                        "old sets `{name}` to {a} with {machine}; new leaves it at its default, {b}"
+                        "old sets `{name}` to {a} with {of_old}; new leaves it at its default, {b}"
                     ),
                     (Some(false), Some(true)) => format!(
-                        "new sets `{name}` to {b} with {machine}; old leaves it at its default, {a}"
+                        "new sets `{name}` to {b} with {of_new}; old leaves it at its default, {a}"
                     ),
                     _ => format!("with {machine}, `{name}` is {a} in old and {b} in new"),
                 }
@@ -383,6 +384,8 @@ impl Difference {
     fn dropped_feature(&self, direction: Direction, machine: &str) -> Finding {
         let name = &self.property;
         let (source, destination) = direction.source_destination("old", "new");
+        let [of_old, of_new] = types(machine);
+        let of_source = direction.source_destination(of_old, of_new).0;
         let lacking = match &self.how {
             How::Changed { .. } | How::OtherCpu { .. } | How::OtherDevices { .. } => {
                 format!("{destination} has it off")
@@ -400,10 +403,10 @@ impl Difference {
         let rule = self.rule_of_dropped();
         let message = match rule {
             Rule::CpuFeatureDropped => format!(
-                "{source} gives the guest `{name}` with {machine}, and {lacking}: a guest that uses it loses it on its way"
+                "{source} gives the guest `{name}` with {of_source}, and {lacking}: a guest that uses it loses it on its way"
             ),
             _ => format!(
-                "{source} offers `{name}` with {machine}{network}, and {lacking}: a guest whose driver accepted it \
+                "{source} offers `{name}` with {of_source}{network}, and {lacking}: a guest whose driver accepted it \
                  is refused"
             ),
         };
@@ -453,6 +456,12 @@ impl Difference {
             )
         }
     }
+}
+
+/// Returns the machine types of the old and of the new build that a name means.
+fn types(machine: &str) -> [&str; 2] {
+    let (old, new) = sides(machine);
+    [old, new.unwrap_or(old)]
 }
 
 /// Formats a value as `-device` takes it.

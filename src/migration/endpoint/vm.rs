@@ -19,7 +19,7 @@ use crate::migration::endpoint::seat::{Driving, Seat};
 use crate::migration::endpoint::tls;
 use crate::model::{Accelerator, Version, joined};
 use crate::parallel::side_by_side;
-use crate::qemu::machine::ProfileCpu;
+use crate::qemu::machine::{Machines, ProfileCpu};
 use crate::qemu::output;
 use crate::qemu::output::devices::DeviceTree;
 use crate::qemu::properties::{Asked, Snapshot};
@@ -97,6 +97,18 @@ impl Endpoint {
     /// Returns the name of its machine type, if the case's is `machine`.
     pub(crate) fn machine<'m>(&'m self, machine: &'m str) -> &'m str {
         self.machine.as_deref().unwrap_or(machine)
+    }
+
+    /// Gives each of two builds the machine type of its side, where these have two names.
+    pub(crate) fn with_types(
+        (mut old, mut new): (Endpoint, Endpoint),
+        types: &Machines,
+    ) -> (Endpoint, Endpoint) {
+        if types.are_paired() {
+            old.machine = Some(types.old.clone());
+            new.machine = Some(types.new.clone());
+        }
+        (old, new)
     }
 
     /// Asks both builds what they can plug in.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::model::{Version, nearest};
+use crate::model::{Side, Version, nearest};
 use crate::qemu::machine::pick::pick;
 use crate::qemu::machine::{aliases, families, plain_family, split};
 use crate::qemu::{BuildInfo, MachineType};
@@ -19,6 +19,8 @@ pub(super) enum Missing {
     New(Version),
     Both,
     Only(Version),
+    /// The build of this side, of which the type is paired with one of the other.
+    Paired(Side, Version),
 }
 
 /// No machine type that fits, and what comes closest.
@@ -55,7 +57,7 @@ impl NoCommonMachine {
     /// them.
     pub fn is_unknown(&self) -> bool {
         let is_strange = self.alias_of.is_empty() && self.newest.is_none() && !self.is_family;
-        matches!(self.missing, Missing::Both | Missing::Only(_))
+        !matches!(self.missing, Missing::Old(_) | Missing::New(_))
             && (is_strange || self.is_passed_over)
     }
 
@@ -188,6 +190,9 @@ impl fmt::Display for NoCommonMachine {
             Missing::New(version) => (format!("the new build ({version}) has no"), "both have"),
             Missing::Both => ("the two builds have in common no".to_owned(), "both have"),
             Missing::Only(version) => (format!("the build ({version}) has no"), "it has"),
+            Missing::Paired(side, version) => {
+                (format!("the {side} build ({version}) has no"), "it has")
+            }
         };
         write!(f, "{who} machine type {wanted}")?;
         match (&*self.alias_of, self.missing) {
@@ -199,10 +204,9 @@ impl fmt::Display for NoCommonMachine {
             )?,
             ([old, new], Missing::Both) => write!(
                 f,
-                ", which is short for {old} in the old one and for {new} in the new one; `-M {old}={new}` of check, live and \
-                 static pairs them"
+                ", which is short for {old} in the old one and for {new} in the new one; `-M {old}={new}` pairs them"
             )?,
-            ([name, ..], Missing::Both | Missing::Only(_)) => {
+            ([name, ..], Missing::Both | Missing::Only(_) | Missing::Paired(..)) => {
                 write!(f, ", which is short for {name} in one of them")?;
             }
             ([], _) => {}

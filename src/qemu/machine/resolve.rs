@@ -1,5 +1,6 @@
 //! The machine types that a name means for builds.
 
+use crate::model::Side;
 use crate::qemu::BuildInfo;
 use crate::qemu::machine::is_one_of_family;
 use crate::qemu::machine::missing::{Missing, NoCommonMachine};
@@ -46,13 +47,33 @@ pub fn resolve(
 /// # Errors
 /// The build has none; the error says what comes closest.
 pub fn resolve_one(wanted: &str, build: &BuildInfo) -> Result<String, Box<NoCommonMachine>> {
+    resolve_in(build, wanted, Missing::Only(build.version))
+}
+
+/// The machine type that a wanted name means for the build of a side, where the other one has a type of its own.
+///
+/// # Errors
+/// As for [`resolve_one`].
+pub(crate) fn resolve_side(
+    wanted: &str,
+    side: Side,
+    build: &BuildInfo,
+) -> Result<String, Box<NoCommonMachine>> {
+    resolve_in(build, wanted, Missing::Paired(side, build.version))
+}
+
+fn resolve_in(
+    build: &BuildInfo,
+    wanted: &str,
+    missing: Missing,
+) -> Result<String, Box<NoCommonMachine>> {
     let all: Vec<&str> = build
         .machines
         .iter()
         .map(|machine| machine.name.as_str())
         .collect();
     pick(wanted, &[build], &all)
-        .ok_or_else(|| NoCommonMachine::new(wanted, Missing::Only(build.version), &[build], &all))
+        .ok_or_else(|| NoCommonMachine::new(wanted, missing, &[build], &all))
 }
 
 fn lists(build: &BuildInfo, name: &str) -> bool {
