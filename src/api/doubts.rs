@@ -25,7 +25,7 @@ use crate::sweep::assessment::Assessment;
 use crate::sweep::case_id::BARE;
 use crate::sweep::catalogue::Only;
 use crate::sweep::findings::Forecast;
-use crate::sweep::target::{self, SweepTarget};
+use crate::sweep::target::{self, Naming, SweepTarget};
 use crate::sweep::{MachineResult, Options, Packing, SweepEvent, sweep};
 
 /// The devices to try.
@@ -68,7 +68,15 @@ pub(crate) fn settle(
     };
     let dumps = config.old.dump.clone().zip(config.new.dump.clone());
     let mut target = SweepTarget {
-        label: target::label(&config.arch, &config.types(), &[], policy.case.as_ref()),
+        label: target::label(
+            &config.arch,
+            &config.types(),
+            Naming {
+                all: &[],
+                is_one: true,
+                case: policy.case.as_ref(),
+            },
+        ),
         properties: BTreeMap::new(),
         virtio: BTreeSet::new(),
         forecast: Forecast::of(&findings),

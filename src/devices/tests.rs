@@ -168,6 +168,10 @@ fn a_place_can_be_limited_by_architecture_and_machine_family() {
     };
     assert_eq!(on("x86_64", "pc-q35-7.2").included, ["a", "c"]);
     assert_eq!(on("x86_64", "pc-q35").included, ["a", "c"]);
+    // Of types that are paired it is enough that one is meant.
+    for pair in ["pc-q35-7.2=ours", "ours=pc-q35-noble"] {
+        assert_eq!(on("x86_64", pair).included, ["a", "c"], "{pair}");
+    }
     let other = on("x86_64", "pc-q35x-7.2");
     assert_eq!(other.included, ["c"], "a family is not any beginning");
     assert!(other.excluded.iter().all(|e| e.reason.is_by_design()));

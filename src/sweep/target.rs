@@ -108,24 +108,34 @@ impl SweepTarget {
     }
 }
 
+/// The facts of a run that decide what ids of cases call its machines.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Naming<'n> {
+    /// All machines of the architecture.
+    pub all: &'n [&'n Machines],
+    /// Set if one machine is asked for, whatever the builds have.
+    pub is_one: bool,
+    /// The case that alone is run. It may come of a run with more machines.
+    pub case: Option<&'n CaseName>,
+}
+
 /// Returns the name of a machine in ids of cases: its family where the run has one machine of it, and with
-/// the architecture unless that is the usual one. Of two types that are paired the old one decides. A `case` that alone is run may
-/// come of a run with `others` of the family, and has the whole name then.
-pub(crate) fn label(
-    architecture: &str,
-    machines: &Machines,
-    others: &[&Machines],
-    case: Option<&CaseName>,
-) -> String {
+/// the architecture unless that is the usual one. Two types that are paired are called after the family of the old one where nothing
+/// else is asked for, so that they change the name of no other machine.
+pub(crate) fn label(architecture: &str, machines: &Machines, naming: Naming<'_>) -> String {
     let family = machine::family(&machines.old);
     let whole = with_architecture(architecture, &machines.to_string());
-    let is_whole = case.is_some_and(|case| case.place() == whole);
-    let has_kin = others
-        .iter()
-        .any(|other| *other != machines && machine::family(&other.old) == family);
-    match is_whole || has_kin {
-        true => whole,
-        false => with_architecture(architecture, short_name(family)),
+    let is_kin = |other: &&&Machines| {
+        !other.are_paired() && machine::family(&other.old) == family && **other != machines
+    };
+    let is_alone = match machines.are_paired() {
+        true => naming.is_one,
+        false => naming.all.iter().find(is_kin).is_none(),
+    };
+    match naming.case {
+        Some(case) if case.place() == whole => whole,
+        _ if is_alone => with_architecture(architecture, short_name(family)),
+        _ => whole,
     }
 }
 
@@ -231,66 +241,68 @@ pub(crate) fn facts(
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_label_is_as_short_as_it_can_be() {
-        let machines = ["pc-q35-7.2", "pc-i440fx-7.2", "pc-i440fx-6.0"].map(Machines::same);
-        let all = machines.each_ref();
-        let labels = all.map(|machine| label("x86_64", machine, &all, None));
-        assert_eq!(labels, ["q35", "pc-i440fx-7.2", "pc-i440fx-6.0"]);
-        let virt = Machines::same("virt-7.2");
-        assert_eq!(label("aarch64", &virt, &[&virt], None), "aarch64/virt");
+    fn pair(old: &str, new: &str) -> Machines {
+        Machines {
+            old: old.to_owned(),
+            new: new.to_owned(),
+        }
+    }
+
+    /// The names of the machines of a run.
+    fn labels(architecture: &str, machines: &[Machines], case: Option<&str>) -> Vec<String> {
+        let all: Vec<&Machines> = machines.iter().collect();
+        let case = case.map(|case| case.parse().expect("the name of a case"));
+        let naming = Naming {
+            all: &all,
+            is_one: machines.len() == 1,
+            case: case.as_ref(),
+        };
+        let labels = machines.iter();
+        labels.map(|of| label(architecture, of, naming)).collect()
     }
 
     #[test]
-    fn a_pair_is_called_like_its_old_type_unless_there_is_another_one_of_the_family() {
-        let pair = |old: &str, new: &str| Machines {
-            old: old.to_owned(),
-            new: new.to_owned(),
-        };
+    fn a_label_is_as_short_as_it_can_be() {
+        let machines = ["pc-q35-7.2", "pc-i440fx-7.2", "pc-i440fx-6.0"].map(Machines::same);
+        let labelled = labels("x86_64", &machines, None);
+        assert_eq!(labelled, ["q35", "pc-i440fx-7.2", "pc-i440fx-6.0"]);
+        let virt = [Machines::same("virt-7.2")];
+        assert_eq!(labels("aarch64", &virt, None), ["aarch64/virt"]);
+    }
+
+    #[test]
+    fn a_pair_has_a_short_name_alone_and_takes_none_from_others() {
         let noble = pair("pc-q35-8.2", "pc-q35-noble");
-        assert_eq!(label("x86_64", &noble, &[&noble], None), "q35");
-        for other in [
-            Machines::same("pc-q35-8.2"),
-            pair("pc-q35-8.2", "pc-q35-plucky"),
-        ] {
-            let found = label("x86_64", &noble, &[&other, &noble], None);
-            assert_eq!(found, "pc-q35-8.2=pc-q35-noble", "{other}");
-        }
+        let plucky = pair("pc-q35-8.2", "pc-q35-plucky");
+        let plain = Machines::same("pc-q35-8.2");
+        assert_eq!(labels("x86_64", &[noble.clone()], None), ["q35"]);
+        assert_eq!(
+            labels("x86_64", &[noble, plain, plucky], None),
+            ["pc-q35-8.2=pc-q35-noble", "q35", "pc-q35-8.2=pc-q35-plucky"]
+        );
     }
 
     #[test]
     fn a_machine_is_called_as_the_case_that_is_asked_for_calls_it() {
-        for (architecture, machine, case, called) in [
+        let (old, virt) = (Machines::same("pc-q35-7.2"), Machines::same("virt-7.2"));
+        let noble = pair("pc-q35-8.2", "pc-q35-noble");
+        for (architecture, machine, place, called) in [
+            ("x86_64", &old, "pc-q35-7.2", "pc-q35-7.2"),
+            ("x86_64", &old, "pc-q35-7.1", "q35"),
+            ("x86_64", &old, "q35", "q35"),
             (
                 "x86_64",
-                "pc-q35-7.2",
-                "pc-q35-7.2/e1000/unix/forward",
-                "pc-q35-7.2",
+                &noble,
+                "pc-q35-8.2=pc-q35-noble",
+                "pc-q35-8.2=pc-q35-noble",
             ),
-            (
-                "x86_64",
-                "pc-q35-7.2",
-                "pc-q35-7.1/e1000/unix/forward",
-                "q35",
-            ),
-            ("x86_64", "pc-q35-7.2", "q35/e1000/unix/forward", "q35"),
-            (
-                "aarch64",
-                "virt-7.2",
-                "aarch64/virt-7.2/e1000/unix/forward",
-                "aarch64/virt-7.2",
-            ),
-            (
-                "aarch64",
-                "virt-7.2",
-                "virt-7.2/e1000/unix/forward",
-                "aarch64/virt",
-            ),
+            ("x86_64", &noble, "q35", "q35"),
+            ("aarch64", &virt, "aarch64/virt-7.2", "aarch64/virt-7.2"),
+            ("aarch64", &virt, "virt-7.2", "aarch64/virt"),
         ] {
-            let case = case.parse().expect("the name of a case");
-            let machine = Machines::same(machine);
-            let found = label(architecture, &machine, &[&machine], Some(&case));
-            assert_eq!(found, called, "{case}");
+            let case = format!("{place}/e1000/unix/forward");
+            let found = labels(architecture, std::slice::from_ref(machine), Some(&case));
+            assert_eq!(found, [called], "{case}");
         }
     }
 }

@@ -430,6 +430,63 @@ fn a_pair_without_a_common_machine_type_says_so() {
     assert!(line.is_some_and(|line| line.contains(wanted)), "{said}");
 }
 
+/// Each build has the type of its side, whichever pair it is in; bullseye has neither.
+#[apply(test)]
+#[needs(Builds)]
+fn machine_types_of_two_names_are_mapped() {
+    let pair = "pc-q35-7.1=pc-q35-7.2";
+    let args = words!(
+        "map debian:bullseye debian:bookworm debian:bookworm debian:trixie -M {pair} -M q35 --only e1000 --only virtio-rng-pci \
+         -q --format json"
+    );
+    let map = map(&with_builds(&args).output().expect("it starts"));
+    let [first, same, last] = &map["pairs"].as_array().expect("pairs")[..] else {
+        panic!("{map:#}");
+    };
+    let of = |pair: &Value, id: &str| outcomes(&pair["report"]).get(&format!("{id:?}")).cloned();
+    let bare = of(first, &format!("{pair}/bare/unix/forward")).expect("a case");
+    assert_eq!(
+        (&bare[0], &bare[1]),
+        (&Value::from(pair), &Value::from("skip"))
+    );
+    for tried in [same, last] {
+        let found = of(tried, &format!("{pair}/virtio-rng-pci/unix/forward")).expect("a case");
+        assert_eq!(
+            (&found[0], &found[1]),
+            (&Value::from(pair), &Value::from("fail"))
+        );
+        let e1000 = of(tried, &format!("{pair}/e1000/unix/forward")).expect("a case");
+        assert_eq!(e1000[1], "pass");
+    }
+    // The other machine has one row in all pairs of builds.
+    for tried in [first, same, last] {
+        let plain = of(tried, "q35/virtio-rng-pci/unix/forward").expect("a case");
+        assert_eq!(plain[1], "pass");
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_pair_of_builds_without_a_machine_type_of_its_side_says_so() {
+    let map = |pair: &str| {
+        let args =
+            words!("map debian:bullseye debian:bookworm debian:trixie -M {pair} --only e1000");
+        let output = with_builds(&args).output().expect("it starts");
+        (output.status.code(), stdout(&output) + &stderr(&output))
+    };
+    let (status, said) = map("pc-q35-7.1=pc-q35-7.2");
+    assert_eq!(status, Some(125), "{said}");
+    let untested = "nothing was tried: the old build (5.2.0) has no machine type pc-q35-7.1;";
+    assert!(said.contains(untested), "{said}");
+    assert!(
+        said.contains("0 of 4 cases fail, pc-q35-7.1=pc-q35-7.2"),
+        "{said}"
+    );
+    let (status, said) = map("pc-q35-7.1=pc-q53");
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("no machine type pc-q53"), "{said}");
+}
+
 #[apply(test)]
 fn a_map_needs_builds() {
     let [old, new] = ["old", "new"].map(|side| format!("fixtures/rules/field-added/{side}.json"));

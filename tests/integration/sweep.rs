@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use macro_rules_attribute::apply;
 use serde_json::{Value, json};
@@ -839,11 +839,233 @@ fn a_sweep_in_which_nothing_was_tried_is_untested() {
     assert_eq!((&found["verdict"], status), (&json!("compatible"), Some(0)));
 }
 
+const PAIR: &str = "pc-q35-7.1=pc-q35-7.2";
+
+/// A case of a report, by its id.
+fn case<'r>(report: &'r Value, id: &str) -> &'r Value {
+    let mut cases = report["cases"].as_array().expect("cases").iter();
+    cases
+        .find(|case| case["id"] == id)
+        .unwrap_or_else(|| panic!("no {id} in {:#?}", outcomes(report)))
+}
+
+/// As between two builds, what the types set up differently is found, and what a shell is told to do does the same.
+#[apply(test)]
+#[needs(Builds)]
+fn machine_types_of_two_names_are_swept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let logs = folder.path().display();
+    let args = words!(
+        "debian:bookworm debian:trixie -M {PAIR} --only e1000 --only virtio-rng-pci --keep-logs {logs}"
+    );
+    let (found, status) = report(&args);
+    assert_eq!(status, Some(1));
+    assert_eq!(found["machine"], PAIR);
+    assert_eq!(found["swept"][0]["machine"], PAIR);
+    let notices = found["notices"].as_array().expect("notices");
+    let paired = notices.iter().find(|of| of["kind"] == "machines-paired");
+    assert_eq!(paired.expect("a notice")["subject"], PAIR);
+    for direction in ["forward", "backward"] {
+        for device in ["bare", "e1000"] {
+            let id = format!("q35/{device}/unix/{direction}");
+            let case = case(&found, &id);
+            assert_eq!(
+                (&case["machine"], &case["outcome"]),
+                (&json!(PAIR), &json!("pass"))
+            );
+        }
+        let failed = case(&found, &format!("q35/virtio-rng-pci/unix/{direction}"));
+        assert_eq!(failed["outcome"], "fail", "{failed:#}");
+        assert_eq!(failed["cause"]["rule"], "property-default-changed");
+        let control = json!({"old_to_old": "pass", "new_to_new": "pass"});
+        assert_eq!(failed["control"], control);
+        let message = failed["cause"]["message"].as_str().expect("a text");
+        let set = "old sets `queue_reset` to off with pc-q35-7.1; new leaves it at its default";
+        assert!(message.contains(set), "{message}");
+
+        let sh = |args: &[&str]| Command::new("sh").args(args).output().expect("a shell");
+        let by_script = sh(&[failed["reproducer"].as_str().expect("a script")]);
+        assert!(by_script.status.success(), "{}", stdout(&by_script));
+        let by_hand = sh(&["-c", failed["reproduce"].as_str().expect("a line")]);
+        let printed = stderr(&by_hand);
+        assert!(
+            printed.contains("Failed to load virtio-rng:virtio"),
+            "{printed}"
+        );
+        assert!(!printed.contains("Machine type received"), "{printed}");
+    }
+}
+
+/// The pair has its whole name there, and the other machine the one that it has without the pair.
+#[apply(test)]
+#[needs(Builds)]
+fn machine_types_of_two_names_are_swept_beside_others() {
+    let more = ["-M", PAIR, "--only", "e1000", "--only", "virtio-rng-pci"];
+    let args = words!("debian:bookworm debian:trixie -M pc-q35-7.1");
+    let args = [&args[..], &more].concat();
+    let (whole, status) = report(&args);
+    assert_eq!(status, Some(1));
+    for (place, machine, outcome) in [("q35", "pc-q35-7.1", "pass"), (PAIR, PAIR, "fail")] {
+        let id = format!("{place}/virtio-rng-pci/unix/forward");
+        let case = case(&whole, &id);
+        assert_eq!(
+            (&case["machine"], &case["outcome"]),
+            (&json!(machine), &json!(outcome))
+        );
+    }
+    let findings = whole["findings"].as_array().expect("findings");
+    let set_up = findings.iter().filter(|of| of["rule"] == "feature-dropped");
+    let machines: Vec<&Value> = set_up.map(|finding| &finding["machines"]).collect();
+    assert_eq!(machines, [&json!([PAIR])]);
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let parts = ["1/2", "2/2"].map(|shard| {
+        let (part, _) = report(&[&args[..], &["--shard", shard]].concat());
+        let file = folder.path().join(shard.replace('/', "-"));
+        std::fs::write(&file, part.to_string()).expect("written");
+        file
+    });
+    let merged = merge(&parts, &["--format", "json"]);
+    let merged: Value = serde_json::from_slice(&merged.stdout).expect("a report");
+    assert_eq!(outcomes(&merged), outcomes(&whole));
+    let machines = |report: &Value| {
+        let swept = report["swept"].as_array().expect("machines").clone();
+        swept
+            .iter()
+            .map(|of| of["machine"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(machines(&merged), machines(&whole));
+
+    // The pair is another machine than its old type: nothing of it is in a baseline of that.
+    let file = folder.path().join("baseline");
+    std::fs::write(&file, whole.to_string()).expect("written");
+    let baseline = file.display().to_string();
+    for (machine, status) in [(PAIR, "new"), ("pc-q35-7.1", "same")] {
+        let args = [
+            "debian:bookworm",
+            "debian:trixie",
+            "-M",
+            machine,
+            "--only",
+            "e1000",
+        ];
+        let (found, _) = report(&[&args[..], &["--baseline", &baseline]].concat());
+        let case = case(&found, "q35/e1000/unix/forward");
+        assert_eq!(case["baseline"], status, "{machine}");
+    }
+}
+
+/// A list may name either type or the pair.
+#[apply(test)]
+#[needs(Builds)]
+fn a_list_excuses_a_failure_between_types_of_two_names() {
+    let args = words!("debian:bookworm debian:trixie -M {PAIR} --only virtio-rng-pci");
+    for (machine, excused) in [
+        ("pc-q35-7.1", true),
+        ("pc-q35-7.2", true),
+        ("q35", true),
+        (PAIR, true),
+        ("pc-q35-7.1=pc-q35-8.0", false),
+        ("pc-q35-8.0", false),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let entry = format!(
+            "[[failure]]\noutcomes = ['fail']\ndevices = ['virtio-rng-pci']\nmachines = ['{machine}']\n\
+             reason = 'known'\nowner = 'Jo'\nexpires = '2999-12-31'\n"
+        );
+        std::fs::write(folder.path().join("own.toml"), entry).expect("written");
+        let lists = folder.path().display().to_string();
+        let (found, _) = report(&[&args[..], &["--lists", &lists]].concat());
+        let case = case(&found, "q35/virtio-rng-pci/unix/forward");
+        assert_eq!(
+            case["allowed_by"].is_string(),
+            excused,
+            "{machine}: {case:#}"
+        );
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_case_is_run_alone_on_its_machine() {
+    let builds = ["debian:bookworm", "debian:trixie"];
+    let several = &["-M", "pc-q35-7.1", "-M", "pc-q35-7.2", "-M", PAIR][..];
+    let pair = &["-M", PAIR][..];
+    // The machines that are given, the case's, and its outcome.
+    for (given, place, outcome) in [
+        (several, "pc-q35-7.1", "pass"),
+        (several, PAIR, "fail"),
+        (&[][..], "pc-q35-7.1", "pass"),
+        (&[], PAIR, "fail"),
+        // Without the pair it is a case of another machine.
+        (pair, "q35", "fail"),
+        (&[], "q35", "pass"),
+    ] {
+        let id = format!("{place}/virtio-rng-pci/unix/forward");
+        let (found, status) = report(&[&builds[..], given, &["--case", &id]].concat());
+        assert_eq!(case(&found, &id)["outcome"], outcome, "{given:?} {id}");
+        assert_eq!(status, Some(i32::from(outcome == "fail")), "{given:?} {id}");
+        let swept = found["swept"].as_array().expect("machines");
+        assert_eq!(swept.len(), 1, "{given:?} {id}");
+    }
+    // What has a driver at work is reproduced by a sweep.
+    let id = "q35/bare/unix/backward/driven";
+    let (found, _) = report(&[&builds[..], pair, &["--case", id]].concat());
+    let line = case(&found, id)["reproduce"].as_str().expect("a line");
+    let args: Vec<&str> = line.split(' ').skip(2).collect();
+    assert!(line.contains(&format!("-M x86_64/{PAIR} ")), "{line}");
+    let (again, status) = report(&args);
+    assert_eq!(case(&again, id)["outcome"], "fail");
+    assert_eq!(status, Some(1), "{line}");
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_machine_type_that_its_build_lacks_is_named_with_the_build() {
+    let sweep = |pair: &str| {
+        let args = words!("debian:bookworm debian:trixie -M {pair} --only e1000");
+        let output = sweep(&args);
+        (output.status.code(), stdout(&output) + &stderr(&output))
+    };
+    for (pair, status, said) in [
+        (
+            "pc-q35-7.1=pc-q53",
+            2,
+            "the new build (10.0.13) has no machine type pc-q53",
+        ),
+        (
+            "pc-q53=pc-q35-7.2",
+            2,
+            "the old build (7.2.22) has no machine type pc-q53",
+        ),
+        // Each build is asked for the type of its side.
+        (
+            "pc-q35-10.0=pc-q35-7.2",
+            125,
+            "the old build (7.2.22) has no machine type pc-q35-10.0",
+        ),
+        (
+            "pc-q35-10.0=pc-q53",
+            2,
+            "the new build (10.0.13) has no machine type pc-q53",
+        ),
+    ] {
+        let (found, printed) = sweep(pair);
+        assert_eq!(found, Some(status), "{pair}: {printed}");
+        assert!(printed.contains(said), "{pair}: {printed}");
+    }
+}
+
 #[apply(test)]
 fn options_that_make_no_sense_are_refused_with_the_reason() {
     for (args, wanted) in [
         (
             &["a", "b", "--all-machines", "-M", "q35"][..],
+            "cannot be used with",
+        ),
+        (
+            &["a", "b", "--all-machines", "-M", PAIR],
             "cannot be used with",
         ),
         (

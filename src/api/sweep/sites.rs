@@ -33,7 +33,7 @@ use crate::sweep::assessment::Assessment;
 use crate::sweep::catalogue::in_guests;
 use crate::sweep::findings::{self, Forecast};
 use crate::sweep::selection::AvailableMachine;
-use crate::sweep::target::{self, BuildTypes, SecondPass, SweepTarget};
+use crate::sweep::target::{self, BuildTypes, Naming, SecondPass, SweepTarget};
 use crate::sweep::{MachineResult, Options, SweepEvent, merge};
 use crate::vmstate::senders::is_part_of;
 
@@ -366,7 +366,7 @@ fn targets(
             Names::of(&builds.scope(lists, &machine.name), arch),
         )
     };
-    let case = config.case.as_ref();
+    let (is_one, case) = (config.machines.names.len() == 1, config.case.as_ref());
     let mut configs: Vec<MigrationConfig> = builds.machines.iter().map(configured).collect();
     let Some(first) = configs.first_mut() else {
         return Ok(Ready::default());
@@ -377,8 +377,13 @@ fn targets(
     }
     let facts = target::facts(&configs, &options.only, &target::VIRTIO_PROXIES)?;
     let all: Vec<&Machines> = builds.machines.iter().map(|of| &of.types).collect();
+    let naming = Naming {
+        all: &all,
+        is_one,
+        case,
+    };
     let target = |config: MigrationConfig| SweepTarget {
-        label: target::label(arch, &config.types(), &all, case),
+        label: target::label(arch, &config.types(), naming),
         properties: facts.properties.clone(),
         virtio: facts.derived.clone(),
         forecast: Forecast::default(),

@@ -159,7 +159,8 @@ pub(crate) struct MapArgs {
     #[arg(long)]
     pub all_pairs: bool,
     /// Machine type, with the architecture where the name alone means another (repeatable); an alias like q35 is the
-    /// newest versioned one that both builds of a pair have [default: the usual one of the architecture]
+    /// newest versioned one that both builds of a pair have, and OLD=NEW pairs two names [default: the usual one of the
+    /// architecture]
     #[arg(short = 'M', long, value_name = "[ARCH/]MACHINE")]
     pub machine: Vec<String>,
     /// Architecture of the guest (repeatable); a plain -M MACHINE is then swept on each of them
@@ -221,8 +222,8 @@ pub(crate) struct SweepArgs {
     /// Build that they migrate to, and back from
     #[arg(value_name = "NEW")]
     pub new: String,
-    /// Machine type, with the architecture where the name alone means another: q35, riscv64/virt
-    /// (repeatable) [default: the usual one of the architecture]
+    /// Machine type, with the architecture where the name alone means another: q35, riscv64/virt (repeatable); OLD=NEW
+    /// pairs two names [default: the usual one of the architecture]
     #[arg(
         short = 'M',
         long,
