@@ -1039,6 +1039,11 @@ fn a_machine_type_that_its_build_lacks_is_named_with_the_build() {
             2,
             "the old build (7.2.22) has no machine type pc-q53",
         ),
+        (
+            "=pc-q35-7.2",
+            2,
+            "the old build (7.2.22) has no machine type \"\";",
+        ),
         // Each build is asked for the type of its side.
         (
             "pc-q35-10.0=pc-q35-7.2",

@@ -176,7 +176,11 @@ fn known(common: &[&str]) -> Vec<String> {
 
 impl fmt::Display for NoCommonMachine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let wanted = &self.wanted;
+        let wanted = match &*self.wanted {
+            // One half of a pair may be empty.
+            "" => "\"\"",
+            wanted => wanted,
+        };
         if let Some((_, options)) = wanted.split_once(',').filter(|_| self.has_options) {
             return write!(
                 f,
