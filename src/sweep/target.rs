@@ -275,7 +275,10 @@ mod tests {
         let noble = pair("pc-q35-8.2", "pc-q35-noble");
         let plucky = pair("pc-q35-8.2", "pc-q35-plucky");
         let plain = Machines::same("pc-q35-8.2");
-        assert_eq!(labels("x86_64", &[noble.clone()], None), ["q35"]);
+        assert_eq!(
+            labels("x86_64", std::slice::from_ref(&noble), None),
+            ["q35"]
+        );
         assert_eq!(
             labels("x86_64", &[noble, plain, plucky], None),
             ["pc-q35-8.2=pc-q35-noble", "q35", "pc-q35-8.2=pc-q35-plucky"]

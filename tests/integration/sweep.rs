@@ -1009,6 +1009,13 @@ fn a_case_is_run_alone_on_its_machine() {
         let swept = found["swept"].as_array().expect("machines");
         assert_eq!(swept.len(), 1, "{given:?} {id}");
     }
+    // A check runs it, too, and calls it the same.
+    let id = format!("{PAIR}/virtio-rng-pci/unix/forward");
+    let args = words!("check debian:bookworm debian:trixie --case {id} --format json -q");
+    let checked = with_builds(&args).output().expect("it starts");
+    let found = crate::common::report(&checked);
+    assert_eq!(case(&found, &id)["outcome"], "fail");
+    assert_eq!(found["machine"], PAIR);
     // What has a driver at work is reproduced by a sweep.
     let id = "q35/bare/unix/backward/driven";
     let (found, _) = report(&[&builds[..], pair, &["--case", id]].concat());
