@@ -166,7 +166,7 @@ impl<'t> Sites<'t> {
                     assessment.absorb(findings);
                 }
                 Some(Err(why)) => {
-                    let machine = &*target.config.machine;
+                    let machine = &*target.config.machines;
                     notices.push(NoticeKind::CpuModelsNotCompared.about(machine, why));
                 }
                 None => {}

@@ -53,6 +53,6 @@ pub(crate) async fn compare_models(
     let differences = compare(&Snapshots { old, new }, Compared::Values, lists);
     Ok(ComparedModels {
         models,
-        findings: findings(&differences, directions, &config.machine),
+        findings: findings(&differences, directions, &config.machines),
     })
 }
