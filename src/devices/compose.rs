@@ -12,7 +12,7 @@ use crate::qemu::option_value;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Known<'a> {
     pub version: Option<Version>,
-    /// The drivers that its `-device` takes. Without them, versions alone decide.
+    /// The drivers that its `-device` takes. Without them, it is taken to have all.
     pub drivers: Option<&'a Drivers>,
 }
 
@@ -124,26 +124,6 @@ impl Device {
         }
         if let Some(reason) = self.no_place() {
             return Some(reason);
-        }
-        let sides = [(Side::Old, target.old), (Side::New, target.new)];
-        for (side, build) in sides {
-            let Some(version) = build.version else {
-                continue;
-            };
-            if let Some(since) = self.since.filter(|&s| release(version) < release(s)) {
-                return Some(Reason::Before {
-                    side,
-                    version,
-                    since,
-                });
-            }
-            if let Some(until) = self.until.filter(|&u| release(version) > release(u)) {
-                return Some(Reason::After {
-                    side,
-                    version,
-                    until,
-                });
-            }
         }
         let driver = self.driver(target.arch);
         let lacks = |build: Known| build.drivers.is_some_and(|names| !names.contains(driver));

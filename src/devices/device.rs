@@ -27,8 +27,6 @@ pub struct Device {
     pub(super) arch: Option<Vec<String>>,
     /// Families: `pc-q35` is every `pc-q35-*`.
     pub(super) machines: Option<MachineNames>,
-    pub(super) since: Option<Version>,
-    pub(super) until: Option<Version>,
     #[serde(default)]
     pub(super) needs: Vec<String>,
     /// A device of the set that it stands for where that one is not in the guest.

@@ -3,12 +3,8 @@
 use serde::Deserialize;
 
 use crate::devices::{Device, DeviceError, DeviceSet, Form};
-use crate::model::Version;
 use crate::qemu::split_option;
 use crate::report::AD_HOC;
-
-/// The first QEMU whose `-device` takes JSON.
-const JSON_DEVICE: Version = Version::new(6, 2, 0);
 
 impl DeviceSet {
     /// Makes a set of `--device ARGS` options.
@@ -89,7 +85,6 @@ impl Device {
         Ok(Device {
             id,
             driver: Some(driver),
-            since: json.then_some(JSON_DEVICE),
             form: Form::Verbatim(argument.to_owned()),
             ..Device::default()
         })

@@ -60,9 +60,6 @@ impl Device {
         if self.backend.first().is_some_and(|o| !o.starts_with('-')) {
             return Some("a backend starts with an option".to_owned());
         }
-        if self.since.zip(self.until).is_some_and(|(s, u)| s > u) {
-            return Some("until is before since".to_owned());
-        }
         if self.migratable_since.is_some() && self.unmigratable.is_none() {
             return Some("migratable_since without unmigratable, the reason".to_owned());
         }

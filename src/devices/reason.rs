@@ -25,20 +25,6 @@ pub enum Reason {
     /// `-device` of these builds does not take it.
     #[error("{}", absent(*.side))]
     Absent { side: Side },
-    /// The build is older than what the set asks for.
-    #[error("needs QEMU {}, {} is {version}", .since.series(), build(*.side))]
-    Before {
-        side: Side,
-        version: Version,
-        since: Version,
-    },
-    /// The build is newer than the last one that has it.
-    #[error("QEMU {} was the last, {} is {version}", .until.series(), build(*.side))]
-    After {
-        side: Side,
-        version: Version,
-        until: Version,
-    },
     /// The build cannot migrate it to itself either.
     #[error("no QEMU {}migrates it: {reason}", before(*.since))]
     Unmigratable {

@@ -118,7 +118,7 @@ impl Endpoint {
 
     /// Asks one build what it can plug in.
     pub(crate) fn of(opened: &Opened) -> Endpoint {
-        // Versions decide where a build does not list its devices.
+        // Where a build does not list its devices, the cases show what it has.
         let help = opened.device_help();
         Endpoint {
             build: opened.build.clone(),
