@@ -82,6 +82,21 @@ fn a_number_of_one_is_a_statement() {
 }
 
 #[test]
+fn an_array_is_held_against_what_stands_for_it_in_the_other_build() {
+    hold(&[
+        "a field | e*4{ a:4 } k:4 | e:7 k:4 | error array-resized e",
+        "numbers | e*4{ a:4 } k:4 | e:4*5 k:4 | error array-resized e",
+        "in the new build | e:7 k:4 | e*4{ a:4 } k:4 | error array-resized e",
+        // Elements that send what no dump knows the width of may add up to it.
+        "an unknown part | e*4{ q:0 } k:4 | e:7 k:4 | warning array-resized e",
+        "both unknown | e*4{ q:0 } k:4 | e:0 k:4 | warning size-undecided e",
+        "both unknown, the other way | e:0 k:4 | e*4{ q:0 } k:4 | warning size-undecided e",
+        "a test sends it | e*4?{ a:4 } k:4 | e:7? k:4 | warning conditional-field-changed e",
+        "a test sends what is unknown | e*4?{ q:0 } k:4 | e:7? k:4 | warning conditional-field-changed e",
+    ]);
+}
+
+#[test]
 fn a_number_is_borrowed_only_by_what_may_have_as_many() {
     hold(&[
         "a buffer | ~b:16 e:4 | b:1*16 e:4 | note field-regrouped b",
