@@ -1,12 +1,14 @@
-//! The places that a machine has for devices: what of a set has none is left out of the guests, so that the others can
-//! be moved.
+//! The places that a machine has for devices, and the properties that builds know of them: what of a set has none is left
+//! out of the guests, so that the others can be moved.
 
 use std::collections::BTreeSet;
 
 use crate::api::config::Guests;
-use crate::devices::{Device, DeviceSet, Exclusion, Reason};
+use crate::devices::{Device, DeviceSet, Exclusion, ListedProperties, Reason};
 use crate::migration::config::MigrationConfig;
 use crate::migration::default_devices::Trees;
+use crate::migration::endpoint::vm::Endpoint;
+use crate::parallel::side_by_side;
 use crate::qemu::{block_on, machine};
 use crate::report::{Notice, NoticeKind};
 
@@ -28,6 +30,11 @@ pub(crate) fn settle(
     sets: Vec<DeviceSet>,
     guests: &Guests,
 ) -> Places {
+    let is_chosen = !guests.device_sets.is_empty() || !guests.devices.is_empty();
+    // Those of an ordinary guest are plugged in as every build takes them.
+    if is_chosen {
+        ask_properties(config, &sets);
+    }
     if sets
         .iter()
         .all(|set| has_place(&config.machine, &config.arch, set))
@@ -40,7 +47,6 @@ pub(crate) fn settle(
     let asked = block_on(Trees::plain(config));
     config.buses = asked.ok().and_then(Result::ok).map(|trees| trees.buses());
     let mut places = Places::default();
-    let is_chosen = !guests.device_sets.is_empty() || !guests.devices.is_empty();
     for set in sets {
         let composition = config.compose(&set);
         let is_empty = composition.included.is_empty();
@@ -55,6 +61,35 @@ pub(crate) fn settle(
         places.sets.push(bare.cloned().unwrap_or(set));
     }
     places
+}
+
+/// Asks both builds which properties they have of the devices to which these sets give some, so that one that a build does
+/// not know keeps its device alone out of the guests. A build that does not answer is taken to know all.
+fn ask_properties(config: &mut MigrationConfig, sets: &[DeviceSet]) {
+    let (Some(old), Some(new)) = (&config.old.drivers, &config.new.drivers) else {
+        return;
+    };
+    let devices = sets.iter().flat_map(|set| &set.devices);
+    let asked: BTreeSet<String> = devices
+        .filter(|device| device.is_given_properties())
+        .map(|device| device.driver(&config.arch))
+        .filter(|driver| old.contains(driver) && new.contains(driver))
+        .map(str::to_owned)
+        .collect();
+    if asked.is_empty() {
+        return;
+    }
+    let asked = Vec::from_iter(asked);
+    let ask = |endpoint: &Endpoint| {
+        let answer = endpoint.build.devices(&asked, &[]).unwrap_or_default();
+        let names = |of: Vec<(String, String)>| of.into_iter().map(|(name, _)| name).collect();
+        let listed = answer.properties.into_iter();
+        listed
+            .map(|(driver, of)| (driver, names(of)))
+            .collect::<ListedProperties>()
+    };
+    let (old, new) = side_by_side(|| ask(&config.old), || ask(&config.new));
+    (config.old.properties, config.new.properties) = (old, new);
 }
 
 /// Tells whether a machine is known to have a place for all devices of a set. It costs two starts to ask for them, as

@@ -1,6 +1,6 @@
 //! The command line of a set for a pair of builds, and the reasons why devices are not on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -14,7 +14,12 @@ pub struct Known<'a> {
     pub version: Option<Version>,
     /// The drivers that its `-device` takes. Without them, it is taken to have all.
     pub drivers: Option<&'a Drivers>,
+    /// The properties that it lists for some of them, by the driver. One that is not there is taken to have all.
+    pub properties: Option<&'a ListedProperties>,
 }
+
+/// The names of the properties that a build lists for drivers.
+pub(crate) type ListedProperties = BTreeMap<String, BTreeSet<String>>;
 
 /// The builds and the machine that a command line is for.
 #[derive(Debug, Clone, Copy)]
@@ -130,6 +135,9 @@ impl Device {
         if let Some(side) = side(lacks(target.old), lacks(target.new)) {
             return Some(Reason::Absent { side });
         }
+        if let Some(reason) = self.unknown_property(driver, target) {
+            return Some(reason);
+        }
         if let Some(reason) = &self.unmigratable {
             let stuck = |build: Known| match (self.migratable_since, build.version) {
                 (Some(since), Some(version)) => release(version) < release(since),
@@ -146,6 +154,22 @@ impl Device {
             }
         }
         None
+    }
+
+    /// Returns which of the properties that the set gives it a build does not know, if there is one.
+    fn unknown_property(&self, driver: &str, target: &Target) -> Option<Reason> {
+        let lacks = |build: Known, name: &String| {
+            let listed = build.properties.and_then(|all| all.get(driver));
+            listed.is_some_and(|listed| !listed.contains(name))
+        };
+        self.properties.keys().find_map(|name| {
+            let side = side(lacks(target.old, name), lacks(target.new, name))?;
+            Some(Reason::Property {
+                side,
+                driver: driver.to_owned(),
+                property: name.clone(),
+            })
+        })
     }
 
     /// Returns the words that plug it in on an architecture.

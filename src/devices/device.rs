@@ -169,6 +169,11 @@ impl Device {
         self.properties.contains_key(name)
     }
 
+    /// Tells whether a set gives it properties.
+    pub(crate) fn is_given_properties(&self) -> bool {
+        !self.properties.is_empty()
+    }
+
     /// Returns the kind of which it is the only one in a guest.
     pub fn one_of(&self) -> Option<&str> {
         self.one_of.as_deref()

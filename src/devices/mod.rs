@@ -16,6 +16,7 @@ pub(crate) mod shipped;
 
 use std::path::PathBuf;
 
+pub(crate) use compose::ListedProperties;
 pub(crate) use compose::{Composition, Exclusion};
 pub use compose::{Known, Target};
 pub(crate) use device::Device;

@@ -25,6 +25,13 @@ pub enum Reason {
     /// `-device` of these builds does not take it.
     #[error("{}", absent(*.side))]
     Absent { side: Side },
+    /// `-device` of these builds takes it without a property that the set gives it.
+    #[error("{driver} of {} has no property {property}", build(*.side))]
+    Property {
+        side: Side,
+        driver: String,
+        property: String,
+    },
     /// The build cannot migrate it to itself either.
     #[error("no QEMU {}migrates it: {reason}", before(*.since))]
     Unmigratable {

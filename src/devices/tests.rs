@@ -46,14 +46,14 @@ fn target<'a>(old: Known<'a>, new: Known<'a>) -> Target<'a> {
 fn version(text: &str) -> Known<'static> {
     Known {
         version: text.parse().ok(),
-        drivers: None,
+        ..Known::default()
     }
 }
 
 fn lists(drivers: &Drivers) -> Known<'_> {
     Known {
-        version: None,
         drivers: Some(drivers),
+        ..Known::default()
     }
 }
 
@@ -139,6 +139,32 @@ fn a_build_that_was_asked_knows_better_than_its_version() {
     );
     let nothing_known = set.compose(&target(Known::default(), Known::default()));
     assert_eq!(nothing_known.included, ["ahci", "igb", "gone"]);
+}
+
+#[test]
+fn a_property_that_a_build_does_not_know_leaves_its_device_out() {
+    let set = good(
+        "[[device]]\nid='disk'\nproperties={lun=0,dsn='x'}\n[[device]]\nid='plain'\ndriver='disk'\n\
+         [[device]]\nid='other'\nproperties={dsn='x'}\n",
+    );
+    let listed = |names: &[&str]| {
+        let names = names.iter().map(ToString::to_string).collect();
+        ListedProperties::from([("disk".to_owned(), names)])
+    };
+    let (old, new) = (listed(&["lun"]), listed(&["dsn", "lun"]));
+    let known = |properties| Known {
+        properties: Some(properties),
+        ..Known::default()
+    };
+    let composed = set.compose(&target(known(&old), known(&new)));
+    // Of the third one nobody was asked.
+    assert_eq!(composed.included, ["plain", "other"]);
+    assert_eq!(
+        reasons(&composed),
+        ["disk: disk of the old build has no property dsn"]
+    );
+    let both = set.compose(&target(known(&new), known(&new)));
+    assert_eq!(both.included, ["disk", "plain", "other"]);
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn folder() -> PathBuf {
 fn version(text: &str) -> Known<'static> {
     Known {
         version: Some(text.parse().expect("a version")),
-        drivers: None,
+        ..Known::default()
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use qapi::qmp::QmpCommand;
 
 use crate::cleanup::TempFolder;
-use crate::devices::{Drivers, Known};
+use crate::devices::{Drivers, Known, ListedProperties};
 use crate::guest::Board;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::diagnosis::load_trace;
@@ -46,6 +46,8 @@ pub struct Endpoint {
     pub info: BuildInfo,
     /// The devices that its `-device` takes, if it could be asked.
     pub drivers: Option<Drivers>,
+    /// The properties that it lists for some of them, once it was asked.
+    pub(crate) properties: ListedProperties,
     /// Options that this build alone is given.
     pub args: Vec<String>,
     /// The machine type of this build, where each has one of another name.
@@ -62,6 +64,7 @@ impl Endpoint {
         Known {
             version: Some(self.info.version),
             drivers: self.drivers.as_ref(),
+            properties: Some(&self.properties),
         }
     }
 
@@ -124,6 +127,7 @@ impl Endpoint {
             build: opened.build.clone(),
             info: opened.info.clone(),
             drivers: (!help.trim().is_empty()).then(|| Drivers::from_help(help)),
+            properties: ListedProperties::default(),
             args: Vec::new(),
             machine: None,
             accelerator: Accelerator::Tcg,
