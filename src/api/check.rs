@@ -90,6 +90,7 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
             },
             lists: Some(&lists),
             builds: Some(fingerprints),
+            shown: None,
         },
     );
     logs.keep();

@@ -501,23 +501,24 @@ impl<'i> Inquiry<'i> {
 
     /// Counts how much of the sections that the builds know was sent.
     pub(crate) fn cover(&mut self) {
-        let (Some(config), Some((old, new))) = (&self.config, &self.dumps) else {
-            return;
-        };
-        match self.unread() {
-            None => {
-                let reach = Reach::of(config, &self.sets);
-                self.coverage = Some(cover(
-                    [old, new],
-                    &self.observed,
-                    &reach,
-                    &self.opened.directions,
-                ));
-            }
-            Some(why) => self
-                .notices
-                .push(NoticeKind::CoverageUnknown.about(&*self.opened.machine, why)),
+        self.coverage = self.covered();
+        if self.coverage.is_none()
+            && self.config.is_some()
+            && self.dumps.is_some()
+            && let Some(why) = self.unread()
+        {
+            self.notices
+                .push(NoticeKind::CoverageUnknown.about(&*self.opened.machine, why));
         }
+    }
+
+    /// Returns how much of the sections that the builds know was sent, where that is known.
+    pub(crate) fn covered(&self) -> Option<Coverage> {
+        let (config, (old, new)) = (self.config.as_ref()?, self.dumps.as_ref()?);
+        let reach = Reach::of(config, &self.sets);
+        let directions = &self.opened.directions;
+        let is_known = self.unread().is_none();
+        is_known.then(|| cover([old, new], &self.observed, &reach, directions))
     }
 
     /// Puts everything into a report, which has no verdict yet.

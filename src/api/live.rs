@@ -10,7 +10,7 @@ use crate::api::progress::Progress;
 use crate::api::{Outcome, one_case, outside_runtime};
 use crate::qemu::properties::Asked;
 use crate::report::{Policy, Sought};
-use crate::rules::known_issues::KnownIssues;
+use crate::rules::known_issues::{KnownIssues, Shown};
 
 /// Moves guests between two builds, and compares what arrived with what was sent.
 ///
@@ -88,6 +88,7 @@ fn run(config: &LiveConfig, policy: &Policy, progress: &dyn Progress) -> Result<
     inquiry.link_symptoms();
     inquiry.excuse();
     inquiry.withdraw();
+    let shown = inquiry.covered().as_ref().map(Shown::of_guests);
     let outcome = recalled.conclude(
         inquiry.into_report(),
         policy.clone(),
@@ -95,6 +96,7 @@ fn run(config: &LiveConfig, policy: &Policy, progress: &dyn Progress) -> Result<
             sought: Sought::without_dumps(&config.builds.directions).among(config.guests.names()),
             lists: Some(&lists),
             builds: Some(fingerprints),
+            shown,
         },
     );
     logs.keep();

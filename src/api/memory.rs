@@ -22,7 +22,7 @@ use crate::report::{
     self, CaseTier, Gate, Notice, NoticeKind, Policy, Report, RunRecord, Sought, Tier, Tool,
 };
 use crate::rules::code;
-use crate::rules::known_issues::{self, KnownIssues};
+use crate::rules::known_issues::{self, KnownIssues, Shown};
 
 /// The means by which a report was made.
 pub(crate) struct Means<'m> {
@@ -31,6 +31,8 @@ pub(crate) struct Means<'m> {
     pub lists: Option<&'m KnownIssues>,
     /// The builds that guests were moved between.
     pub builds: Option<Fingerprints>,
+    /// The sections that the run had to do with; nothing where the report's coverage has them.
+    pub shown: Option<Shown>,
 }
 
 /// Earlier results that were read before a run began.
@@ -130,7 +132,9 @@ impl Recalled {
         means.sought.among.extend(case);
         leave_out(&mut report, &policy);
         if let Some(lists) = means.lists {
-            let notices = known_issues::review(lists, &report, &means.sought);
+            let counted = || report.coverage.as_ref().map(Shown::of_guests);
+            let shown = means.shown.or_else(counted).unwrap_or_default();
+            let notices = known_issues::review(lists, &report, &means.sought, &shown);
             report.notices.extend(notices);
             // Waiting for the hashes is no part of it.
             let elapsed_ms = milliseconds(self.began);

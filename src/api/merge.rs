@@ -68,6 +68,7 @@ fn concluded(report: Report, options: Option<Vec<String>>, recalled: Recalled) -
             sought,
             lists: None,
             builds: None,
+            shown: None,
         },
     )
 }

@@ -10,7 +10,7 @@ use crate::compare::dump::compare::compare;
 use crate::report::{Gate, Report, Sought};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
-use crate::rules::known_issues::{KnownIssues, Scope};
+use crate::rules::known_issues::{KnownIssues, Scope, Shown};
 
 /// Compares the vmstate dumps of two builds by what goes over the wire. No guest is started; a build is
 /// asked for its dump, a file is read.
@@ -66,6 +66,8 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
     progress.event(Event::Compared {
         findings: &findings,
     });
+    let described = old_dump.sections.iter().chain(&new_dump.sections);
+    let shown = Shown::of_types(described.map(|section| &*section.type_name));
     let rules = catalogue::texts(&findings, &[]);
     let report = Report {
         findings,
@@ -80,6 +82,7 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
             sought: Sought::with_dumps(&config.builds.directions),
             lists: Some(&lists),
             builds: None,
+            shown: Some(shown),
         },
     ))
 }

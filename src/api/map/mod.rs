@@ -238,6 +238,7 @@ pub fn map(config: &MapConfig, progress: &dyn Progress) -> Result<Map, Error> {
             sought: sought.clone(),
             lists: Some(&lists),
             builds: Some(Fingerprints::known(hash(old), hash(new))),
+            shown: None,
         };
         let policy = config.judging.policy.clone();
         mapped.extend(report.map(|report| MapPair {

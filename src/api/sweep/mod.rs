@@ -106,6 +106,7 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
             sought: Sought::with_dumps(&options.directions).among(config.only.iter().cloned()),
             lists: Some(&lists),
             builds: fingerprints,
+            shown: None,
         },
     );
     logs.keep();

@@ -168,6 +168,7 @@ impl KnownIssues {
         }
         lists.all = shipped.digest;
         lists.shipped_breaks = lists.breaks.len();
+        lists.shipped_migrations = lists.migrations.len();
         for folder in folders {
             lists.add_folder(folder)?;
             tracing::debug!(folder = %folder.display(), "read lists");

@@ -23,7 +23,10 @@ impl<'k> Scope<'k> {
             return None;
         }
         let mut migrations = self.lists.migrations.iter();
-        if let Some(found) = migrations.find(|entry| self.refuses(entry, case)) {
+        let refuses = |entry: &&Refused| {
+            self.is_like(entry, case) && (entry.intermittent || fails_always(case))
+        };
+        if let Some(found) = migrations.find(refuses) {
             let reason = format!("{}: {}", found.place, found.reason);
             return Some(Match::sourced(&found.place, &reason, &found.source));
         }
@@ -34,7 +37,8 @@ impl<'k> Scope<'k> {
         })
     }
 
-    fn refuses(&self, entry: &Refused, case: &Case) -> bool {
+    /// Tells whether a case failed as an entry says, be it once.
+    pub(super) fn is_like(&self, entry: &Refused, case: &Case) -> bool {
         let Some(cause) = &case.cause else {
             return false;
         };
@@ -53,7 +57,7 @@ impl<'k> Scope<'k> {
         let same_direction =
             direction.is_some_and(|moved| entry.direction.is_none_or(|listed| listed == moved));
         let machine = entry.machines.include(self.machine);
-        named && field && same_direction && machine && (entry.intermittent || fails_always(case))
+        named && field && same_direction && machine
     }
 }
 

@@ -11,6 +11,7 @@ mod load;
 mod migration;
 mod review;
 mod scope;
+mod shown;
 mod state;
 
 use std::fmt;
@@ -26,6 +27,7 @@ pub(crate) use failure::KnownFailure;
 pub(crate) use load::FILL_IN;
 pub(crate) use review::review;
 pub use scope::Scope;
+pub(crate) use shown::Shown;
 pub(crate) use state::{StateNames, Volatile};
 
 /// An entry's file and line, by which it is known.
@@ -253,6 +255,8 @@ pub struct KnownIssues {
     fields: FxHashSet<String>,
     /// The number of `breaks` that are shipped, which come first.
     shipped_breaks: usize,
+    /// The number of `migrations` that are.
+    shipped_migrations: usize,
     /// Folders of the user's own that hold no list.
     empty_folders: Vec<PathBuf>,
     /// A hash of the user's own files, in their order.

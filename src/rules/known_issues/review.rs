@@ -3,14 +3,20 @@
 use crate::model::{Direction, MachineNames, Pattern, Version};
 use crate::report::{Case, Notice, NoticeKind, Outcome, Report, Sought};
 use crate::rules::known_issues::failure::FailureScope;
-use crate::rules::known_issues::{Break, Holds, KnownFailure, KnownIssues, Scope};
+use crate::rules::known_issues::{Break, Holds, KnownFailure, KnownIssues, Refused, Scope, Shown};
 
 /// Returns a notice of each folder without a list, and of each entry of the user's own that concerns a report and is past
 /// its end, or matches nothing in it.
-pub(crate) fn review(lists: &KnownIssues, report: &Report, sought: &Sought) -> Vec<Notice> {
+pub(crate) fn review(
+    lists: &KnownIssues,
+    report: &Report,
+    sought: &Sought,
+    shown: &Shown,
+) -> Vec<Notice> {
     let run = Run {
         report,
         sought,
+        shown,
         releases: [report.old.version, report.new.version],
     };
     let folders = lists.empty_folders.iter().map(|folder| {
@@ -47,6 +53,15 @@ pub(crate) fn review(lists: &KnownIssues, report: &Report, sought: &Sought) -> V
         );
         NoticeKind::KnownFailureUnmatched.about(entry.place.to_string(), detail)
     }));
+    let own = lists.migrations.iter().skip(lists.shipped_migrations);
+    let unmatched = own.filter(|entry| run.refusal(lists, entry) == Some(Seen::Unmatched));
+    notices.extend(unmatched.map(|entry| {
+        let detail = match &entry.field {
+            Some(field) => format!("no case is refused for {field} of {}", entry.section),
+            None => format!("no case is refused for {}", entry.section),
+        };
+        NoticeKind::KnownFailureUnmatched.about(entry.place.to_string(), detail)
+    }));
     notices
 }
 
@@ -65,6 +80,7 @@ enum Seen {
 struct Run<'r> {
     report: &'r Report,
     sought: &'r Sought,
+    shown: &'r Shown,
     releases: [Option<Version>; 2],
 }
 
@@ -142,7 +158,41 @@ impl<'r> Run<'r> {
             })
     }
 
-    /// Returns what is seen of a break; `None` where the builds are not on both sides of it, or nobody looked for it.
+    /// Returns what is seen of a migration that is refused by choice; `None` where the builds are not on both sides of that,
+    /// or no guest came through with the section: one that failed before it says nothing.
+    fn refusal(&self, lists: &KnownIssues, entry: &Refused) -> Option<Seen> {
+        let [old, new] = self.releases;
+        let holds = Holds::of(entry.by, old, new);
+        if !matches!(holds, Holds::InOrder | Holds::Swapped) {
+            return None;
+        }
+        let is_meant = |way: Direction| {
+            let same = |way| entry.direction.is_none_or(|listed| listed == way);
+            self.shown.moved(&entry.section, way)
+                && holds.fits(|| same(way), || same(way.reversed()))
+        };
+        let mut machines = self.machines().into_iter();
+        // The other shards, or what was to come, may have it.
+        let is_whole = self.report.shard.is_none() && self.report.interrupted.is_none();
+        if !is_whole
+            || !machines.any(|machine| entry.machines.include(machine))
+            || !self.sought.directions.iter().any(|&way| is_meant(way))
+        {
+            return None;
+        }
+        let matched = self
+            .report
+            .cases
+            .iter()
+            .any(|case| Scope::of(lists, old, new, Some(&case.machine)).is_like(entry, case));
+        Some(match matched {
+            true => Seen::Matched,
+            false => Seen::Unmatched,
+        })
+    }
+
+    /// Returns what is seen of a break; `None` where the builds are not on both sides of it, nobody looked for it, or
+    /// neither build has the section: it may be of another architecture.
     fn allowed_break(&self, lists: &KnownIssues, entry: &Break) -> Option<Seen> {
         let [old, new] = self.releases;
         let holds = Holds::of(entry.by, old, new);
@@ -153,7 +203,10 @@ impl<'r> Run<'r> {
             let same = |way| entry.direction.is_none_or(|listed| listed == way);
             holds.fits(|| same(way), || same(way.reversed()))
         };
-        if self.sought.new_doubts_alone || !self.searched(&entry.machines, is_meant) {
+        if self.sought.new_doubts_alone
+            || !self.shown.describes(&entry.section)
+            || !self.searched(&entry.machines, is_meant)
+        {
             return None;
         }
         let findings = self.report.findings.iter();
@@ -180,7 +233,9 @@ mod tests {
 
     use super::*;
     use crate::model::BuildRef;
-    use crate::report::{Finding, LeftOut, Swept, testing};
+    use crate::report::{
+        Cause, Coverage, CoveredSection, Finding, LeftOut, Reached, Swept, testing,
+    };
     use crate::rules::known_issues::load::tests::lists;
 
     const BREAK: &str = r#"
@@ -213,9 +268,19 @@ expires = "2999-12-31"
         Report::new(build(old), build(new), Some("pc-q35-7.2".to_owned()))
     }
 
-    fn told(entry: &str, report: &Report, sought: &Sought) -> Vec<String> {
+    const MIGRATION: &str = r#"
+[[migration]]
+section = "pciespscsi"
+direction = "forward"
+machines = ["*"]
+by = "10.0"
+source = "s"
+reason = "chosen"
+"#;
+
+    fn told(entry: &str, report: &Report, sought: &Sought, shown: &Shown) -> Vec<String> {
         let lists = lists(entry).expect("good");
-        let notices = review(&lists, report, sought);
+        let notices = review(&lists, report, sought, shown);
         notices.iter().map(ToString::to_string).collect()
     }
 
@@ -237,6 +302,13 @@ expires = "2999-12-31"
         let without = Sought::without_dumps(&[Direction::Forward]);
         let back = Sought::with_dumps(&[Direction::Backward]);
         let elsewhere = BREAK.replace("pc-q35", "s390-ccw-virtio");
+        let anywhere = BREAK.replace("pc-q35", "*");
+        let shown = Shown::of_types(["dc390"]);
+        let of_s390x = Shown::of_types(["virtio-net-ccw"]);
+        for (shown, is_told) in [(&shown, true), (&of_s390x, false)] {
+            let told = told(&anywhere, &report(old, new), &sought(), shown);
+            assert_eq!(!told.is_empty(), is_told, "{shown:?}");
+        }
         for (why, entry, (old, new), also_in, sought, is_told) in [
             ("it is there", BREAK, (old, new), "dc390", sought(), false),
             ("it is not", BREAK, (old, new), "dc", sought(), true),
@@ -259,8 +331,125 @@ expires = "2999-12-31"
                 ..report(old, new)
             };
             let wanted: &[&str] = if is_told { &[unmatched] } else { &[] };
-            assert_eq!(told(entry, &report, &sought), wanted, "{why}");
+            let told = told(entry, &report, &sought, &shown);
+            assert_eq!(told, wanted, "{why}");
         }
+    }
+
+    #[test]
+    fn a_refusal_that_no_case_is_like_is_told_where_a_guest_came_through_with_the_section() {
+        let (old, new) = (Version::new(7, 2, 0), Version::new(10, 0, 2));
+        let unmatched =
+            "the known failure own.toml:2 matches nothing: no case is refused for pciespscsi";
+        let sent = |reached: Reached, direction: Direction| {
+            Shown::of_guests(&Coverage::of(vec![CoveredSection {
+                section: "am53c974".to_owned(),
+                vmsd: "pciespscsi".to_owned(),
+                possible: true,
+                reached,
+                reason: None,
+                subsections: vec![],
+                conditional_fields: vec![],
+                sent_in: vec![direction],
+            }]))
+        };
+        let (forward, backward) = (Direction::Forward, Direction::Backward);
+        let passed = || sent(Reached::Passed, forward);
+        let refused = |section: &str| {
+            let id = "q35/am53c974/unix/forward".to_owned();
+            Case {
+                outcome: Outcome::Fail,
+                cause: Some(Cause {
+                    section: Some(section.into()),
+                    ..Cause::default()
+                }),
+                ..Case::untried(id, "pc-q35-7.2", "am53c974", "unix", forward)
+            }
+        };
+        let addressed = MIGRATION.replace("pciespscsi", "0000:00:02.0/pciespscsi");
+        let of_addressed = "the known failure own.toml:2 matches nothing: \
+            no case is refused for 0000:00:02.0/pciespscsi";
+        let elsewhere = MIGRATION.replace("\"*\"", "\"virt\"");
+        for (why, entry, (old, new), shown, section, wanted) in [
+            (
+                "nothing is",
+                MIGRATION,
+                (old, new),
+                passed(),
+                "cpu",
+                Some(unmatched),
+            ),
+            (
+                "one is",
+                MIGRATION,
+                (old, new),
+                passed(),
+                "0000:00:02.0/pciespscsi",
+                None,
+            ),
+            (
+                "it was not sent",
+                MIGRATION,
+                (old, new),
+                Shown::default(),
+                "cpu",
+                None,
+            ),
+            (
+                "another failure came first",
+                MIGRATION,
+                (old, new),
+                sent(Reached::Sent, forward),
+                "cpu",
+                None,
+            ),
+            (
+                "another way",
+                MIGRATION,
+                (old, new),
+                sent(Reached::Passed, backward),
+                "cpu",
+                None,
+            ),
+            (
+                "between others",
+                MIGRATION,
+                (new, new),
+                passed(),
+                "cpu",
+                None,
+            ),
+            (
+                "another machine",
+                &elsewhere,
+                (old, new),
+                passed(),
+                "cpu",
+                None,
+            ),
+            (
+                "at an address",
+                &addressed,
+                (old, new),
+                passed(),
+                "cpu",
+                Some(of_addressed),
+            ),
+        ] {
+            let report = Report {
+                cases: vec![refused(section)],
+                ..report(old, new)
+            };
+            let sought = Sought::without_dumps(&Direction::BOTH);
+            let told = told(entry, &report, &sought, &shown);
+            assert_eq!(told, Vec::from_iter(wanted), "{why}");
+        }
+        let stopped = Report {
+            interrupted: Some("SIGINT".to_owned()),
+            ..report(old, new)
+        };
+        let sought = Sought::without_dumps(&Direction::BOTH);
+        assert_eq!(told(MIGRATION, &stopped, &sought, &passed()), [""; 0]);
     }
 
     #[test]
@@ -302,7 +491,8 @@ expires = "2999-12-31"
             ),
         ] {
             let wanted: &[&str] = if is_told { &[untried] } else { &[] };
-            assert_eq!(told(entry, &report, &sought), wanted, "{why}");
+            let told = told(entry, &report, &sought, &Shown::default());
+            assert_eq!(told, wanted, "{why}");
         }
     }
 
@@ -313,7 +503,10 @@ expires = "2999-12-31"
         let of_folder = || {
             let lists = KnownIssues::load(&[folder.path().to_owned()]).unwrap();
             let (old, new) = (Version::new(10, 0, 0), Version::new(10, 0, 2));
-            let notices = review(&lists, &report(old, new), &Sought::default());
+            let notices = {
+                let report = report(old, new);
+                review(&lists, &report, &Sought::default(), &Shown::default())
+            };
             notices.into_iter().map(|notice| notice.kind).collect()
         };
         let told: Vec<NoticeKind> = of_folder();

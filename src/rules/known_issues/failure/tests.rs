@@ -4,7 +4,7 @@ use super::*;
 use crate::model::BuildRef;
 use crate::report::{Cause, NoticeKind, Report, Split, testing};
 use crate::rules::known_issues::load::tests::lists;
-use crate::rules::known_issues::review;
+use crate::rules::known_issues::{Shown, review};
 
 const ENTRY: &str = r#"
 [[failure]]
@@ -176,7 +176,7 @@ expires = "11.0"
             directions: vec![Direction::Forward],
             ..looked
         };
-        let notices = review(&lists, &report, &sought).into_iter();
+        let notices = review(&lists, &report, &sought, &Shown::default()).into_iter();
         let notices = notices.map(|notice| (notice.kind, notice.subject));
         notices.collect::<Vec<_>>()
     };
