@@ -9,7 +9,7 @@ use crate::model::Direction;
 use crate::report::map::{Map, MapPair};
 use crate::report::read::{Input, Saved, read, read_map, read_whole};
 use crate::report::{Report, Sought};
-use crate::sweep::merge::{self, MergeError, Missing};
+use crate::sweep::merge::{self, MergeError};
 
 /// Joins reports, or maps if the first file is one. Each file is read once, and may be a pipe.
 ///
@@ -45,9 +45,8 @@ fn join(config: &MergeConfig, mut inputs: Vec<Input>) -> Result<Outcome, Error> 
     for file in config.reports.iter().skip(inputs.len()) {
         inputs.push(read(file)?);
     }
-    let missing = missing(config);
     let options = options(&inputs);
-    let report = merge::merge(inputs, missing, config.required_coverage)?;
+    let report = merge::merge(inputs, config.partial, config.required_coverage)?;
     Ok(concluded(report, options, recalled))
 }
 
@@ -79,13 +78,6 @@ fn options(inputs: &[Input]) -> Option<Vec<String>> {
         .iter()
         .filter_map(|input| input.report.shard.as_ref());
     shards.next().map(|shard| shard.options.clone())
-}
-
-fn missing(config: &MergeConfig) -> Missing {
-    match config.partial {
-        true => Missing::Allow,
-        false => Missing::Refuse,
-    }
 }
 
 /// Joins the maps of the shards of one [`map`](crate::api::map()) into what the whole run would have found out,
@@ -129,7 +121,7 @@ fn join_maps(config: &MergeConfig, mut maps: Vec<(String, Map)>) -> Result<Map, 
         });
         let inputs: Vec<Input> = inputs.collect();
         let options = options(&inputs);
-        let report = merge::merge(inputs, missing(config), config.required_coverage)?;
+        let report = merge::merge(inputs, config.partial, config.required_coverage)?;
         let recalled = past.of_pair(&report.old, &report.new)?;
         let report = concluded(report, options, recalled).report;
         pairs.push(MapPair { old, new, report });

@@ -19,27 +19,20 @@ pub(crate) use error::MergeError;
 use same_run::{Reports, shard_of};
 use swept::join_swept;
 
-/// The choice when not all shards are there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Missing {
-    Refuse,
-    /// Set if the present shards are joined, with a verdict never better than untested.
-    Allow,
-}
-
 /// Puts cases into the order that a report has them in, however a run came to them: by machine and id.
 pub(crate) fn order(cases: &mut [Case]) {
     cases.sort_by(|a, b| (&a.machine, &a.id).cmp(&(&b.machine, &b.id)));
 }
 
-/// Joins the reports of shards into what the whole run would have written, but for times and logs.
+/// Joins the reports of shards into what the whole run would have written, but for times and logs. With `partial` some may
+/// be missing: the verdict is then never better than untested.
 ///
 /// # Errors
 /// They are not of one run, one is there twice, or one is not there; `required` is a percentage of
 /// coverage, and none of them reports any.
 pub(crate) fn merge(
     inputs: Vec<Input>,
-    missing: Missing,
+    partial: bool,
     required: RequiredCoverage,
 ) -> Result<Report, MergeError> {
     let mut shards: BTreeMap<u32, Input> = BTreeMap::new();
@@ -64,7 +57,7 @@ pub(crate) fn merge(
     }
     let of = of_first.of;
     let lacking: Vec<u32> = (1..=of).filter(|at| !shards.contains_key(at)).collect();
-    if !lacking.is_empty() && missing == Missing::Refuse {
+    if !lacking.is_empty() && !partial {
         return Err(MergeError::Incomplete {
             missing: lacking,
             of,
