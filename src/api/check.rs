@@ -29,11 +29,9 @@ use crate::workload;
 pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     let case = config.case.as_ref();
     let mut config = config.clone();
-    one_case::narrow(case, &mut config.builds, &mut config.judging.policy);
-    // A guest of one's own has its machine.
-    if config.guests.own.is_none() {
-        one_case::place(case, &mut config.machine, &mut config.builds.architecture);
-    }
+    let (builds, machine) = (&mut config.builds, &mut config.machine);
+    let policy = &mut config.judging.policy;
+    one_case::place(case, builds, machine, &config.guests, policy);
     run(&config, progress).map_err(|error| one_case::error(case, error))
 }
 

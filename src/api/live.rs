@@ -51,11 +51,8 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
         exclude: config.exclude.clone(),
         ..Policy::default()
     };
-    one_case::narrow(case, &mut config.builds, &mut policy);
-    // A guest of one's own has its machine.
-    if config.guests.own.is_none() {
-        one_case::place(case, &mut config.machine, &mut config.builds.architecture);
-    }
+    let (builds, machine) = (&mut config.builds, &mut config.machine);
+    one_case::place(case, builds, machine, &config.guests, &mut policy);
     run(&config, &policy, progress).map_err(|error| one_case::error(case, error))
 }
 

@@ -1,6 +1,6 @@
 //! A run that is about one case alone: what is left of it, and what cannot be tested then.
 
-use crate::api::config::Builds;
+use crate::api::config::{Builds, Guests};
 use crate::api::error::{Error, Problem};
 use crate::api::names;
 use crate::devices::DeviceSet;
@@ -16,16 +16,20 @@ pub(crate) fn narrow(case: Option<&CaseName>, builds: &mut Builds, policy: &mut 
     }
 }
 
-/// Takes the machine of the case, and its architecture, where nobody named a machine: its id has both.
+/// Leaves the direction of the case, and takes its machine and its architecture where nobody named a machine: its id has
+/// all of them. A guest of one's own has its machine.
 pub(crate) fn place(
     case: Option<&CaseName>,
+    builds: &mut Builds,
     machine: &mut Option<String>,
-    architecture: &mut Option<String>,
+    guests: &Guests,
+    policy: &mut Policy,
 ) {
-    if let (Some(case), None) = (case, &machine) {
+    narrow(case, builds, policy);
+    if let (Some(case), None, None) = (case, &machine, &guests.own) {
         *machine = Some(case.machine().to_owned());
         let of_case = case.architecture().map(str::to_owned);
-        *architecture = architecture.take().or(of_case);
+        builds.architecture = builds.architecture.take().or(of_case);
     }
 }
 
