@@ -1,5 +1,7 @@
 //! Findings, builds and lost values for tests.
 
+use std::io::{self, Write};
+
 use serde_json::{Value, json};
 
 use crate::model::{BuildKind, BuildRef};
@@ -16,6 +18,13 @@ pub(crate) fn finding(keys: Value) -> Finding {
         whole[key] = value.clone();
     }
     serde_json::from_value(whole).expect("a finding")
+}
+
+/// The text that is written, without colours.
+pub(crate) fn plain(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> String {
+    let mut out = anstream::StripStream::new(Vec::new());
+    write(&mut out).expect("written");
+    String::from_utf8(out.into_inner()).expect("text")
 }
 
 /// A build of which nothing but the label is known.

@@ -168,6 +168,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::report::testing;
 
     fn printed(conclusion: Value) -> String {
         let builds: Vec<Value> = (0..5)
@@ -185,9 +186,7 @@ mod tests {
             "interrupted": null,
         });
         let found: Bisection = serde_json::from_value(found).unwrap();
-        let mut out = anstream::StripStream::new(Vec::new());
-        text(&found, true, &mut out).unwrap();
-        String::from_utf8(out.into_inner()).unwrap()
+        testing::plain(|out| text(&found, true, out))
     }
 
     #[test]

@@ -299,9 +299,7 @@ mod tests {
     use crate::report::{Cause, testing};
 
     fn text(cases: &[&Case], quiet: bool) -> String {
-        let mut out = anstream::StripStream::new(Vec::new());
-        write(cases, quiet, &mut out).expect("written");
-        String::from_utf8(out.into_inner()).expect("text")
+        testing::plain(|out| write(cases, quiet, out))
     }
 
     fn lost(state_diff: Vec<StateDiff>) -> String {
