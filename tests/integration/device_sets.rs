@@ -329,3 +329,29 @@ fn a_device_that_was_asked_for_is_not_passed_over() {
     let case = lives("virtio-serial-pci");
     assert_eq!(case["outcome"], "pass", "{case:#}");
 }
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_property_of_one_build_alone_costs_its_own_device_and_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("own.toml");
+    // `acpi-index` is in both builds, `x-max-bounce-buffer-size` came with 9.2.
+    let text = "name = 'own'\ndescription = 'mine'\n\
+                [[device]]\nid = 'old'\ndriver = 'edu'\nproperties = { acpi-index = 1 }\n\
+                [[device]]\nid = 'new'\ndriver = 'edu'\nproperties = { x-max-bounce-buffer-size = 4096 }\n";
+    std::fs::write(&file, text).expect("written");
+    let mut args = words!(
+        "live debian:bookworm debian:trixie -M pc-q35-7.2 --paused --format json --device-set"
+    );
+    let file = file.display().to_string();
+    args.push(&file);
+    let report = report(&with_builds(&args).output().expect("it starts"));
+    for case in report["cases"].as_array().expect("cases") {
+        assert_eq!(case["outcome"], "pass", "{case:#}");
+        assert_eq!(case["devices"], serde_json::json!(["old"]));
+        let left_out = &case["left_out"][0];
+        assert_eq!(left_out["device"], "new", "{case:#}");
+        let why = "edu of the old build has no property x-max-bounce-buffer-size";
+        assert_eq!(left_out["reason"], why);
+    }
+}
