@@ -70,11 +70,12 @@ pub fn watch() {
             let mut left = Vec::new();
             descendants(std::process::id(), 1, &mut left);
             let seen: Vec<String> = left.iter().map(Process::line).collect();
+            // The name comes last: of a long log, the end is what is read.
             println!(
-                "\nno test may run for {} s: {}\nwhat runs:\n{}",
+                "\nwhat runs:\n{}\nno test may run for {} s: {}",
+                seen.join("\n"),
                 DEADLINE.as_secs(),
-                late.join(", "),
-                seen.join("\n")
+                late.join(", ")
             );
             for process in left {
                 let _already_gone = kill(process.pid, Signal::SIGKILL);
