@@ -12,18 +12,14 @@ fuzz_target!(|data: &[u8]| {
     let Ok(set) = DeviceSet::parse("own.toml", text) else {
         return;
     };
-    let known = || Known {
-        version: None,
-        drivers: None,
-    };
     for arch in ["x86_64", "aarch64", "s390x"] {
         concerns_the_guest_alone(&set, arch);
         for guest in set.guests() {
             guest.compose(&Target {
                 arch,
                 machine: "virt",
-                old: known(),
-                new: known(),
+                old: Known::default(),
+                new: Known::default(),
             });
         }
     }
