@@ -12,16 +12,25 @@ use nix::unistd::Pid;
 
 /// The longest takes a minute and a half on two cores, of which it waits for most; a host may be several times as slow.
 const DEADLINE: Duration = Duration::from_secs(600);
+/// Between two looks at the tests that run.
+const PAUSE: Duration = Duration::from_secs(1);
 /// The exit status of a run of tests that did not pass.
 const FAILED: i32 = 101;
 
-/// The tests that run, and since when.
-static RUNNING: LazyLock<Mutex<BTreeMap<&'static str, Instant>>> = LazyLock::new(Mutex::default);
+/// A test under way.
+struct Test {
+    since: Instant,
+    /// The number of looks at it. A host that stood still for an hour has not let a test run for one.
+    looks: u64,
+}
+
+/// The tests that run.
+static RUNNING: LazyLock<Mutex<BTreeMap<&'static str, Test>>> = LazyLock::new(Mutex::default);
 
 /// What each test took.
 static TAKEN: Mutex<Vec<(Duration, &'static str)>> = Mutex::new(Vec::new());
 
-fn running() -> MutexGuard<'static, BTreeMap<&'static str, Instant>> {
+fn running() -> MutexGuard<'static, BTreeMap<&'static str, Test>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -30,14 +39,15 @@ pub struct Running(&'static str);
 
 impl Running {
     pub fn new(test: &'static str) -> Running {
-        running().insert(test, Instant::now());
+        let since = Instant::now();
+        running().insert(test, Test { since, looks: 0 });
         Running(test)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(since) = running().remove(self.0) {
+        if let Some(Test { since, .. }) = running().remove(self.0) {
             let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
             taken.push((since.elapsed(), self.0));
         }
@@ -58,12 +68,14 @@ pub fn slowest(count: usize) -> (Vec<(Duration, &'static str)>, Duration) {
 pub fn watch() {
     thread::spawn(|| {
         loop {
-            thread::sleep(Duration::from_secs(1));
-            let late: Vec<String> = running()
-                .iter()
-                .filter(|(_, since)| since.elapsed() > DEADLINE)
-                .map(|(test, since)| format!("{test}: {} s", since.elapsed().as_secs()))
-                .collect();
+            thread::sleep(PAUSE);
+            let mut late = Vec::new();
+            for (name, test) in running().iter_mut() {
+                test.looks += 1;
+                if test.looks > DEADLINE.as_secs() / PAUSE.as_secs() {
+                    late.push(format!("{name}: {} s", test.since.elapsed().as_secs()));
+                }
+            }
             if late.is_empty() {
                 continue;
             }
