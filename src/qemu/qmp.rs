@@ -249,6 +249,11 @@ impl Session {
             })
     }
 
+    /// Returns the next event that has come already. What came before the answer to a command is among them.
+    pub(crate) fn queued_event(&mut self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+
     /// Returns why the session is over, once [`Session::next_event`] has given no event.
     pub(crate) fn failure(&self) -> QmpError {
         let garbage = self.garbage.lock().unwrap_or_else(PoisonError::into_inner);

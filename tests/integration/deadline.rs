@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -117,6 +118,20 @@ impl Process {
     }
 }
 
+/// The two ends of a command line, in one line: a build's begins with folders, and what it is to do comes last.
+fn ends(command: &str) -> String {
+    let words: Vec<&str> = command.split_whitespace().collect();
+    let line = words.join(" ");
+    let chars: Vec<char> = line.chars().collect();
+    match chars.len() {
+        ..=500 => line,
+        length => {
+            let part = |range: Range<usize>| chars[range].iter().collect::<String>();
+            format!("{} ... {}", part(0..200), part(length - 300..length))
+        }
+    }
+}
+
 fn descendants(of: u32, depth: usize, found: &mut Vec<Process>) {
     let tasks = fs::read_dir(format!("/proc/{of}/task"))
         .into_iter()
@@ -136,7 +151,7 @@ fn descendants(of: u32, depth: usize, found: &mut Vec<Process>) {
                 .rsplit(") ")
                 .next()
                 .and_then(|rest| rest.chars().next());
-            let command: String = read("cmdline").chars().take(400).collect();
+            let command = ends(&read("cmdline"));
             found.push(Process {
                 pid: Pid::from_raw(number),
                 depth,

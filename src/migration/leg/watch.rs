@@ -287,9 +287,7 @@ impl Watch {
         tokio::select! {
             Ok(event) = s.session.next_event(pause), if !self.source.is_mute => {
                 if let Some(event) = &event {
-                    self.sends_devices |= status(event) == Some("device");
-                    self.postcopy |= status(event) == Some("postcopy-active");
-                    self.passes = self.passes.max(pass(event).unwrap_or(0));
+                    self.note(event);
                 }
                 self.source.take_event(event.as_ref(), &s.session);
                 false
@@ -310,8 +308,30 @@ impl Watch {
         }
     }
 
+    /// Takes note of what an event of the source tells beside the state.
+    fn note(&mut self, event: &Event) {
+        self.sends_devices |= status(event) == Some("device");
+        self.postcopy |= status(event) == Some("postcopy-active");
+        self.passes = self.passes.max(pass(event).unwrap_or(0));
+    }
+
+    /// Takes the events of both sides that have come already.
+    fn catch_up(&mut self, source: &mut Vm, destination: &mut Vm) {
+        let (s, d) = (
+            &mut source.monitored.session,
+            &mut destination.monitored.session,
+        );
+        while let Some(event) = s.queued_event() {
+            self.note(&event);
+            self.source.take_event(Some(&event), s);
+        }
+        while let Some(event) = d.queued_event() {
+            self.destination.take_event(Some(&event), d);
+        }
+    }
+
     /// Asks both sides at once, so that one that does not answer takes none of the other's time.
-    async fn ask(&mut self, source: &Vm, destination: &Vm, last: Instant) {
+    async fn ask(&mut self, source: &mut Vm, destination: &mut Vm, last: Instant) {
         let begun = Instant::now();
         let left = last.saturating_duration_since(begun);
         let (of_source, of_destination) = tokio::join!(
@@ -324,6 +344,8 @@ impl Watch {
             .and_then(|answer| answer.as_ref().ok()?.ram.as_ref());
         let passes = ram.and_then(|ram| number(ram.dirty_sync_count));
         self.passes = self.passes.max(passes.unwrap_or(0));
+        // An answer that all is over tells nothing of the way there, which the events before it do.
+        self.catch_up(source, destination);
         for (side, answer) in [
             (&mut self.source, of_source),
             (&mut self.destination, of_destination),
