@@ -321,6 +321,23 @@ fn pages_that_a_guest_waits_for_have_a_connection_of_their_own() {
     assert_eq!(run.case(0)["capabilities"], names);
 }
 
+/// All of it may come between a question and its answer.
+#[apply(test)]
+#[needs(Builds, PageFaults)]
+fn postcopy_counts_however_late_a_source_is_heard() {
+    let folder = tempfile::tempdir().unwrap();
+    let prefix = build(OLD).shell_prefix();
+    // What it says from then on comes half a second later, and at once: its process goes on meanwhile.
+    let heard_late = Fault::Signal("SIGCONT", 500);
+    let late = faulty(&prefix, "<\"status\":\"active\"", heard_late, None);
+    let old = wrapper(folder.path(), OLD, Role::Source, &late);
+    let args = words!("live {old} {NEW} -M q35 --device-set bare --paused --retries 0");
+    let how = words!("--direction forward --capability postcopy-ram");
+    let run = Run::new(&[&args[..], &how].concat());
+    assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+    run.leaves_nothing();
+}
+
 #[apply(test)]
 #[needs(Builds, Root)]
 fn memory_is_sent_without_a_copy() {
