@@ -76,6 +76,15 @@ enum Seen {
     Untried,
 }
 
+impl Seen {
+    fn of(matched: bool) -> Seen {
+        match matched {
+            true => Seen::Matched,
+            false => Seen::Unmatched,
+        }
+    }
+}
+
 /// A run that entries are held against.
 struct Run<'r> {
     report: &'r Report,
@@ -93,13 +102,25 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// Tells whether the dumps were searched for what is meant on one of these machines and in a direction.
-    fn searched(&self, machines: &MachineNames, is_meant: impl Fn(Direction) -> bool) -> bool {
+    /// Tells whether the run is about what is meant on one of these machines and in a direction.
+    fn is_about(&self, machines: &MachineNames, is_meant: impl Fn(Direction) -> bool) -> bool {
         let mut looked_at = self.machines().into_iter();
         let mut directions = self.sought.directions.iter();
-        self.sought.dumps
-            && looked_at.any(|machine| machines.include(machine))
-            && directions.any(|&way| is_meant(way))
+        looked_at.any(|machine| machines.include(machine)) && directions.any(|&way| is_meant(way))
+    }
+
+    /// Returns whether something happens in a direction that came with a release and is listed for one direction, or for
+    /// both; `None` where the builds are not on both sides of that release.
+    fn happens(
+        &self,
+        by: Version,
+        listed: Option<Direction>,
+    ) -> Option<impl Fn(Direction) -> bool> {
+        let [old, new] = self.releases;
+        let holds = Holds::of(by, old, new);
+        let same = move |way| listed.is_none_or(|listed| listed == way);
+        matches!(holds, Holds::InOrder | Holds::Swapped)
+            .then_some(move |way: Direction| holds.fits(|| same(way), || same(way.reversed())))
     }
 
     /// Returns what is seen of a known failure; `None` where the run did not try what it is about.
@@ -119,7 +140,7 @@ impl<'r> Run<'r> {
             }
             FailureScope::Findings { .. } => {
                 let is_meant = |way| entry.is_about(way, self.releases);
-                if !self.searched(&entry.machines, is_meant) {
+                if !self.sought.dumps || !self.is_about(&entry.machines, is_meant) {
                     return None;
                 }
                 self.report.findings.iter().any(|finding| {
@@ -128,10 +149,7 @@ impl<'r> Run<'r> {
                 })
             }
         };
-        Some(match matched {
-            true => Seen::Matched,
-            false => Seen::Unmatched,
-        })
+        Some(Seen::of(matched))
     }
 
     /// Tells whether a case about these devices would be there, if either build had any of them: the run is a whole
@@ -162,22 +180,11 @@ impl<'r> Run<'r> {
     /// or no guest came through with the section: one that failed before it says nothing.
     fn refusal(&self, lists: &KnownIssues, entry: &Refused) -> Option<Seen> {
         let [old, new] = self.releases;
-        let holds = Holds::of(entry.by, old, new);
-        if !matches!(holds, Holds::InOrder | Holds::Swapped) {
-            return None;
-        }
-        let is_meant = |way: Direction| {
-            let same = |way| entry.direction.is_none_or(|listed| listed == way);
-            self.shown.moved(&entry.section, way)
-                && holds.fits(|| same(way), || same(way.reversed()))
-        };
-        let mut machines = self.machines().into_iter();
+        let happens = self.happens(entry.by, entry.direction)?;
+        let is_meant = |way| self.shown.moved(&entry.section, way) && happens(way);
         // The other shards, or what was to come, may have it.
         let is_whole = self.report.shard.is_none() && self.report.interrupted.is_none();
-        if !is_whole
-            || !machines.any(|machine| entry.machines.include(machine))
-            || !self.sought.directions.iter().any(|&way| is_meant(way))
-        {
+        if !is_whole || !self.is_about(&entry.machines, is_meant) {
             return None;
         }
         let matched = self
@@ -185,27 +192,18 @@ impl<'r> Run<'r> {
             .cases
             .iter()
             .any(|case| Scope::of(lists, old, new, Some(&case.machine)).is_like(entry, case));
-        Some(match matched {
-            true => Seen::Matched,
-            false => Seen::Unmatched,
-        })
+        Some(Seen::of(matched))
     }
 
     /// Returns what is seen of a break; `None` where the builds are not on both sides of it, nobody looked for it, or
     /// neither build has the section: it may be of another architecture.
     fn allowed_break(&self, lists: &KnownIssues, entry: &Break) -> Option<Seen> {
         let [old, new] = self.releases;
-        let holds = Holds::of(entry.by, old, new);
-        if !matches!(holds, Holds::InOrder | Holds::Swapped) {
-            return None;
-        }
-        let is_meant = |way: Direction| {
-            let same = |way| entry.direction.is_none_or(|listed| listed == way);
-            holds.fits(|| same(way), || same(way.reversed()))
-        };
-        if self.sought.new_doubts_alone
+        let happens = self.happens(entry.by, entry.direction)?;
+        if !self.sought.dumps
+            || self.sought.new_doubts_alone
             || !self.shown.describes(&entry.section)
-            || !self.searched(&entry.machines, is_meant)
+            || !self.is_about(&entry.machines, happens)
         {
             return None;
         }
@@ -220,10 +218,7 @@ impl<'r> Run<'r> {
             let mut machines = self.machines().into_iter();
             machines.any(|machine| Scope::of(lists, old, new, machine).applies(entry, &finding))
         });
-        Some(match matched {
-            true => Seen::Matched,
-            false => Seen::Unmatched,
-        })
+        Some(Seen::of(matched))
     }
 }
 
