@@ -372,14 +372,6 @@ impl Difference {
         self.is_of_card && direction.source_destination(old, new).0 == Some(false)
     }
 
-    /// Returns the rule of a feature that is lost.
-    fn rule_of_dropped(&self) -> Rule {
-        match self.kind {
-            Kind::Cpu | Kind::CpuModel => Rule::CpuFeatureDropped,
-            Kind::Device | Kind::Machine => Rule::FeatureDropped,
-        }
-    }
-
     /// Makes the warning of a feature that is lost: a guest without a driver, or that does not use it, still passes.
     fn dropped_feature(&self, direction: Direction, machine: &str) -> Finding {
         let name = &self.property;
@@ -400,14 +392,19 @@ impl Difference {
             true => " on a network that lets it",
             false => "",
         };
-        let rule = self.rule_of_dropped();
-        let message = match rule {
-            Rule::CpuFeatureDropped => format!(
-                "{source} gives the guest `{name}` with {of_source}, and {lacking}: a guest that uses it loses it on its way"
+        let (rule, message) = match self.kind {
+            Kind::Cpu | Kind::CpuModel => (
+                Rule::CpuFeatureDropped,
+                format!(
+                    "{source} gives the guest `{name}` with {of_source}, and {lacking}: a guest that uses it loses it on its way"
+                ),
             ),
-            _ => format!(
-                "{source} offers `{name}` with {of_source}{network}, and {lacking}: a guest whose driver accepted it \
-                 is refused"
+            Kind::Device | Kind::Machine => (
+                Rule::FeatureDropped,
+                format!(
+                    "{source} offers `{name}` with {of_source}{network}, and {lacking}: a guest whose driver accepted it \
+                     is refused"
+                ),
             ),
         };
         Finding {
