@@ -156,7 +156,10 @@ impl CpuModels {
     /// Returns the models that both builds have, each with those properties alone that are not the same in both.
     pub(crate) fn differing(&self, other: &CpuModels) -> [Vec<Object>; 2] {
         let names = self.common.keys().chain(other.common.keys());
-        let names: BTreeSet<&str> = names.map(String::as_str).collect();
+        let all: BTreeSet<&str> = names.map(String::as_str).collect();
+        // A model has hundreds of them.
+        let mut names = all.clone();
+        names.retain(|name| !is_second_name(name, &all));
         let mut both = [Vec::new(), Vec::new()];
         let shared = self.models.iter();
         let shared = shared.filter_map(|(of, one)| Some((of, one, other.models.get(of)?)));
@@ -166,7 +169,7 @@ impl CpuModels {
                 object.type_name.clone_from(of);
                 object.kind = Kind::CpuModel;
             }
-            for name in names.iter().filter(|name| !is_second_name(name, &names)) {
+            for name in &names {
                 let settings = [self.setting(one, name), other.setting(another, name)];
                 let [here, there] = &settings;
                 if here.as_ref().map(|of| &of.value) == there.as_ref().map(|of| &of.value) {
