@@ -61,8 +61,7 @@ impl MachineSelection {
         let of_case = case.architecture();
         let of_case = of_case.unwrap_or(machine::USUAL_ARCHITECTURE);
         let is_of_case = |name: &String| {
-            let place = name.rsplit_once('/');
-            let (architecture, machine) = place.map_or((None, &**name), |(a, m)| (Some(a), m));
+            let (architecture, machine) = placed(name);
             machine == case.machine() && architecture.is_none_or(|of| of == of_case)
         };
         if self.names.iter().any(is_of_case) {
@@ -78,13 +77,13 @@ impl MachineSelection {
         }
         let mut selected: Vec<ArchitectureSelection> = Vec::new();
         for name in &self.names {
-            match name.split_once('/') {
-                Some((architecture, name)) => add(&mut selected, Some(architecture), name),
-                None if architectures.is_empty() => {
+            match placed(name) {
+                (Some(architecture), name) => add(&mut selected, Some(architecture), name),
+                (None, _) if architectures.is_empty() => {
                     let implied = implied_architecture(name);
                     add(&mut selected, implied, name);
                 }
-                None => {
+                (None, _) => {
                     for architecture in &architectures {
                         add(&mut selected, Some(architecture), name);
                     }
@@ -114,6 +113,14 @@ impl MachineSelection {
         }
         selected
     }
+}
+
+/// Returns the architecture that stands before a machine, if one does, and the machine.
+fn placed(name: &str) -> (Option<&str>, &str) {
+    let place = name.split_once('/');
+    place.map_or((None, name), |(architecture, machine)| {
+        (Some(architecture), machine)
+    })
 }
 
 /// Returns the architecture that a name means unless another is given; of two names the first that means one.
