@@ -64,5 +64,6 @@ mod input;
 mod owners;
 mod parallel;
 mod sweep;
+mod tpm;
 mod whole_file;
 mod workload;

@@ -12,6 +12,7 @@ use crate::guest::defined::Defined;
 use crate::guest::device::{is_harmless, property};
 use crate::guest::given::Given;
 use crate::guest::opts::{Opts, Setting, is_name, is_word};
+use crate::guest::tpm;
 use crate::model::Pattern;
 use crate::report::Treatment;
 
@@ -117,6 +118,7 @@ fn check(composer: &mut Composer, given: &Given) -> Result<(), What> {
         "chardev" => settings("backend", false)?
             .all(&[("backend", &["null", "ringbuf"])], &["id", "size", "mux"]),
         "audiodev" => settings("driver", true)?.all(&[("driver", &["none"])], &["id"]),
+        "tpmdev" => settings("type", false)?.all(&[("type", &[tpm::EMULATOR])], &["id", "chardev"]),
         "fsdev" => settings("fsdriver", false)?.all(&[("fsdriver", &["synth"])], &["id"]),
         "blockdev" => settings("driver", true)?.all(&[("driver", block::NO_HOST)], block::SETTINGS),
         "drive" => settings("", false)?.all(
@@ -291,6 +293,8 @@ mod tests {
             backend=['-object','memory-backend-file,id=m,size=1M,mem-path=p'] -> mem-path
             backend=['-object','secret,id=s,file=p'] -> secret
             backend=['-object','filter-dump,id=f,netdev=n,file=p'] -> filter-dump
+            backend=['-tpmdev','passthrough,id=t,path=p'] -> type=passthrough
+            backend=['-tpmdev','emulator,id=t,chardev=c,path=p'] -> path=p
             backend=['-machine','dumpdtb=p'] -> dumpdtb
             backend=['-smbios','file=p'] -> file=p
             backend=['-fw_cfg','name=opt/x,file=p'] -> file=p
@@ -317,6 +321,7 @@ mod tests {
             "backend=['-netdev','hubport,id=n,hubid=0']\nproperties={netdev='n'}",
             r#"backend=['-netdev','{"type":"hubport","id":"n","hubid":0}']"#,
             "backend=['-m','slots=2,maxmem=4G','-object','memory-backend-ram,id=m,size=8M,share=on']",
+            "backend=['-chardev','null,id=c','-tpmdev','emulator,id=t,chardev=c']",
             "backend=['-machine','smm=off','-global','e1000.extra_mac_registers=off']",
             "backend=['-drive','if=none,id=d,driver=null-co']",
             "backend=['-smbios','type=1,serial=a/b']",

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::guest::given::Given;
 use crate::guest::object;
 use crate::guest::opts::{Opts, Setting, bytes};
+use crate::guest::tpm;
 use crate::qemu::machine;
 
 /// The options of a machine that name its firmware.
@@ -22,6 +23,8 @@ pub(super) struct Defined {
     pub monitors: BTreeSet<String>,
     pub audiodevs: BTreeSet<String>,
     pub fsdevs: BTreeSet<String>,
+    /// Backends of a TPM that the guest keeps, in some form.
+    pub tpms: BTreeSet<String>,
     /// Objects that the guest keeps, in some form.
     pub objects: BTreeSet<String>,
     /// The image of the first flash drive.
@@ -105,6 +108,12 @@ impl Defined {
                 "netdev" => defined.netdevs.extend(id("type")),
                 "audiodev" => defined.audiodevs.extend(id("driver")),
                 "fsdev" => defined.fsdevs.extend(id("fsdriver")),
+                "tpmdev" => {
+                    let opts = read("type");
+                    if tpm::is_kept(&opts) {
+                        defined.tpms.extend(opts.id("id").ok().map(str::to_owned));
+                    }
+                }
                 "mon" => {
                     let chardev = read("").get("chardev").map(str::to_owned);
                     defined.monitors.extend(chardev);

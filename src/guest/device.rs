@@ -106,7 +106,7 @@ fn is_dangling(defined: &Defined, driver: &str, name: &str, value: &str) -> bool
         "chardev" => &defined.chardevs,
         "audiodev" => &defined.audiodevs,
         "fsdev" => &defined.fsdevs,
-        "tpmdev" => return true,
+        "tpmdev" => &defined.tpms,
         "memdev" | "persistent-memdev" | "volatile-memdev" | "lsa" | "rng" | "cryptodev"
         | "iothread" | "canbus" | "canbus0" | "canbus1" | "iommufd" => &defined.objects,
         "pmrdev" if driver == "nvme" => &defined.objects,
@@ -164,11 +164,8 @@ fn treat(composer: &mut Composer, value: &str) -> Result<Treated, GuestReason> {
         return Ok(Treated::left_out(GuestReason::NotPluggedIn).because(why));
     }
     let not_there = |name: &str, value: &str| {
-        let reason = match name {
-            "tpmdev" => GuestReason::NeedsProcess,
-            _ => GuestReason::NotInTheGuest,
-        };
-        Ok(Treated::left_out(reason).because(format!("{name}={value}")))
+        let left_out = Treated::left_out(GuestReason::NotInTheGuest);
+        Ok(left_out.because(format!("{name}={value}")))
     };
     let id = opts.id("id").ok();
     let mut kept: Vec<(&str, &Setting)> = Vec::new();

@@ -25,6 +25,7 @@ mod options;
 mod opts;
 mod read;
 mod shell;
+mod tpm;
 
 #[cfg(test)]
 mod tests;

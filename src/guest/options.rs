@@ -6,7 +6,7 @@ use crate::guest::defined::Defined;
 use crate::guest::given::{Description, Given};
 use crate::guest::lacking::{Lacking, What};
 use crate::guest::lines::{Treated, printable, shown};
-use crate::guest::{GuestSpec, block, board, cpu, device, memory, object};
+use crate::guest::{GuestSpec, block, board, cpu, device, memory, object, tpm};
 use crate::model::Accelerator;
 use crate::qemu::{is_id, machine};
 use crate::report::{GuestFile, GuestLine, GuestReason, Treatment};
@@ -175,7 +175,7 @@ impl Composer {
             "soundhw" => Ok(Treated::left_out(GuestReason::NotPluggedIn)
                 .because("QEMU 7.1 has no such option: the device can be given with -device")),
             "iscsi" => Err(GuestReason::HostDisk),
-            "tpmdev" => Err(GuestReason::NeedsProcess),
+            "tpmdev" => tpm::tpmdev(value),
             "virtfs" => Err(GuestReason::HostFolder),
             "virtioconsole" => {
                 let why = "the devices can be given with -device";

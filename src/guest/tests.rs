@@ -99,7 +99,7 @@ fn the_last_start_in_a_log_is_the_guest() {
     assert_eq!(guest.board.machine_options, options);
     assert_eq!(
         devices(&guest).join(" "),
-        "pci.1 pci.2 pci.3 pci.4 usb virtio-serial0 virtio-disk0 net0 channel0 input0 video0 rng0"
+        "pci.1 pci.2 pci.3 pci.4 usb virtio-serial0 virtio-disk0 net0 channel0 tpm0 input0 video0 rng0"
     );
     // The port is the guest's own, and where the workload guest speaks.
     assert_eq!(guest.board.console.as_deref(), Some("charserial0"));
@@ -115,6 +115,9 @@ fn the_last_start_in_a_log_is_the_guest() {
         &guest,
         &[
             "-netdev type=hubport,id=hostnet0,hubid=1",
+            "-chardev backend=null,id=chrtpm",
+            "-tpmdev type=emulator,id=tpm-tpm0,chardev=chrtpm",
+            "-device tpm-crb,id=tpm0,tpmdev=tpm-tpm0",
             "-global driver=ICH9-LPC,property=disable_s3,value=1",
         ],
     );
@@ -133,12 +136,7 @@ fn the_last_start_in_a_log_is_the_guest() {
         ),
         (r#"-blockdev {"node-name"#, Replaced, Reason::HostDisk),
         ("-netdev", Replaced, Reason::HostNetworkQueues),
-        ("-tpmdev", LeftOut, Reason::NeedsProcess),
-        (
-            r#"-device {"driver":"tpm-crb"#,
-            LeftOut,
-            Reason::NotPluggedIn,
-        ),
+        ("-tpmdev", Replaced, Reason::HostTpm),
         (
             r#"-device {"driver":"vfio-pci"#,
             LeftOut,
@@ -561,7 +559,7 @@ fn a_domain_of_libvirt_is_read_as_the_options_that_it_means() {
     assert!(guest.board.console.is_some());
     assert_eq!(
         devices(&guest).join(" "),
-        "pci.1 pci.2 pci.3 pci.4 usb virtio-serial0 virtio-disk0 sata0-0-0 net0 channel0 input0 sound0 hda-duplex video0 balloon0 rng0"
+        "pci.1 pci.2 pci.3 pci.4 usb virtio-serial0 virtio-disk0 sata0-0-0 net0 channel0 input0 sound0 hda-duplex video0 balloon0 rng0 tpm-crb"
     );
     has_all(
         &guest,
@@ -582,7 +580,6 @@ fn a_domain_of_libvirt_is_read_as_the_options_that_it_means() {
     assert!(net.contains("<interface type='bridge'>"));
     for (start, reason) in [
         ("<hostdev", Reason::HostDevice),
-        ("<tpm", Reason::NeedsProcess),
         ("<graphics", Reason::HostDisplay),
         ("<emulator", Reason::NoOption),
         ("<input type='mouse'", Reason::PartOfAnother),
@@ -593,6 +590,116 @@ fn a_domain_of_libvirt_is_read_as_the_options_that_it_means() {
     }
     let mut lines = guest.report.lines.iter();
     assert!(lines.all(|line| !line.given.contains("hunter2")));
+}
+
+/// An emulator of the host and a TPM of the host itself are the same to a guest: it has one of ours.
+#[test]
+fn a_guest_has_a_tpm_of_its_model() {
+    for (arch, machine, tpm, device) in [
+        (
+            "x86_64",
+            "q35",
+            "model='tpm-tis'><backend type='emulator'/",
+            "tpm-tis,tpmdev=tpm-tpm1",
+        ),
+        (
+            "x86_64",
+            "q35",
+            "model='tpm-crb'><backend type='passthrough'/",
+            "tpm-crb,tpmdev=tpm-tpm1",
+        ),
+        // As libvirt chooses.
+        (
+            "x86_64",
+            "q35",
+            "><backend type='emulator' version='2.0'/",
+            "tpm-crb,tpmdev=tpm-tpm1",
+        ),
+        (
+            "x86_64",
+            "q35",
+            "><backend type='emulator'/",
+            "tpm-tis,tpmdev=tpm-tpm1",
+        ),
+        (
+            "aarch64",
+            "virt",
+            "model='tpm-tis'><backend type='emulator'/",
+            "tpm-tis-device,tpmdev=tpm-tpm1",
+        ),
+        (
+            "ppc64",
+            "pseries",
+            "><backend type='external'/><address type='spapr-vio' reg='0x00005000'/",
+            "tpm-spapr,tpmdev=tpm-tpm1,reg=0x00005000",
+        ),
+    ] {
+        let guest = of(&format!(
+            "<domain><memory>65536</memory><os><type arch='{arch}' machine='{machine}'>hvm</type></os>\
+            <devices><tpm {tpm}></tpm></devices></domain>"
+        ));
+        has_all(
+            &guest,
+            &[
+                "-chardev backend=null,id=migcompat-tpm",
+                "-tpmdev type=emulator,id=tpm-tpm1,chardev=migcompat-tpm",
+                &format!("-device {device}"),
+            ],
+        );
+        let left_out = guest.report.lines.iter();
+        let mut left_out = left_out.filter(|line| line.treatment == LeftOut);
+        assert!(!left_out.any(|line| line.given.contains("tpm")), "{tpm}");
+    }
+    let proxy = of(
+        "<domain><memory>65536</memory><os><type arch='ppc64' machine='pseries'>hvm</type></os>\
+        <devices><tpm model='spapr-tpm-proxy'><backend type='passthrough'/></tpm></devices></domain>",
+    );
+    assert_eq!(line(&proxy, "<tpm").reason, Some(Reason::HostDevice));
+}
+
+#[test]
+fn the_backend_of_a_tpm_is_one_of_ours_or_none() {
+    let guest = of(
+        "qemu-system-x86_64 -M q35 -tpmdev passthrough,id=t,path=/dev/tpm0 -device tpm-tis,tpmdev=t",
+    );
+    has_all(
+        &guest,
+        &[
+            "-chardev backend=null,id=migcompat-tpm",
+            "-tpmdev type=emulator,id=t,chardev=migcompat-tpm",
+            "-device tpm-tis,tpmdev=t",
+        ],
+    );
+    for (options, start, reason) in [
+        (
+            "-tpmdev vtpm,id=t -device tpm-tis,tpmdev=t",
+            "-tpmdev",
+            Reason::UnknownSetting,
+        ),
+        (
+            "-tpmdev vtpm,id=t -device tpm-tis,tpmdev=t",
+            "-device",
+            Reason::NotInTheGuest,
+        ),
+        (
+            "-tpmdev emulator,id=t -device tpm-tis,tpmdev=t",
+            "-tpmdev",
+            Reason::Malformed,
+        ),
+        (
+            "-device tpm-tis,tpmdev=another",
+            "-device",
+            Reason::NotInTheGuest,
+        ),
+    ] {
+        let guest = of(&format!("qemu-system-x86_64 -M q35 {options}"));
+        let line = line(&guest, start);
+        assert_eq!(
+            (line.treatment, line.reason),
+            (LeftOut, Some(reason)),
+            "{options}"
+        );
+    }
 }
 
 #[test]

@@ -163,6 +163,8 @@ pub enum GuestReason {
     HostAudio,
     /// A source of random numbers.
     HostEntropy,
+    /// A TPM, which is a device of the host or another process.
+    HostTpm,
     /// A folder that is shared with the guest.
     HostFolder,
     /// A device of the host.
@@ -233,6 +235,7 @@ impl fmt::Display for GuestReason {
             Self::HostMemorySetting => "the guest does not see where its memory is",
             Self::HostAudio => "a silent backend stands for it",
             Self::HostEntropy => "QEMU's own random numbers stand for it",
+            Self::HostTpm => "an empty TPM of the tool's own stands for it",
             Self::HostFolder => "no folder of the host is opened: a made-up one stands for it",
             Self::HostDevice => "it needs a device of the host",
             Self::HostFile => "no file of the host is opened",

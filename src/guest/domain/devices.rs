@@ -40,7 +40,8 @@ pub(super) fn read(reader: &mut Reader, devices: Node) {
             "watchdog" => watchdog(reader, node),
             "memballoon" => memballoon(reader, node),
             "rng" => rng(reader, node),
-            "tpm" | "vsock" => reader.leave_out(node, GuestReason::NeedsProcess),
+            "tpm" => tpm(reader, node),
+            "vsock" => reader.leave_out(node, GuestReason::NeedsProcess),
             "panic" => panic(reader, node),
             "iommu" => iommu(reader, node),
             "memory" => memory::module(reader, node),
@@ -363,6 +364,26 @@ fn rng(reader: &mut Reader, node: Node) {
     }
     let driver = virtio(reader, node, "virtio-rng", model(node));
     reader.add_device(node, &driver, items);
+}
+
+/// Adds a TPM, as the model that libvirt chooses where none is named: it writes that down as it defines the guest.
+fn tpm(reader: &mut Reader, node: Node) {
+    let usual = match (reader.is_x86(), reader.arch.as_str()) {
+        (true, _) if attribute(node, "backend", "version") == Some("2.0") => "tpm-crb",
+        (false, "ppc64") => "tpm-spapr",
+        _ => "tpm-tis",
+    };
+    let driver = match node.attribute("model").unwrap_or(usual) {
+        "tpm-tis" if !reader.is_x86() => "tpm-tis-device",
+        driver @ ("tpm-tis" | "tpm-crb" | "tpm-spapr") => driver,
+        // A connection to the hypervisor's.
+        "spapr-tpm-proxy" => return reader.leave_out(node, GuestReason::HostDevice),
+        _ => return reader.leave_out(node, GuestReason::UnknownElement),
+    };
+    // Whether it is one of the host or an emulator, the guest has one of ours.
+    let id = reader.backend("tpm-tpm");
+    reader.add_list(node, "tpmdev", [("type", "passthrough"), ("id", &id)]);
+    reader.add_device(node, driver, [("tpmdev", &*id)]);
 }
 
 fn panic(reader: &mut Reader, node: Node) {

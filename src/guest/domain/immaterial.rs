@@ -69,6 +69,7 @@ const ELEMENTS: &[&str] = &[
     "os/nvram/source",
     "memory/source",
     "rng/backend",
+    "tpm/backend",
     "shmem/model",
     "pstore/path",
     "sound/audio",

@@ -1,0 +1,84 @@
+//! The TPM of a guest that has one: what QEMU takes for an emulator beside it (`-tpmdev emulator`). It keeps the state that
+//! a migration carries and answers a driver that it knows no command, for a guest that is moved needs no more of it.
+//!
+//! A TPM of a source has a state of its own, and so has that of a destination until it is given the one that was sent: what
+//! was not passed on shows in what the destination sends.
+
+mod control;
+mod server;
+
+use std::ffi::{OsStr, OsString};
+
+pub(crate) use server::Tpm;
+
+/// Takes the character device out of the arguments of a build on which it expects an emulated TPM, if it does; returns its
+/// id. Whoever starts the build connects that to a TPM: device sets and users' guests have none behind it.
+pub(crate) fn take_chardev(args: &mut Vec<OsString>) -> Option<String> {
+    let value = |args: &[OsString], option: &str, is_it: &dyn Fn(&str) -> bool| {
+        let mut pairs = args.windows(2);
+        pairs.position(|pair| pair[0] == *option && pair[1].to_str().is_some_and(is_it))
+    };
+    let at = value(args, "-tpmdev", &is_emulator)?;
+    let id = setting(&args[at + 1], "chardev")?.to_owned();
+    let at = value(args, "-chardev", &|arg| {
+        setting(OsStr::new(arg), "id") == Some(&*id)
+    })?;
+    args.drain(at..=at + 1);
+    Some(id)
+}
+
+/// Tells whether a value of `-tpmdev` is a TPM that another process emulates.
+fn is_emulator(arg: &str) -> bool {
+    let kind = arg.split(',').next().unwrap_or_default();
+    kind.strip_prefix("type=").unwrap_or(kind) == "emulator"
+}
+
+fn setting<'a>(arg: &'a OsStr, key: &str) -> Option<&'a str> {
+    let words = arg.to_str()?.split(',');
+    let mut settings = words.filter_map(|word| word.split_once('='));
+    settings
+        .find(|(name, _)| *name == key)
+        .map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(line: &str) -> (Option<String>, String) {
+        let mut args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let id = take_chardev(&mut args);
+        (id, args.join(OsStr::new(" ")).into_string().unwrap())
+    }
+
+    #[test]
+    fn the_character_device_of_an_emulated_tpm_is_taken_out() {
+        for (chardev, tpmdev) in [
+            ("null,id=chrtpm", "emulator,id=tpm0,chardev=chrtpm"),
+            (
+                "backend=null,id=chrtpm",
+                "type=emulator,id=tpm0,chardev=chrtpm",
+            ),
+            (
+                "ringbuf,id=chrtpm,size=4096",
+                "emulator,chardev=chrtpm,id=tpm0",
+            ),
+        ] {
+            let line = format!("-chardev null,id=other -chardev {chardev} -tpmdev {tpmdev} -S");
+            let (id, rest) = taken(&line);
+            assert_eq!(id.as_deref(), Some("chrtpm"), "{line}");
+            assert_eq!(rest, format!("-chardev null,id=other -tpmdev {tpmdev} -S"));
+        }
+    }
+
+    #[test]
+    fn without_an_emulated_tpm_nothing_is_taken() {
+        for line in [
+            "-chardev null,id=chrtpm -S",
+            "-chardev null,id=chrtpm -tpmdev passthrough,id=tpm0,path=chrtpm",
+            "-tpmdev emulator,id=tpm0,chardev=nobodys -chardev null,id=other",
+        ] {
+            assert_eq!(taken(line), (None, line.to_owned()));
+        }
+    }
+}
