@@ -11,11 +11,14 @@
 {%- for part in without %}
 # Not done here, so that the outcome may be another: {{ part }}.
 {%- endfor %}
-# Exit status: 0 if the outcome is the expected one, else 1.
+# Exit status: 0 if the outcome is the expected one, else 1{% if needs_swtpm() %}; 2 without swtpm{% endif %}.
 
 seconds=${SECONDS_TO_WAIT:-120}     # the time that each build has
 {%- if lost.is_some() %}
 migcompat=${MIGCOMPAT:-migcompat}   # it compares what was sent with what was loaded
+{%- endif %}
+{%- if needs_swtpm() %}
+command -v swtpm > /dev/null || { echo "the guest has a TPM: swtpm, which emulates it, is not installed" >&2; exit 2; }
 {%- endif %}
 work=$(mktemp -d) || exit
 trap 'rm -rf "$work"' EXIT
@@ -23,6 +26,10 @@ trap 'rm -rf "$work"' EXIT
 
 # {{ stage.build }}: {% if state.is_some() %}loads the saved guest{% else if stage.from.is_none() %}the source, where the guest begins{% else %}loads what was saved before{% endif %}
 build{{ stage.at }}() {
+{%- if let Some(start) = stage.tpm %}
+    # The TPM of its guest.
+    {{ start }} || return
+{%- endif %}
     timeout "$seconds" env {{ stage.program }} \
 {%- for option in stage.options %}
         {{ option }} \

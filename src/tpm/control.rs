@@ -36,8 +36,10 @@ const SUCCESS: u32 = 0;
 /// "operation failed" (TPM_RC_FAILURE).
 const FAILURE: u32 = 0x101;
 
-/// The size of the buffer for a command or an answer, in bytes: that of a CRB's, and the most that a TIS takes.
-const BUFFER_SIZE: u32 = 3968;
+/// The sizes that the buffer for a command or an answer may have, in bytes: that of a TIS is 4096, and a CRB is given more
+/// than it has room for, as by a TPM that knows keys of the next kind, so that it works in pieces.
+const SMALLEST_BUFFER: u32 = 1024;
+const LARGEST_BUFFER: u32 = 8192;
 
 /// The most bytes of a state that are taken: a TPM's are some thousand.
 const LONGEST_STATE: u32 = 1 << 20;
@@ -46,6 +48,7 @@ const LONGEST_STATE: u32 = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct State {
     parts: [Part; 3],
+    buffer_size: u32,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,6 +69,7 @@ impl State {
         };
         State {
             parts: [part("permanent", 64), part("volatile", 16), Part::default()],
+            buffer_size: LARGEST_BUFFER,
         }
     }
 
@@ -135,10 +139,14 @@ pub(super) fn answer(
                 None => FAILURE,
             });
         }
-        // It has one size, whatever is asked for: the one in use, the smallest and the largest.
+        // 0 asks for the size in use, which is told with the smallest and the largest.
         0x11 => {
-            read(control)?;
-            words.extend([SUCCESS, BUFFER_SIZE, BUFFER_SIZE, BUFFER_SIZE]);
+            match read(control)? {
+                0 => {}
+                size => state.buffer_size = size.clamp(SMALLEST_BUFFER, LARGEST_BUFFER),
+            }
+            let size = state.buffer_size;
+            words.extend([SUCCESS, size, SMALLEST_BUFFER, LARGEST_BUFFER]);
         }
         other => return Err(unexpected(format!("command {other:#x}"))),
     }
@@ -255,7 +263,10 @@ mod tests {
             (0x0b, &[0], &[0]),
             (0x0e, &[], &[0]),
             (0x10, &[], &[0]),
-            (0x11, &[4096], &[0, 3968, 3968, 3968]),
+            (0x11, &[0], &[0, 8192, 1024, 8192]),
+            (0x11, &[4096], &[0, 4096, 1024, 8192]),
+            (0x11, &[0], &[0, 4096, 1024, 8192]),
+            (0x11, &[1], &[0, 1024, 1024, 8192]),
             (0x0c, &[1, 3, 0], &[0, 0, 0, 0]),
             // There is no such part, and none is read in pieces.
             (0x0c, &[1, 4, 0], &[0x101, 0, 0, 0]),

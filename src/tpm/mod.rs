@@ -27,6 +27,29 @@ pub(crate) fn take_chardev(args: &mut Vec<OsString>) -> Option<String> {
     Some(id)
 }
 
+/// How a person gives a build its TPM: by the emulator that QEMU's own users have.
+pub(crate) struct ByHand {
+    /// Starts the emulator, for a shell.
+    pub start: String,
+    /// The option that connects the build with it, for a shell.
+    pub option: String,
+}
+
+impl ByHand {
+    /// Takes the character device out of the arguments of a build, if it expects a TPM on it. `place` is the path of the
+    /// emulator's socket, for a shell.
+    pub(crate) fn take(args: &mut Vec<OsString>, place: &str) -> Option<ByHand> {
+        let id = take_chardev(args)?;
+        Some(ByHand {
+            start: format!(
+                "mkdir \"{place}.state\" && swtpm socket --daemon --terminate --tpm2 \
+                 --ctrl \"type=unixio,path={place}\" --tpmstate \"dir={place}.state\""
+            ),
+            option: format!("-chardev \"socket,id={id},path={place}\""),
+        })
+    }
+}
+
 /// Tells whether a value of `-tpmdev` is a TPM that another process emulates.
 fn is_emulator(arg: &str) -> bool {
     let kind = arg.split(',').next().unwrap_or_default();

@@ -6,6 +6,7 @@ use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, quoted};
 use crate::qemu::quote;
 use crate::stream::machine_name;
+use crate::tpm::ByHand;
 
 /// One shell line that moves a guest along the route with nothing but the builds and a shell: each
 /// stage saves its guest into a file, from which the next one loads it. `folder` is where the
@@ -24,8 +25,14 @@ pub(crate) fn line(
             0 => Role::First,
             _ => Role::Destination,
         };
-        words.extend(quoted(&launch.args(endpoint, role, folder)));
+        let mut args = launch.args(endpoint, role, folder);
+        let tpm = ByHand::take(&mut args, &format!("$d/tpm{at}"));
+        words.extend(quoted(&args));
         words.push("-monitor stdio".to_owned());
+        if let Some(tpm) = tpm {
+            stages.push(tpm.start);
+            words.push(tpm.option);
+        }
         if launch.workload.is_some() {
             let (id, port) = launch.console();
             words.push(format!("-chardev file,id={id},path=$d/console{at}"));
@@ -103,14 +110,19 @@ pub(crate) fn load_line(
     (file, offset): (&Path, u64),
 ) -> String {
     let mut words = vec![endpoint.build.shell_prefix()];
-    words.extend(quoted(&launch.args(endpoint, Role::Destination, folder)));
+    let mut args = launch.args(endpoint, Role::Destination, folder);
+    let tpm = ByHand::take(&mut args, "$d/tpm");
+    words.extend(quoted(&args));
+    words.extend(tpm.iter().map(|tpm| tpm.option.clone()));
+    let start = tpm.map(|tpm| format!("d=$(mktemp -d); {}; ", tpm.start));
     let from = format!("tail -c +{} {}", offset + 1, quote(&file.to_string_lossy()));
     words.push(format!(
         "-S -monitor stdio -incoming {}",
         quote(&format!("exec:{from}"))
     ));
     format!(
-        "(sleep 5; echo 'info status'; echo quit) | {}",
+        "{}(sleep 5; echo 'info status'; echo quit) | {}",
+        start.unwrap_or_default(),
         words.join(" ")
     )
 }

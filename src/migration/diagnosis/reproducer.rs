@@ -16,6 +16,7 @@ use crate::migration::result::RunResult;
 use crate::model::{joined, visible};
 use crate::qemu::quote;
 use crate::report::{Case, Change, Outcome};
+use crate::tpm::ByHand;
 
 /// The name of the script in the folder of a case.
 const NAME: &str = "reproduce.sh";
@@ -59,6 +60,8 @@ struct Stage {
     /// True if its machine stays stopped: it never ran, or what it loaded is looked at before it runs.
     stopped: bool,
     build: String,
+    /// Starts the emulator of its TPM, if its guest has one.
+    tpm: Option<String>,
     program: String,
     /// Its options, each with its values.
     options: Vec<String>,
@@ -87,11 +90,10 @@ impl<'c> Script<'c> {
         let stages = stages.map(|(at, (endpoint, role))| {
             let sends = at + 1 < route.len();
             let mut stage = Stage {
-                at,
                 from: at.checked_sub(1),
                 sends,
                 stopped: launch.workload.is_none() || (script.lost.is_some() && !sends),
-                ..Stage::of(endpoint, launch, role, folder)
+                ..Stage::of(endpoint, launch, role, folder, at)
             };
             if launch.workload.is_some() {
                 let (id, port) = launch.console();
@@ -119,7 +121,7 @@ impl<'c> Script<'c> {
         (file, offset): (&Path, u64),
     ) -> Script<'c> {
         Script {
-            stages: vec![Stage::of(endpoint, launch, Role::Destination, folder)],
+            stages: vec![Stage::of(endpoint, launch, Role::Destination, folder, 0)],
             state: Some((quote(&file.to_string_lossy()), offset + 1)),
             ..Script::of(case, result)
         }
@@ -146,6 +148,11 @@ impl<'c> Script<'c> {
         }
     }
 
+    /// Tells whether a guest has a TPM, which the emulator of QEMU's own users stands for.
+    fn needs_swtpm(&self) -> bool {
+        self.stages.iter().any(|stage| stage.tpm.is_some())
+    }
+
     /// Writes the script into the folder of the case.
     ///
     /// # Errors
@@ -160,10 +167,14 @@ impl<'c> Script<'c> {
 }
 
 impl Stage {
-    fn of(endpoint: &Endpoint, launch: &LaunchSpec, role: Role, folder: &Path) -> Stage {
-        let args = launch.args(endpoint, role, folder);
+    fn of(endpoint: &Endpoint, launch: &LaunchSpec, role: Role, folder: &Path, at: usize) -> Stage {
+        let mut args = launch.args(endpoint, role, folder);
+        let tpm = ByHand::take(&mut args, &format!("$work/tpm{at}"));
+        let mut options = options(quoted(&args));
+        options.extend(tpm.iter().map(|tpm| tpm.option.clone()));
         Stage {
-            at: 0,
+            at,
+            tpm: tpm.map(|tpm| tpm.start),
             from: None,
             sends: false,
             renamed: endpoint.machine.as_deref().map(quote),
@@ -174,7 +185,7 @@ impl Stage {
                 endpoint.info.version
             ),
             program: endpoint.build.shell_prefix(),
-            options: options(quoted(&args)),
+            options,
         }
     }
 }
