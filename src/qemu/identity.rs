@@ -6,6 +6,7 @@ use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use memchr::memmem;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::qemu::spec::PROGRAM;
@@ -57,6 +58,14 @@ impl RunningProgram {
     pub(crate) fn target(&self) -> Option<&str> {
         let name = self.file.file_name()?.to_str()?;
         name.strip_prefix(PROGRAM)
+    }
+
+    /// Tells whether the program has a text, as its code names what it registers; `None` if it cannot be read.
+    pub(crate) fn names(&self, text: &str) -> Option<bool> {
+        let content = fs::read(&self.file).ok()?;
+        // The linker lays a text into the end of another one.
+        let literal = [text.as_bytes(), &[0]].concat();
+        Some(memmem::find(&content, &literal).is_some())
     }
 
     /// Returns a hash of the program's content and of the options; `None` if it cannot be read.
@@ -139,6 +148,8 @@ mod tests {
             );
             assert_ne!(changed.hash(), plain.hash());
         }
+        assert_eq!(plain.names("coreutils"), Some(true));
+        assert_eq!(plain.names("what no program of theirs has"), Some(false));
         assert_ne!(program("exec tee \"$@\"").hash(), plain.hash());
     }
 }

@@ -76,6 +76,7 @@ mod stream;
 mod suggestions;
 mod survivors;
 mod sweep;
+mod tpm;
 mod verdicts;
 mod wire_model;
 

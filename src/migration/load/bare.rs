@@ -87,7 +87,9 @@ pub(crate) async fn bare(config: &MigrationConfig, state: &Stream) -> Result<Boa
     let lacking = |section: &&Section| missing.contains(section.name.as_str());
     let refused = config.new.dump.as_deref().and_then(|dump| {
         let mut sections = state.devices().filter(lacking);
-        sections.find_map(|section| refused(section, dump, &loaded))
+        let program = config.new.info.program.as_ref();
+        let is_named = |name: &str| program.and_then(|program| program.names(name)) != Some(false);
+        sections.find_map(|section| refused(section, dump, &loaded, is_named))
     });
     let names: Vec<SectionName> = missing.iter().map(|name| SectionName::new(name)).collect();
     let of_another = other_accelerator(config, &names).map(Unfit::Accelerator);
@@ -118,8 +120,14 @@ fn main_memory(own: &Stream, state: &Stream) -> Option<u64> {
     Some(blocks.find(|block| block.name == main.name)?.length)
 }
 
-/// Returns why a build does not load a section in any machine, if it is so. It is known to load some, of whichever version.
-fn refused(section: &Section, dump: &Dump, loaded: &BTreeSet<String>) -> Option<Unfit> {
+/// Returns why a build does not load a section in any machine, if it is so. It is known to load some, of whichever version,
+/// and its program may name others.
+fn refused(
+    section: &Section,
+    dump: &Dump,
+    loaded: &BTreeSet<String>,
+    is_named: impl Fn(&str) -> bool,
+) -> Option<Unfit> {
     let name = section.name.vmsd_name();
     let known = dump.sections.iter().map(|known| &known.description);
     let known = known.filter(|known| known.name == name).collect::<Vec<_>>();
@@ -128,6 +136,8 @@ fn refused(section: &Section, dump: &Dump, loaded: &BTreeSet<String>) -> Option<
         // What is registered by hand is in no dump, be it described or not.
         [] if loaded.contains(name) => return None,
         [] if !section.content.is_described() => return None,
+        // So is what a backend sends, which is at no place of a bus: no machine that was tried has it.
+        [] if section.name.device_path().is_none() && is_named(name) => return None,
         [] => (
             Rule::SectionRemoved,
             format!("the build has no device that loads the section {name}"),
