@@ -290,7 +290,7 @@ fn an_answer_says_what_it_is_not_about() {
     for (option, named) in [
         ("-readconfig /etc/q.cfg", true),
         ("-device vfio-pci,host=01:00.0", true),
-        ("-device tpm-tis,tpmdev=t -tpmdev passthrough,id=t", true),
+        ("-device vhost-vsock-pci,guest-cid=3 -name web", true),
         ("-name web -display none", false),
     ] {
         fs::write(&file, format!("kvm -M q35 -m 64 -nodefaults {option}")).unwrap();
