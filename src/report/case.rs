@@ -335,6 +335,9 @@ pub struct Case {
     /// it got from its own build instead, so that the devices could be tried.
     #[serde(default)]
     pub grafted: Vec<String>,
+    /// The options that one build was given, since the machine does not migrate without them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried_with: Option<PassesWith>,
     /// The id of the failed case that this one was made from: this one is about the devices to
     /// blame.
     pub part_of: Option<String>,

@@ -1,17 +1,50 @@
 //! The device types that a sweep found to try, and the part of them that a shard is of.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use super::LeftOut;
+use super::{LeftOut, PassesWith};
 use crate::model::Direction;
 
-/// Sections that a destination was given from its own build, in one direction.
+/// What the devices of a machine that does not migrate by itself were tried with, in one direction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grafted {
     /// The direction.
     pub direction: Direction,
-    /// The sections, as the stream names them.
+    /// The sections that the destination was given from its own build, as the stream names them.
     pub sections: Vec<String>,
+    /// The options that one build was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<PassesWith>,
+}
+
+impl fmt::Display for Grafted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Grafted {
+            direction,
+            sections,
+            with,
+        } = self;
+        write!(
+            f,
+            "{direction}: the machine does not migrate by itself; for the devices, "
+        )?;
+        if let Some(PassesWith { side, args }) = with {
+            write!(f, "the {side} build was given {args}")?;
+        }
+        if with.is_some() && !sections.is_empty() {
+            f.write_str(", and ")?;
+        }
+        if !sections.is_empty() {
+            let sections = sections.join(", ");
+            write!(
+                f,
+                "{sections} was grafted: the destination was given its own build's in the place of what was sent"
+            )?;
+        }
+        Ok(())
+    }
 }
 
 /// The device types that a sweep found to try on one machine.
@@ -39,8 +72,7 @@ pub struct Swept {
     pub fall_back: Vec<String>,
     /// The others of the shared ones, with the reason for each.
     pub left_out: Vec<LeftOut>,
-    /// The sections that the destination was given from its own build, so that the devices of a
-    /// machine that does not migrate by itself could be tried.
+    /// What it took for the devices of a machine that does not migrate by itself to be tried.
     #[serde(default)]
     pub grafted: Vec<Grafted>,
     /// Device types that one build has and the other does not.

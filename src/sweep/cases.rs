@@ -8,7 +8,7 @@ use crate::migration::case;
 use crate::migration::channel::transport::Transport;
 use crate::migration::config::MigrationConfig;
 use crate::migration::run::RunSpec;
-use crate::model::{Direction, Route, SectionName};
+use crate::model::{Direction, Route, SectionName, joined};
 use crate::qemu::quote;
 use crate::report::{
     Case, Cause, ChangedByLoad, Control, LinuxReport, Outcome, OwnAddresses, Repeated, TOGETHER,
@@ -80,6 +80,9 @@ pub(crate) fn bare_case(target: &SweepTarget, bare: &BareMachine, direction: Dir
         bare.verdict(route)
     });
     case.repeated = bare.repeated(across);
+    // The machine passes with the options alone.
+    let is_alone = bare.section_override(across).is_none();
+    case.passes_with = bare.with(across).filter(|_| is_alone).cloned();
     if case.reproduce.is_some() && target.state() == State::Driven {
         let chosen = format!("--case {}", case.id);
         by_sweep(target, &mut case, &chosen);
@@ -142,9 +145,7 @@ pub(crate) fn device_case(
         ));
         return case;
     };
-    if let Some(found) = across.bare.overrides.get(&direction) {
-        case.grafted = found.sections.names().to_vec();
-    }
+    take_note_of_help(&across.bare, &mut case);
     if let Some(needed) = across.needed_culprit(route, item) {
         case.cause = message(format!(
             "needs {needed}, which does not migrate {direction}; see {}",
@@ -156,7 +157,7 @@ pub(crate) fn device_case(
     // Of a pack it is not known which device's section it is.
     let mut alone = verdict.evidence().into_iter().chain(by_chance);
     if let Some(alone) = alone.find(|run| run.shared_by.len() <= 1) {
-        let [source, _] = endpoints(target, route);
+        let [source, _] = endpoints(&target.config, route);
         let sections = across.own_addresses(route, alone);
         case.own_addresses = OwnAddresses::of(source.build.label(), sections);
     }
@@ -213,11 +214,7 @@ pub(crate) fn device_case(
                 failed: 1 + others.iter().filter(|run| run.attempt.failed()).count(),
                 of: 1 + others.len(),
             });
-            // Builds alone would stop at those sections.
-            if !case.grafted.is_empty() || target.state() == State::Driven {
-                let chosen = format!("--only {driver} --direction {direction}");
-                by_sweep(target, &mut case, &chosen);
-            }
+            by_sweep_if_helped(target, &mut case, &[driver]);
         }
         // The cause is with what it needs.
         Verdict::NeedsCulprit(_) => {}
@@ -238,8 +235,26 @@ fn owns(devices: &Devices<'_>, item: Item, changed: &ChangedByLoad) -> bool {
     may_be(item) || !(0..devices.catalogue.candidates.len()).any(&may_be)
 }
 
-/// Has a sweep reproduce a case that QEMU alone does not: the destination gets sections from its own build, or a driver
-/// is at work.
+/// Writes into the case of devices what it took for their machine to migrate.
+fn take_note_of_help(bare: &BareMachine, case: &mut Case) {
+    if let Some(found) = bare.overrides.get(&case.direction) {
+        case.grafted = found.sections.names().to_vec();
+        case.tried_with.clone_from(&found.with);
+    }
+}
+
+/// Has a sweep reproduce a failed case of devices where builds alone would stop before them.
+fn by_sweep_if_helped(target: &SweepTarget, case: &mut Case, drivers: &[&str]) {
+    let is_helped = !case.grafted.is_empty() || case.tried_with.is_some();
+    if is_helped || target.state() == State::Driven {
+        let only = joined(drivers.iter().map(|driver| format!("--only {driver}")), " ");
+        let chosen = format!("{only} --direction {}", case.direction);
+        by_sweep(target, case, &chosen);
+    }
+}
+
+/// Has a sweep reproduce a case that QEMU alone does not: the destination gets sections from its own build, a build gets
+/// options, or a driver is at work.
 fn by_sweep(target: &SweepTarget, case: &mut Case, chosen: &str) {
     let MigrationConfig {
         old,
@@ -288,6 +303,12 @@ pub(crate) fn group_case(
         repeated.count(again.attempt.failed());
     }
     case.repeated = Some(repeated);
+    take_note_of_help(&controls.across.bare, &mut case);
+    let drivers = group.items.iter();
+    let drivers: Vec<&str> = drivers
+        .map(|&item| controls.across.devices.driver(item))
+        .collect();
+    by_sweep_if_helped(target, &mut case, &drivers);
     if let Some(cause) = &mut case.cause {
         cause.message.push_str(if group.passed_again {
             "; it passed when it was tried again"
@@ -331,7 +352,7 @@ fn conclude<'r>(
     let guest = RunSpec {
         config: &target.config,
         launch: &target.config.launch(composition.args.clone()),
-        route: &endpoints(target, Route::Across(case.direction)),
+        route: &endpoints(&target.config, Route::Across(case.direction)),
         direction: case.direction,
     };
     case::record_failure(guest, case, run.attempt.clone());

@@ -59,6 +59,7 @@ impl MachineResult {
                     .map(|(&direction, found)| Grafted {
                         direction,
                         sections: found.sections.names().to_vec(),
+                        with: found.with.clone(),
                     })
                     .collect(),
                 only_old: catalogue.only_old.clone(),

@@ -4,29 +4,93 @@
 use std::sync::Arc;
 
 use crate::migration::checks::changes::LoadChanges;
+use crate::migration::diagnosis::switches::{Way, fewest, passes_with, ways};
 use crate::migration::endpoint::vm::LaunchSpec;
 use crate::migration::leg::save::save_new_machine;
 use crate::migration::result::RunResult;
 use crate::migration::run::RunSpec;
 use crate::model::SectionName;
-use crate::report::Outcome;
+use crate::report::{Outcome, PassesWith};
 use crate::stream::section_override::SectionOverride;
 
 /// Most refusals that are mended: of a machine that differs in more, little is left.
 const MAX_REFUSALS: usize = 4;
 
-/// The sections to replace, and what the machine that got them does not have as it was sent.
+/// What it takes for a machine to migrate, and what it does not have then as it was sent.
 #[derive(Debug)]
 pub(crate) struct Overridden {
+    /// The options that one build is given, if they are needed.
+    pub with: Option<PassesWith>,
+    /// The sections to replace; none where the options do.
     pub sections: Arc<SectionOverride>,
     pub differing: LoadChanges,
 }
 
-/// Finds the sections to replace so that a machine migrates which `failed` between two builds, and
-/// which never ran. `None` if that cannot be: what is refused is no section of a device or a CPU.
+/// Finds what it takes for a machine to migrate that `failed` between two builds, and which never ran. `None` if that cannot
+/// be: what is refused is no section of a device or a CPU, and nothing that a build does to each stream alone.
 pub(crate) async fn find(spec: RunSpec<'_>, failed: &RunResult) -> Option<Overridden> {
+    if let Some(refused) = refused_section(failed)
+        && let Some(found) = sections(spec, refused).await
+    {
+        return Some(found);
+    }
+    if failed.outcome != Outcome::Fail {
+        return None;
+    }
+    // A build that cannot be asked any more has no way around either.
+    if let Ok(Some(with)) = passes_with(spec, failed, false, 1).await {
+        return Some(Overridden {
+            with: Some(with),
+            sections: Arc::default(),
+            differing: LoadChanges::default(),
+        });
+    }
+    // What a build does to each stream may stand beside a section that is refused.
+    for way in ways(spec.config, spec.direction).await.ok()? {
+        let config = way.taken(spec.config);
+        let on_its_way = RunSpec {
+            config: &config,
+            route: &config.route(spec.direction),
+            ..spec
+        };
+        let Some(refused) = refused_section(&on_its_way.run().await) else {
+            continue;
+        };
+        let Some(found) = sections(on_its_way, refused).await else {
+            continue;
+        };
+        let way = fewest(way, async |way| gets_across(spec, way, &found).await);
+        return Some(Overridden {
+            with: way.await.into(),
+            ..found
+        });
+    }
+    None
+}
+
+/// Tells whether a machine loads with these options and sections.
+async fn gets_across(spec: RunSpec<'_>, way: &Way, found: &Overridden) -> bool {
+    let config = way.taken(spec.config);
+    let launch = LaunchSpec {
+        section_override: Some(Arc::clone(&found.sections)),
+        ..spec.launch.clone()
+    };
+    let spec = RunSpec {
+        config: &config,
+        launch: &launch,
+        route: &config.route(spec.direction),
+        ..spec
+    };
+    loads(&spec.run().await)
+}
+
+fn loads(run: &RunResult) -> bool {
+    run.outcome == Outcome::Pass || run.only_changes().is_some()
+}
+
+/// Finds the sections to replace, beginning with the one that was refused.
+async fn sections(spec: RunSpec<'_>, mut refused: SectionName) -> Option<Overridden> {
     let destination = spec.route.last()?;
-    let mut refused = refused_section(failed)?;
     let own = save_new_machine(destination, spec.launch, spec.config.timeouts.leg);
     let own = own.await.ok()?;
     let mut replaced = SectionOverride::default();
@@ -48,11 +112,11 @@ pub(crate) async fn find(spec: RunSpec<'_>, failed: &RunResult) -> Option<Overri
         };
         let launch = &launch;
         let run = RunSpec { launch, ..spec }.run().await;
-        let changes = run.only_changes();
-        if run.outcome == Outcome::Pass || changes.is_some() {
+        if loads(&run) {
             let mut differing = LoadChanges::default();
-            differing.extend(changes.into_iter().flatten());
+            differing.extend(run.only_changes().into_iter().flatten());
             return Some(Overridden {
+                with: None,
                 sections: tried,
                 differing,
             });

@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::migration::config::MigrationConfig;
-use crate::migration::endpoint::capability::Capability;
 use crate::migration::result::RunResult;
 use crate::migration::run::RunSpec;
-use crate::model::{RAM, SectionName, Side};
+use crate::model::{Direction, RAM, SectionName, Side};
 use crate::qemu::{StartError, Switch};
 use crate::report::{LegSide, Outcome, PassesWith};
 
@@ -23,44 +22,104 @@ pub(crate) async fn passes_with(
     is_intermittent: bool,
     times: usize,
 ) -> Result<Option<PassesWith>, StartError> {
-    let Some(cause) = &result.cause else {
-        return Ok(None);
-    };
-    let section = cause.section.as_ref().map(SectionName::vmsd_name);
-    let is_of_device = section.is_some_and(|section| section != RAM);
-    // A source that waits for ever does so for the destination.
-    let is_of_source = result.outcome != Outcome::Hang && result.failed_side() == LegSide::Source;
-    let config = guest.config;
-    if is_of_device
-        || is_of_source
-        || !may_be_switched(result, is_intermittent, &config.capabilities)
-    {
+    if !is_between_devices(result) || !may_be_switched(result, is_intermittent, guest.config) {
         return Ok(None);
     }
-    let (old, new) = tokio::join!(
-        config.old.build.migration_switches(),
-        config.new.build.migration_switches()
-    );
-    let (old, new) = (old?, new?);
     let direction = result.last_direction(guest.direction);
-    let (source, destination) = direction.source_destination(Side::Old, Side::New);
-    for side in [source, destination] {
-        let switches = match side {
-            Side::New => alone(&new, &old),
-            Side::Old | Side::Both => alone(&old, &new),
-        };
-        let needed = needed(guest, side, switches, times).await;
-        if !needed.is_empty() {
-            let args = needed.join(" ");
-            return Ok(Some(PassesWith { side, args }));
+    for way in ways(guest.config, direction).await? {
+        // One that does not pass may take until its deadline, so that no other choice of them is tried.
+        if passes(guest, &way, times).await {
+            let fewest = fewest(way, async |way| passes(guest, way, times).await).await;
+            return Ok(fewest.into());
         }
     }
     Ok(None)
 }
 
+/// Options that one build is given.
+#[derive(Debug, Clone)]
+pub(crate) struct Way {
+    pub side: Side,
+    pub options: Vec<String>,
+}
+
+impl Way {
+    /// Returns the configuration with these options.
+    pub(crate) fn taken(&self, config: &MigrationConfig) -> MigrationConfig {
+        with_options(config, self.side, self.options.iter().map(String::as_str))
+    }
+}
+
+impl From<Way> for Option<PassesWith> {
+    fn from(Way { side, options }: Way) -> Self {
+        let args = options.join(" ");
+        (!args.is_empty()).then_some(PassesWith { side, args })
+    }
+}
+
+impl PassesWith {
+    /// Returns the configuration with these options.
+    pub(crate) fn taken(&self, config: &MigrationConfig) -> MigrationConfig {
+        with_options(config, self.side, [self.args.as_str()])
+    }
+}
+
+fn with_options<'o>(
+    config: &MigrationConfig,
+    side: Side,
+    options: impl IntoIterator<Item = &'o str>,
+) -> MigrationConfig {
+    let mut config = config.clone();
+    let endpoint = match side {
+        Side::New => &mut config.new,
+        Side::Old | Side::Both => &mut config.old,
+    };
+    let words = options.into_iter().flat_map(|option| option.split(' '));
+    endpoint.args.extend(words.map(str::to_owned));
+    config
+}
+
+/// Returns the switches that each build alone has, set the other way: the source's first.
+///
+/// # Errors
+/// A build cannot be asked any more.
+pub(crate) async fn ways(
+    config: &MigrationConfig,
+    direction: Direction,
+) -> Result<Vec<Way>, StartError> {
+    let (old, new) = tokio::join!(
+        config.old.build.migration_switches(),
+        config.new.build.migration_switches()
+    );
+    let (old, new) = (old?, new?);
+    let (source, destination) = direction.source_destination(Side::Old, Side::New);
+    let way = |side| Way {
+        side,
+        options: match side {
+            Side::New => alone(&new, &old),
+            Side::Old | Side::Both => alone(&old, &new),
+        },
+    };
+    let ways = [source, destination].map(way).into_iter();
+    Ok(ways.filter(|way| !way.options.is_empty()).collect())
+}
+
+/// Tells whether a case failed outside of the sections of devices, and not for its source alone.
+fn is_between_devices(result: &RunResult) -> bool {
+    let Some(cause) = &result.cause else {
+        return false;
+    };
+    let section = cause.section.as_ref().map(SectionName::vmsd_name);
+    let is_of_device = section.is_some_and(|section| section != RAM);
+    // A source that waits for ever does so for the destination.
+    let is_of_source = result.outcome != Outcome::Hang && result.failed_side() == LegSide::Source;
+    !is_of_device && !is_of_source
+}
+
 /// Tells whether a failure is of the kind that switches make. What a build does not know in the main stream it refuses, each
 /// time: only with the channels of a capability a side waits for it, or fails now and then.
-fn may_be_switched(result: &RunResult, is_intermittent: bool, capabilities: &[Capability]) -> bool {
+fn may_be_switched(result: &RunResult, is_intermittent: bool, config: &MigrationConfig) -> bool {
+    let capabilities = &config.capabilities;
     match result.outcome {
         Outcome::Fail | Outcome::Lost => !is_intermittent || !capabilities.is_empty(),
         Outcome::Hang => !capabilities.is_empty(),
@@ -80,39 +139,24 @@ fn alone(ours: &BTreeMap<String, Switch>, theirs: &BTreeMap<String, Switch>) -> 
     alone.map(option).collect()
 }
 
-/// Returns those of the options without which the case does not pass, where it passes with all of them. One that does not
-/// may take until its deadline, so that no other choice of them is tried.
-async fn needed(
-    guest: RunSpec<'_>,
-    side: Side,
-    mut options: Vec<String>,
-    times: usize,
-) -> Vec<String> {
-    if options.is_empty() || !passes(guest, side, &options, times).await {
-        return Vec::new();
-    }
-    // One by one, and the last one as well: a case that passes without any is one of chance.
+/// Leaves out the options without which it helps as well, one by one; the last one, too, for what passes without any does so
+/// by chance.
+pub(crate) async fn fewest(mut way: Way, helps: impl AsyncFn(&Way) -> bool) -> Way {
     let mut at = 0;
-    while at < options.len() {
-        let mut fewer = options.clone();
-        fewer.remove(at);
-        match passes(guest, side, &fewer, times).await {
-            true => options = fewer,
+    while at < way.options.len() {
+        let mut fewer = way.clone();
+        fewer.options.remove(at);
+        match helps(&fewer).await {
+            true => way = fewer,
             false => at += 1,
         }
     }
-    options
+    way
 }
 
-/// Tells whether the case passes so often where the build of a side is given these options.
-async fn passes(guest: RunSpec<'_>, side: Side, options: &[String], times: usize) -> bool {
-    let mut config = MigrationConfig::clone(guest.config);
-    let endpoint = match side {
-        Side::New => &mut config.new,
-        Side::Old | Side::Both => &mut config.old,
-    };
-    let words = options.iter().flat_map(|option| option.split(' '));
-    endpoint.args.extend(words.map(str::to_owned));
+/// Tells whether the case passes so often where a build is given these options.
+async fn passes(guest: RunSpec<'_>, way: &Way, times: usize) -> bool {
+    let config = way.taken(guest.config);
     let route = config.route(guest.direction);
     let run = RunSpec {
         config: &config,

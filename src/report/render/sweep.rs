@@ -9,7 +9,7 @@ use anstyle::Style;
 use crate::model::count;
 use crate::report::render::cases::{colour, explain, failure};
 use crate::report::render::groups;
-use crate::report::{Case, Grafted, Outcome, Report};
+use crate::report::{Case, Outcome, Report};
 
 const BOLD: Style = Style::new().bold();
 
@@ -64,17 +64,8 @@ fn machines(report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<(
             swept.only_old.len(),
             swept.only_new.len()
         )?;
-        for Grafted {
-            direction,
-            sections,
-        } in &swept.grafted
-        {
-            writeln!(
-                out,
-                "  {direction}: the machine does not migrate by itself; for the devices, {} was grafted: the \
-                 destination was given its own build's in the place of what was sent",
-                sections.join(", ")
-            )?;
+        for grafted in &swept.grafted {
+            writeln!(out, "  {grafted}")?;
         }
         if verbose {
             if !swept.fall_back.is_empty() {

@@ -238,6 +238,7 @@ impl<'t> AcrossSearch<'t> {
             route,
             set: self.devices.union(items),
             section_override: self.bare.section_override(route),
+            with: self.bare.with(route).cloned(),
             tolerated: self.bare.tolerated(route),
             known: known.collect(),
         }

@@ -10,7 +10,7 @@ use crate::migration::diagnosis::section_override::Overridden;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::vm::Endpoint;
 use crate::model::{Direction, Route};
-use crate::report::{Outcome, Repeated};
+use crate::report::{Outcome, PassesWith, Repeated};
 use crate::stream::section_override::SectionOverride;
 use crate::sweep::case_id::{BARE, State};
 use crate::sweep::machine::guest::{Guest, Moved, Purpose, Task};
@@ -25,7 +25,7 @@ pub(crate) struct BareMachine {
     died: BTreeMap<Route, Vec<Arc<Run>>>,
     /// The buses to plug a device into, or why they are not known; of the first guest that could be asked.
     pub buses: Option<Result<Buses, String>>,
-    /// The sections to override so that a machine migrates that does not by itself.
+    /// What it takes for a machine to migrate that does not by itself.
     pub overrides: BTreeMap<Direction, Overridden>,
     /// The changes that the builds make to it by themselves, on whichever route that was seen.
     of_builds: LoadChanges,
@@ -135,7 +135,13 @@ impl BareMachine {
     /// Returns the sections that guests need on a route.
     pub(crate) fn section_override(&self, route: Route) -> Option<Arc<SectionOverride>> {
         let found = self.overridden(route)?;
-        Some(Arc::clone(&found.sections))
+        let sections = &found.sections;
+        (!sections.names().is_empty()).then(|| Arc::clone(sections))
+    }
+
+    /// Returns the options of one build without which no guest migrates on a route.
+    pub(crate) fn with(&self, route: Route) -> Option<&PassesWith> {
+        self.overridden(route)?.with.as_ref()
     }
 
     fn overridden(&self, route: Route) -> Option<&Overridden> {

@@ -452,7 +452,7 @@ fn may_be_calibrated(run: &Run) -> bool {
 fn own_changes(target: &SweepTarget, controls: &[(Route, &Run)]) -> OwnChanges {
     let mut own = OwnChanges::new();
     for &(route, control) in controls {
-        let [build, _] = endpoints(target, route);
+        let [build, _] = endpoints(&target.config, route);
         add_own(&mut own, build, &control.attempt);
     }
     own

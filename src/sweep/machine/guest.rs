@@ -26,6 +26,7 @@ use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::run::RunSpec;
 use crate::model::{Direction, Route, SectionName};
 use crate::qemu::MallocFill;
+use crate::report::PassesWith;
 use crate::stream::Stream;
 use crate::stream::section_override::SectionOverride;
 use crate::sweep::machine::run::{Calibration, Run};
@@ -49,6 +50,8 @@ pub(crate) struct Guest {
     pub set: DeviceSet,
     /// Sections that the destination is given from its own build.
     pub section_override: Option<Arc<SectionOverride>>,
+    /// Options that one build is given.
+    pub with: Option<PassesWith>,
     /// The changes of the machine by itself, so that they are not attributed to its devices.
     pub tolerated: Arc<LoadChanges>,
     /// The pages that the builds are known to change by themselves in its devices: they are tolerated too.
@@ -62,7 +65,7 @@ pub(crate) enum Purpose {
     BareMachine,
     /// Move the machine without any device from a build to itself, since a stream of it was refused.
     BareControl,
-    /// Look for the sections that keep a machine, which failed like this, from migrating.
+    /// Look for what keeps a machine, which failed like this, from migrating.
     FindOverride(Arc<Run>),
     /// Move a pack between the builds.
     Search {
@@ -112,6 +115,7 @@ impl Guest {
             route,
             set,
             section_override: None,
+            with: None,
             tolerated: Arc::default(),
             known: OwnChanges::new(),
         }
@@ -206,7 +210,7 @@ impl Task {
 #[derive(Debug)]
 pub(crate) enum TaskResult {
     Moved(Moved),
-    /// The sections to override for the machine to migrate, if there are any.
+    /// What it takes for the machine to migrate, if there is something.
     Override(Option<Overridden>),
     /// The run of a culprit that takes the place of the one before: with the explanation of its failure, or one that
     /// shows what a load leaves garbage in, if it does.
@@ -230,16 +234,17 @@ pub(crate) struct Moved {
 }
 
 /// Returns source and destination of a route.
-pub(crate) fn endpoints(target: &SweepTarget, route: Route) -> [&Endpoint; 2] {
-    let (source, destination) = route.source_destination(&target.config.old, &target.config.new);
+pub(crate) fn endpoints(config: &MigrationConfig, route: Route) -> [&Endpoint; 2] {
+    let (source, destination) = route.source_destination(&config.old, &config.new);
     [source, destination]
 }
 
 /// Does a task, on a worker.
 pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
-    let config = &target.config;
     let begun = Instant::now();
     let guest = &task.guest;
+    let changed = guest.with.as_ref().map(|with| with.taken(&target.config));
+    let config = changed.as_ref().unwrap_or(&target.config);
     let launch = LaunchSpec {
         survey: matches!(task.purpose, Purpose::BareMachine),
         features: matches!(task.purpose, Purpose::Search { features: true, .. }),
@@ -248,7 +253,7 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
     let spec = RunSpec {
         config,
         launch: &launch,
-        route: &endpoints(target, guest.route),
+        route: &endpoints(config, guest.route),
         direction: guest.route.direction().unwrap_or(Direction::Forward),
     };
     match &task.purpose {
@@ -272,13 +277,13 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
             });
             TaskResult::Corrected(run.map(Arc::new))
         }
-        _ => TaskResult::Moved(moved(target, task, spec, begun).await),
+        _ => TaskResult::Moved(moved(task, spec, begun).await),
     }
 }
 
 /// Moves the guest of a task, and finds out what it is moved for.
-async fn moved(target: &SweepTarget, task: &Task, spec: RunSpec<'_>, begun: Instant) -> Moved {
-    let (config, guest) = (&target.config, &task.guest);
+async fn moved(task: &Task, spec: RunSpec<'_>, begun: Instant) -> Moved {
+    let (config, guest) = (spec.config, &task.guest);
     let mut attempt = match &task.purpose {
         Purpose::Calibrate { run, .. } => run.attempt.clone(),
         _ => spec.run().await,
@@ -348,7 +353,7 @@ async fn moved(target: &SweepTarget, task: &Task, spec: RunSpec<'_>, begun: Inst
             },
             Some(first),
             Some(arrived),
-        ) => likely_refused(target, spec.direction.reversed(), first, arrived),
+        ) => likely_refused(config, spec.direction.reversed(), first, arrived),
         _ => BTreeSet::new(),
     };
     let mut changed_by_load = guest.known.clone();
@@ -384,18 +389,16 @@ async fn moved(target: &SweepTarget, task: &Task, spec: RunSpec<'_>, begun: Inst
 /// Returns the sections, of those that `arrived`, that the build that sent it `first` would refuse
 /// if it came back, or would fill from padding.
 fn likely_refused(
-    target: &SweepTarget,
+    config: &MigrationConfig,
     back: Direction,
     first: &Stream,
     arrived: &Stream,
 ) -> BTreeSet<SectionName> {
-    let home = back
-        .source_destination(&target.config.old, &target.config.new)
-        .1;
+    let home = back.source_destination(&config.old, &config.new).1;
     let expected = (first, home.dump.as_deref());
     let refused = explain::likely_refused(arrived, expected, &NoRenames, back);
     let refused = refused.into_iter().map(|section| section.name.clone());
-    let filled = to_be_filled(arrived, first, target.config.names.of_leg(back));
+    let filled = to_be_filled(arrived, first, config.names.of_leg(back));
     let filled = filled.into_iter().map(|filling| filling.section);
     refused.chain(filled).collect()
 }
