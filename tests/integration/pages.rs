@@ -3,12 +3,12 @@
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use macro_rules_attribute::apply;
-use migcompat::model::Direction;
+use migcompat::model::{Direction, Side};
 use migcompat::report::render::{html, text};
 use migcompat::report::{
     Case, Cause, Change, Confirmation, Control, Coverage, CoveredSection, CoveredSubsection,
-    LeftOut, Leg, Outcome, Owner, Policy, Reached, Repeated, Report, RunRecord, Source, Split,
-    StateChecked, StateDiff, Swept,
+    Grafted, LeftOut, Leg, Outcome, Owner, PassesWith, Policy, Reached, Repeated, Report,
+    RunRecord, Source, Split, StateChecked, StateDiff, Swept,
 };
 use regex::Regex;
 use serde_json::Value;
@@ -261,7 +261,21 @@ pub fn everything() -> Report {
             exercised: 5,
             by_fall_back: 1,
             fall_back: vec!["pc-testdev".to_owned()],
-            grafted: Vec::new(),
+            grafted: vec![
+                Grafted {
+                    direction: Direction::Forward,
+                    sections: vec!["cpu".to_owned()],
+                    with: None,
+                },
+                Grafted {
+                    direction: Direction::Backward,
+                    sections: vec!["cpu".to_owned(), "timer".to_owned()],
+                    with: Some(PassesWith {
+                        side: Side::New,
+                        args: "-global migration.send-switchover-start=off".to_owned(),
+                    }),
+                },
+            ],
             left_out: vec![LeftOut {
                 device: "usb-host".to_owned(),
                 reason: "needs a device of the host".to_owned(),

@@ -268,6 +268,63 @@ fn coverage_gates_where_it_is_asked_for() {
     assert_eq!(less["coverage"]["required"], 100);
 }
 
+/// What a build does to each stream of a type without a version, or under a name of another release, keeps the machine from
+/// migrating, and hides its devices no more: alone, or beside a section that is refused as well.
+#[apply(test)]
+#[needs(Builds)]
+fn devices_are_tried_with_the_switch_without_which_their_machine_does_not_migrate() {
+    let (report, status) = report(&words!(
+        "debian:bookworm debian:trixie -M pc-q35-7.2=pc-q35-10.0 -M isapc --only virtio-blk-pci --only sb16 --only ne2k_isa"
+    ));
+    assert_eq!(status, Some(1));
+    let with = json!({"side": "new", "args": "-global migration.send-switchover-start=off"});
+    let backward = |machine: usize| &report["swept"][machine]["grafted"];
+    assert_eq!(
+        *backward(0),
+        json!([{"direction": "backward", "sections": [], "with": with}])
+    );
+    assert_eq!(
+        *backward(1),
+        json!([{"direction": "backward", "sections": ["isa-ide"], "with": with}])
+    );
+    let cases = report["cases"].as_array().expect("cases");
+    let case = |id: &str| {
+        let found = cases.iter().find(|case| case["id"] == id);
+        found.unwrap_or_else(|| panic!("no {id}"))
+    };
+    for (id, outcome, is_helped) in [
+        (
+            "pc-q35-7.2=pc-q35-10.0/virtio-blk-pci/unix/forward",
+            "pass",
+            false,
+        ),
+        (
+            "pc-q35-7.2=pc-q35-10.0/virtio-blk-pci/unix/backward",
+            "pass",
+            true,
+        ),
+        ("isapc/ne2k_isa/unix/backward", "pass", true),
+        ("isapc/sb16/unix/backward", "lost", true),
+    ] {
+        assert_eq!(case(id)["outcome"], outcome, "{id}");
+        let expected = if is_helped { &with } else { &Value::Null };
+        assert_eq!(case(id)["tried_with"], *expected, "{id}");
+    }
+    // It passes with that alone, and says so; what needs a section of the other build as well does not.
+    let bare = |id: &str| {
+        let bare = case(id);
+        assert_eq!(bare["outcome"], "fail", "{id}");
+        assert_eq!(bare["tried_with"], Value::Null);
+        bare["passes_with"].clone()
+    };
+    assert_eq!(bare("pc-q35-7.2=pc-q35-10.0/bare/unix/backward"), with);
+    assert_eq!(bare("isapc/bare/unix/backward"), Value::Null);
+    // Builds by themselves would stop at the switch.
+    let again = case("isapc/sb16/unix/backward")["reproduce"].as_str();
+    let sweep = "migcompat sweep debian:bookworm debian:trixie -M x86_64/isapc --only sb16 --direction backward";
+    assert_eq!(again, Some(sweep));
+}
+
 #[apply(test)]
 #[needs(Builds)]
 fn several_machines_of_several_architectures_are_one_report() {
