@@ -7,24 +7,38 @@
 mod control;
 mod server;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 
 pub(crate) use server::Tpm;
 
-/// Takes the character device out of the arguments of a build on which it expects an emulated TPM, if it does; returns its
-/// id. Whoever starts the build connects that to a TPM: device sets and users' guests have none behind it.
+/// Takes the character device out of the arguments of a build on which it expects an emulated TPM, if it does and nothing is
+/// behind it, as in device sets and users' guests; returns its id. Whoever starts the build connects that to a TPM.
 pub(crate) fn take_chardev(args: &mut Vec<OsString>) -> Option<String> {
-    let value = |args: &[OsString], option: &str, is_it: &dyn Fn(&str) -> bool| {
-        let mut pairs = args.windows(2);
-        pairs.position(|pair| pair[0] == *option && pair[1].to_str().is_some_and(is_it))
+    let emulator = |arg: &str| {
+        let is_emulator = first(arg, "type") == "emulator";
+        is_emulator.then(|| setting(arg, "chardev").map(str::to_owned))?
     };
-    let at = value(args, "-tpmdev", &is_emulator)?;
-    let id = setting(&args[at + 1], "chardev")?.to_owned();
-    let at = value(args, "-chardev", &|arg| {
-        setting(OsStr::new(arg), "id") == Some(&*id)
-    })?;
+    let (_, id) = find(args, "-tpmdev", emulator)?;
+    let is_empty = |arg: &str| {
+        let is_empty = matches!(first(arg, "backend"), "null" | "ringbuf");
+        (is_empty && setting(arg, "id") == Some(&*id)).then_some(())
+    };
+    let (at, ()) = find(args, "-chardev", is_empty)?;
     args.drain(at..=at + 1);
     Some(id)
+}
+
+/// Finds an option whose value is such; returns its place and what its value comes to.
+fn find<T>(
+    args: &[OsString],
+    option: &str,
+    such: impl Fn(&str) -> Option<T>,
+) -> Option<(usize, T)> {
+    let mut pairs = args.windows(2).enumerate();
+    pairs.find_map(|(at, pair)| match pair {
+        [name, value] if name == option => Some((at, such(value.to_str()?)?)),
+        _ => None,
+    })
 }
 
 /// How a person gives a build its TPM: by the emulator that QEMU's own users have.
@@ -50,22 +64,25 @@ impl ByHand {
     }
 }
 
-/// Tells whether a value of `-tpmdev` is a TPM that another process emulates.
-fn is_emulator(arg: &str) -> bool {
-    let kind = arg.split(',').next().unwrap_or_default();
-    kind.strip_prefix("type=").unwrap_or(kind) == "emulator"
+/// Returns the first word of a value, with its key or without.
+fn first<'a>(arg: &'a str, key: &str) -> &'a str {
+    let word = arg.split(',').next().unwrap_or_default();
+    let value = word
+        .strip_prefix(key)
+        .and_then(|rest| rest.strip_prefix('='));
+    value.unwrap_or(word)
 }
 
-fn setting<'a>(arg: &'a OsStr, key: &str) -> Option<&'a str> {
-    let words = arg.to_str()?.split(',');
-    let mut settings = words.filter_map(|word| word.split_once('='));
-    settings
-        .find(|(name, _)| *name == key)
-        .map(|(_, value)| value)
+fn setting<'a>(arg: &'a str, key: &str) -> Option<&'a str> {
+    let mut settings = arg.split(',').filter_map(|word| word.split_once('='));
+    let found = settings.find(|(name, _)| *name == key);
+    found.map(|(_, value)| value)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
 
     fn taken(line: &str) -> (Option<String>, String) {
@@ -100,6 +117,8 @@ mod tests {
             "-chardev null,id=chrtpm -S",
             "-chardev null,id=chrtpm -tpmdev passthrough,id=tpm0,path=chrtpm",
             "-tpmdev emulator,id=tpm0,chardev=nobodys -chardev null,id=other",
+            // Somebody has given it an emulator.
+            "-chardev socket,id=chrtpm,path=/run/swtpm -tpmdev emulator,id=tpm0,chardev=chrtpm",
         ] {
             assert_eq!(taken(line), (None, line.to_owned()));
         }
