@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use rustix::net::{
@@ -33,7 +34,14 @@ impl Tpm {
         let listener = UnixListener::bind(&path)?;
         let accepting = listener.try_clone()?;
         let state = State::new(&owner.to_string());
-        in_thread(move || serve(&accepting, state))?;
+        let (to_driver, of_driver) = mpsc::channel::<UnixStream>();
+        // Both at once: what this host has no room for is known before a build waits for it.
+        in_thread(move || {
+            of_driver
+                .recv()
+                .map_or(Ok(()), |mut data| answer_driver(&mut data))
+        })?;
+        in_thread(move || serve(&accepting, state, &to_driver))?;
         Ok(Tpm { listener, path })
     }
 
@@ -62,15 +70,19 @@ fn in_thread(task: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Resu
     named.spawn(run).map(drop)
 }
 
-/// Answers the build that connects, until it ends.
-fn serve(listener: &UnixListener, mut state: State) -> io::Result<()> {
+/// Answers the build that connects, until it ends, and passes the connection of its driver on.
+fn serve(
+    listener: &UnixListener,
+    mut state: State,
+    to_driver: &Sender<UnixStream>,
+) -> io::Result<()> {
     let (mut control, _) = listener.accept()?;
     loop {
         let (command, data) = read_command(&control)?;
         match (answer(command, &mut state, &mut control)?, data) {
             (Answered::TakesData, Some(data)) => {
-                let mut data = UnixStream::from(data);
-                in_thread(move || answer_driver(&mut data))?;
+                // A driver has one connection.
+                let _taken_before = to_driver.send(UnixStream::from(data));
             }
             (Answered::TakesData, None) => return Err(io::Error::from(ErrorKind::InvalidData)),
             (Answered::Done, _) => {}
