@@ -37,6 +37,8 @@ pub(crate) enum Subject {
     CpuModels,
     /// The sections in which a machine sends addresses of its process, whatever was in memory before.
     OwnAddresses,
+    /// The switches of its migrations.
+    Switches,
 }
 
 impl Subject {
@@ -48,6 +50,7 @@ impl Subject {
             Subject::Properties => "properties",
             Subject::CpuModels => "cpu-models",
             Subject::OwnAddresses => "own-addresses",
+            Subject::Switches => "switches",
         }
     }
 }

@@ -35,8 +35,21 @@ impl Answer for Devices {
     }
 }
 
+/// The switches of a build's migrations, by their names.
+pub(crate) type Switches = BTreeMap<String, Switch>;
+
+impl Answer for Switches {
+    fn to_bytes(&self) -> Option<Vec<u8>> {
+        serde_json::to_vec(self).ok()
+    }
+
+    fn from_bytes(bytes: Vec<u8>) -> Option<Switches> {
+        serde_json::from_slice(&bytes).ok()
+    }
+}
+
 /// A switch of a build's migrations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Switch {
     /// Set if it is on by default.
     pub is_on: bool,
@@ -79,14 +92,19 @@ impl Build {
         })
     }
 
-    /// Starts the build without a machine and asks for the switches of its migrations, by their names: what differs
-    /// between releases there, machine types with a version set as it was (QEMU's `migration_properties`, with `hw_compat`).
+    /// Starts the build without a machine and asks for the switches of its migrations: what differs between releases there,
+    /// machine types with a version set as it was (QEMU's `migration_properties`, with `hw_compat`). A fetched build is asked
+    /// once.
     ///
     /// # Errors
     /// It does not start or does not answer.
-    pub(crate) async fn migration_switches(&self) -> Result<BTreeMap<String, Switch>, StartError> {
+    pub(crate) async fn migration_switches(&self) -> Result<Switches, StartError> {
         let deadline = self.deadlines().command;
-        self.asked_alone(async |monitored| {
+        let question = Question {
+            subject: Subject::Switches,
+            words: Vec::new(),
+        };
+        let ask = async |monitored: &Monitored| {
             let session = &monitored.session;
             let typename = "migration".to_owned();
             let question = qmp::device_list_properties { typename };
@@ -106,8 +124,8 @@ impl Build {
                 Some((property.name, switch))
             });
             Ok(switches.collect())
-        })
-        .await
+        };
+        self.answer(&question, self.asked_alone(ask)).await
     }
 
     /// Starts the build without a machine and asks for its CPU models; `None` where it does not list them.

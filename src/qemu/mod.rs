@@ -52,7 +52,7 @@ pub use error::QemuError;
 pub(crate) use error::{DumpError, FetchError};
 pub(crate) use firmware::{Firmware, FirmwareSource};
 pub(crate) use info::to_be_asked;
-pub(crate) use introspect::Switch;
+pub(crate) use introspect::{Switch, Switches};
 pub(crate) use last_release::parse_both;
 pub(crate) use machine::NoCommonMachine;
 pub(crate) use memory_kills::MemoryKills;

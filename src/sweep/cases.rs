@@ -80,9 +80,7 @@ pub(crate) fn bare_case(target: &SweepTarget, bare: &BareMachine, direction: Dir
         bare.verdict(route)
     });
     case.repeated = bare.repeated(across);
-    // The machine passes with the options alone.
-    let is_alone = bare.section_override(across).is_none();
-    case.passes_with = bare.with(across).filter(|_| is_alone).cloned();
+    case.passes_with = bare.passes_with(across).cloned();
     if case.reproduce.is_some() && target.state() == State::Driven {
         let chosen = format!("--case {}", case.id);
         by_sweep(target, &mut case, &chosen);

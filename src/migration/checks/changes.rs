@@ -91,6 +91,10 @@ pub(crate) struct LoadChanges {
 }
 
 impl LoadChanges {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     /// Returns the vmsd names of the sections of which a field went elsewhere. A value that is another one, loads of a build's
     /// own stream make, too.
     pub(crate) fn misplaced(&self) -> impl Iterator<Item = &str> {
@@ -104,7 +108,7 @@ impl LoadChanges {
 
     /// Returns a difference without the pages that a load is known to change, if there are others.
     pub(crate) fn leave_out(&self, pages: PageDifference) -> Option<PageDifference> {
-        match self.changes.is_empty() {
+        match self.is_empty() {
             true => Some(pages),
             false => pages.without(|page| self.changes.contains(&LoadChange::of_page(page))),
         }
@@ -112,7 +116,7 @@ impl LoadChanges {
 
     /// Tells whether a load is known to change a field, or the one that its bytes went into.
     pub(crate) fn has_field(&self, diff: &StateDiff) -> bool {
-        if self.changes.is_empty() {
+        if self.is_empty() {
             return false;
         }
         let landed = diff.landed_in.as_ref().is_some_and(|landed| {

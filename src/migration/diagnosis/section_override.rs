@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::migration::checks::changes::LoadChanges;
-use crate::migration::diagnosis::switches::{Way, fewest, passes_with, ways};
+use crate::migration::diagnosis::switches::{Way, fewest, ways};
 use crate::migration::endpoint::vm::LaunchSpec;
 use crate::migration::leg::save::save_new_machine;
 use crate::migration::result::RunResult;
@@ -26,6 +26,31 @@ pub(crate) struct Overridden {
     pub differing: LoadChanges,
 }
 
+impl Overridden {
+    /// Takes note of the sections with which a run got across.
+    fn by(sections: SectionOverride, run: &RunResult) -> Overridden {
+        let mut differing = LoadChanges::default();
+        differing.extend(run.only_changes().into_iter().flatten());
+        Overridden {
+            with: None,
+            sections: Arc::new(sections),
+            differing,
+        }
+    }
+
+    /// Returns the sections to replace, if there are any.
+    pub(crate) fn replaced(&self) -> Option<Arc<SectionOverride>> {
+        let sections = &self.sections;
+        (!sections.names().is_empty()).then(|| Arc::clone(sections))
+    }
+
+    /// Returns the options with which the machine passes, with nothing else.
+    pub(crate) fn passes_with(&self) -> Option<&PassesWith> {
+        let is_all = self.sections.names().is_empty() && self.differing.is_empty();
+        self.with.as_ref().filter(|_| is_all)
+    }
+}
+
 /// Finds what it takes for a machine to migrate that `failed` between two builds, and which never ran. `None` if that cannot
 /// be: what is refused is no section of a device or a CPU, and nothing that a build does to each stream alone.
 pub(crate) async fn find(spec: RunSpec<'_>, failed: &RunResult) -> Option<Overridden> {
@@ -37,15 +62,8 @@ pub(crate) async fn find(spec: RunSpec<'_>, failed: &RunResult) -> Option<Overri
     if failed.outcome != Outcome::Fail {
         return None;
     }
-    // A build that cannot be asked any more has no way around either.
-    if let Ok(Some(with)) = passes_with(spec, failed, false, 1).await {
-        return Some(Overridden {
-            with: Some(with),
-            sections: Arc::default(),
-            differing: LoadChanges::default(),
-        });
-    }
-    // What a build does to each stream may stand beside a section that is refused.
+    // What a build does to each stream may be all, or stand beside a section that is refused. A build that cannot be asked
+    // any more has no way around either.
     for way in ways(spec.config, spec.direction).await.ok()? {
         let config = way.taken(spec.config);
         let on_its_way = RunSpec {
@@ -53,17 +71,17 @@ pub(crate) async fn find(spec: RunSpec<'_>, failed: &RunResult) -> Option<Overri
             route: &config.route(spec.direction),
             ..spec
         };
-        let Some(refused) = refused_section(&on_its_way.run().await) else {
-            continue;
+        let run = on_its_way.run().await;
+        let found = match refused_section(&run) {
+            _ if loads(&run) => Some(Overridden::by(SectionOverride::default(), &run)),
+            Some(refused) => sections(on_its_way, refused).await,
+            None => None,
         };
-        let Some(found) = sections(on_its_way, refused).await else {
-            continue;
-        };
-        let way = fewest(way, async |way| gets_across(spec, way, &found).await);
-        return Some(Overridden {
-            with: way.await.into(),
-            ..found
-        });
+        if let Some(found) = found {
+            let way = fewest(way, async |way| gets_across(spec, way, &found).await);
+            let with = way.await.into();
+            return Some(Overridden { with, ..found });
+        }
     }
     None
 }
@@ -72,7 +90,7 @@ pub(crate) async fn find(spec: RunSpec<'_>, failed: &RunResult) -> Option<Overri
 async fn gets_across(spec: RunSpec<'_>, way: &Way, found: &Overridden) -> bool {
     let config = way.taken(spec.config);
     let launch = LaunchSpec {
-        section_override: Some(Arc::clone(&found.sections)),
+        section_override: found.replaced(),
         ..spec.launch.clone()
     };
     let spec = RunSpec {
@@ -105,21 +123,14 @@ async fn sections(spec: RunSpec<'_>, mut refused: SectionName) -> Option<Overrid
         {
             replaced.leave_out_unknown(&sent, &own);
         }
-        let tried = Arc::new(replaced.clone());
         let launch = LaunchSpec {
-            section_override: Some(Arc::clone(&tried)),
+            section_override: Some(Arc::new(replaced.clone())),
             ..spec.launch.clone()
         };
         let launch = &launch;
         let run = RunSpec { launch, ..spec }.run().await;
         if loads(&run) {
-            let mut differing = LoadChanges::default();
-            differing.extend(run.only_changes().into_iter().flatten());
-            return Some(Overridden {
-                with: None,
-                sections: tried,
-                differing,
-            });
+            return Some(Overridden::by(replaced, &run));
         }
         refused = refused_section(&run)?;
         sent = run.state.refused;

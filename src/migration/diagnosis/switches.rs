@@ -1,13 +1,11 @@
 //! Trying a stream that failed between the sections of devices without what one build does to every stream and the other
 //! one does not know: memory is sent in a way of each release's own, too.
 
-use std::collections::BTreeMap;
-
 use crate::migration::config::MigrationConfig;
 use crate::migration::result::RunResult;
 use crate::migration::run::RunSpec;
 use crate::model::{Direction, RAM, SectionName, Side};
-use crate::qemu::{StartError, Switch};
+use crate::qemu::{StartError, Switch, Switches};
 use crate::report::{LegSide, Outcome, PassesWith};
 
 /// Looks for switches that one build alone has, the source's first, with which set the other way the case passes. The compat
@@ -128,7 +126,7 @@ fn may_be_switched(result: &RunResult, is_intermittent: bool, config: &Migration
 }
 
 /// Returns the options that set the switches which one build alone has the other way.
-fn alone(ours: &BTreeMap<String, Switch>, theirs: &BTreeMap<String, Switch>) -> Vec<String> {
+fn alone(ours: &Switches, theirs: &Switches) -> Vec<String> {
     let alone = ours
         .iter()
         .filter(|(name, switch)| !switch.is_capability && !theirs.contains_key(*name));
@@ -172,7 +170,7 @@ mod tests {
 
     #[test]
     fn switches_that_one_build_alone_has_are_set_the_other_way() {
-        let of = |switches: &[(&str, bool, bool)]| -> BTreeMap<String, Switch> {
+        let of = |switches: &[(&str, bool, bool)]| -> Switches {
             let switches = switches.iter().map(|&(name, is_on, is_capability)| {
                 let switch = Switch {
                     is_on,

@@ -134,9 +134,12 @@ impl BareMachine {
 
     /// Returns the sections that guests need on a route.
     pub(crate) fn section_override(&self, route: Route) -> Option<Arc<SectionOverride>> {
-        let found = self.overridden(route)?;
-        let sections = &found.sections;
-        (!sections.names().is_empty()).then(|| Arc::clone(sections))
+        self.overridden(route)?.replaced()
+    }
+
+    /// Returns the options with which the machine passes on a route that it does not pass by itself.
+    pub(crate) fn passes_with(&self, route: Route) -> Option<&PassesWith> {
+        self.overridden(route)?.passes_with()
     }
 
     /// Returns the options of one build without which no guest migrates on a route.
