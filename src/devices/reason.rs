@@ -77,6 +77,11 @@ impl Reason {
                 | Reason::OneOf { .. }
         )
     }
+
+    /// Tells whether another device is in the guest for it.
+    pub(crate) fn is_replaced(&self) -> bool {
+        matches!(self, Reason::Instead { .. })
+    }
 }
 
 impl Serialize for Reason {

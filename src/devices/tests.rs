@@ -376,3 +376,38 @@ fn several_sets_in_one_word_are_none() {
         "{error}"
     );
 }
+
+/// What keeps a named device from being moved is told, so that nothing else may be left out that a recipe brings along.
+#[test]
+fn what_a_named_device_brings_along_is_in_its_guest() {
+    for (arch, machine) in [
+        ("x86_64", "pc-q35-10.0"),
+        ("x86_64", "pc-i440fx-10.0"),
+        ("aarch64", "virt-10.0"),
+        ("s390x", "s390-ccw-virtio-10.0"),
+        ("ppc64", "pseries-10.0"),
+        ("riscv64", "virt"),
+    ] {
+        for device in DeviceSet::all().iter().flat_map(|set| &set.devices) {
+            let driver = device.driver(arch);
+            let given = DeviceSet::ad_hoc(&[driver.to_owned()], arch).unwrap();
+            let composed = given.compose(&Target {
+                arch,
+                machine,
+                old: Known::default(),
+                new: Known::default(),
+            });
+            let is_there = |id: &String| {
+                let mut devices = given.devices.iter();
+                devices.any(|device| device.id == *id && device.driver(arch) == driver)
+            };
+            if composed.included.iter().any(is_there) {
+                let mut others = composed.excluded.iter();
+                assert!(
+                    others.all(|of| of.reason.is_replaced()),
+                    "{driver} on {machine}: {composed:?}"
+                );
+            }
+        }
+    }
+}

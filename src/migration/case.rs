@@ -270,7 +270,8 @@ fn lacked(set: &DeviceSet, excluded: &[Exclusion]) -> Option<String> {
     let is_named = |of: &&Exclusion| {
         let mut devices = set.devices.iter().filter(|device| device.id == of.device);
         let is_given = set.name == AD_HOC || devices.any(Device::is_of_guest);
-        is_given && !of.reason.is_by_design()
+        // What a set has for other places is still what the user named.
+        is_given && !of.reason.is_replaced()
     };
     let mut lacked = excluded.iter().filter(is_named).peekable();
     lacked.peek()?;

@@ -312,21 +312,45 @@ fn a_device_is_asked_for_by_its_id_too() {
 #[apply(test)]
 #[needs(Builds)]
 fn a_device_that_was_asked_for_is_not_passed_over() {
-    let lives = |device: &str| {
+    let lives = |machine: &str, devices: [&str; 2]| {
+        let [one, other] = devices;
         let args = words!(
-            "live debian:bookworm debian:trixie -M pc-q35-7.2 --paused --device virtio-rng-pci --device {device}"
+            "live debian:bookworm debian:trixie -M {machine} --paused --device {one} --device {other}"
         );
         let output = with_builds(&[&args[..], &["--format", "json"]].concat()).output();
         report(&output.expect("it starts"))["cases"][0].clone()
     };
-    let case = lives("virtio-sound-pci");
-    assert_eq!(case["outcome"], "skip", "{case:#}");
-    let cause = case["cause"]["message"].as_str().expect("a cause");
-    assert!(
-        cause.contains("virtio-sound-pci: the old build does not have it"),
-        "{cause}"
-    );
-    let case = lives("virtio-serial-pci");
+    let q35 = "pc-q35-7.2";
+    for (machine, devices, why) in [
+        (
+            q35,
+            ["virtio-rng-pci", "virtio-sound-pci"],
+            "virtio-sound-pci: the old build does not have it",
+        ),
+        // A guest has one of them; a set would make two guests.
+        (
+            q35,
+            ["tpm-crb", "tpm-tis"],
+            "tpm-tis: a guest has one TPM, here it is tpm-crb",
+        ),
+        (
+            q35,
+            ["intel-iommu", "virtio-iommu-pci"],
+            "virtio-iommu-pci: a guest has one IOMMU, here it is intel-iommu",
+        ),
+        // The set has it for other machines.
+        (
+            "isapc",
+            ["ne2k_isa", "isa-serial"],
+            "isa-serial: not a device for isapc",
+        ),
+    ] {
+        let case = lives(machine, devices);
+        assert_eq!(case["outcome"], "skip", "{case:#}");
+        let cause = case["cause"]["message"].as_str().expect("a cause");
+        assert!(cause.contains(why), "{cause}");
+    }
+    let case = lives(q35, ["virtio-rng-pci", "virtio-serial-pci"]);
     assert_eq!(case["outcome"], "pass", "{case:#}");
 }
 
