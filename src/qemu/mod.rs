@@ -59,7 +59,7 @@ pub(crate) use memory_kills::MemoryKills;
 pub(crate) use monitor::{Monitored, StartError};
 pub use monitor::{Problem, private_dir};
 pub(crate) use namespace::NetworkNamespace;
-pub(crate) use options::{is_id, option_value, quote, split_option};
+pub(crate) use options::{is_id, option_value, quote, settings, split_option};
 pub(crate) use pair::{Fingerprints, Opened};
 pub use pair::{Means, Pair};
 pub(crate) use process::{Ended, ProcessState, RunError, Running, output};

@@ -19,6 +19,20 @@ pub(crate) fn option_value(value: &str) -> String {
     value.replace(',', ",,")
 }
 
+/// Returns the settings behind the first word of a value, if that is this one, with its key or without.
+pub(crate) fn settings<'a>(
+    arg: &'a str,
+    key: &str,
+    first: &str,
+) -> Option<impl Iterator<Item = (&'a str, &'a str)>> {
+    let mut words = arg.split(',');
+    let word = words.next()?;
+    let value = word
+        .strip_prefix(key)
+        .and_then(|rest| rest.strip_prefix('='));
+    (value.unwrap_or(word) == first).then(|| words.filter_map(|word| word.split_once('=')))
+}
+
 /// Tells whether QEMU takes this as an `id=`.
 pub(crate) fn is_id(text: &str) -> bool {
     let mut chars = text.chars();

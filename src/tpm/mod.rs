@@ -9,21 +9,26 @@ mod server;
 
 use std::ffi::OsString;
 
+use crate::qemu::settings;
+
 pub(crate) use server::Tpm;
 
 /// Takes the character device out of the arguments of a build on which it expects an emulated TPM, if it does and nothing is
 /// behind it, as in device sets and users' guests; returns its id. Whoever starts the build connects that to a TPM.
 pub(crate) fn take_chardev(args: &mut Vec<OsString>) -> Option<String> {
-    let emulator = |arg: &str| {
-        let is_emulator = first(arg, "type") == "emulator";
-        is_emulator.then(|| setting(arg, "chardev").map(str::to_owned))?
+    let named = |arg: &str, key: &str, first: &str, name: &str| {
+        let mut settings = settings(arg, key, first)?;
+        let (_, value) = settings.find(|(known, _)| *known == name)?;
+        Some(value.to_owned())
     };
+    let emulator = |arg: &str| named(arg, "type", "emulator", "chardev");
     let (_, id) = find(args, "-tpmdev", emulator)?;
     let is_empty = |arg: &str| {
-        let is_empty = matches!(first(arg, "backend"), "null" | "ringbuf");
-        (is_empty && setting(arg, "id") == Some(&*id)).then_some(())
+        let mut empty = ["null", "ringbuf"].into_iter();
+        let own = empty.find_map(|kind| named(arg, "backend", kind, "id"));
+        own.filter(|own| *own == id)
     };
-    let (at, ()) = find(args, "-chardev", is_empty)?;
+    let (at, id) = find(args, "-chardev", is_empty)?;
     args.drain(at..=at + 1);
     Some(id)
 }
@@ -62,21 +67,6 @@ impl ByHand {
             option: format!("-chardev \"socket,id={id},path={place}\""),
         })
     }
-}
-
-/// Returns the first word of a value, with its key or without.
-fn first<'a>(arg: &'a str, key: &str) -> &'a str {
-    let word = arg.split(',').next().unwrap_or_default();
-    let value = word
-        .strip_prefix(key)
-        .and_then(|rest| rest.strip_prefix('='));
-    value.unwrap_or(word)
-}
-
-fn setting<'a>(arg: &'a str, key: &str) -> Option<&'a str> {
-    let mut settings = arg.split(',').filter_map(|word| word.split_once('='));
-    let found = settings.find(|(name, _)| *name == key);
-    found.map(|(_, value)| value)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use crate::qemu::option_value;
+use crate::qemu::{option_value, settings};
 
 /// The guest writes to no more of a disk than this, in bytes.
 const WRITTEN: u64 = 1 << 20;
@@ -111,20 +111,6 @@ fn replace(
         option = arg;
     }
     replaced
-}
-
-/// Returns the settings behind the first word of a value, if that is this one, with its key or without.
-fn settings<'a>(
-    arg: &'a str,
-    key: &str,
-    first: &str,
-) -> Option<impl Iterator<Item = (&'a str, &'a str)>> {
-    let mut words = arg.split(',');
-    let word = words.next()?;
-    let value = word
-        .strip_prefix(key)
-        .and_then(|rest| rest.strip_prefix('='));
-    (value.unwrap_or(word) == first).then(|| words.filter_map(|word| word.split_once('=')))
 }
 
 /// A disk that forgets what is written.
