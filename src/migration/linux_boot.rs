@@ -126,9 +126,10 @@ pub(super) async fn boot(
         match booted {
             Ok(Some(saved)) => return Ok(saved),
             Ok(None) => left -= 1,
-            // Emulated processors now and then wait for each other for ever before the kernel says anything, or find a
-            // map of memory that another one has replaced (`iotlb_to_section` in system/physmem.c).
-            Err(error) if error.is_of_emulator && !has_given_up => {
+            // Emulated processors now and then wait for each other for ever before the kernel says anything, find a
+            // map of memory that another one has replaced (`iotlb_to_section` in system/physmem.c), or fault on memory
+            // that is mapped, which the kernel does not survive. The guest has moved nowhere yet.
+            Err(error) if error.may_be_chance && !has_given_up => {
                 has_given_up = true;
                 // Whatever it was, any machine starts this one.
                 image = Image::Packed;
@@ -163,8 +164,8 @@ pub(crate) struct NotBooted {
     pub why: BootError,
     /// The end of what the build printed.
     pub stderr: String,
-    /// QEMU stopped doing anything, or ended.
-    is_of_emulator: bool,
+    /// The next boot may well not find it: QEMU stopped doing anything or ended, or the guest itself did.
+    may_be_chance: bool,
 }
 
 impl From<String> for NotBooted {
@@ -172,15 +173,15 @@ impl From<String> for NotBooted {
         NotBooted {
             why: BootError::Failed(why),
             stderr: String::new(),
-            is_of_emulator: false,
+            may_be_chance: false,
         }
     }
 }
 
 impl NotBooted {
-    fn of_emulator(why: String) -> NotBooted {
+    fn by_chance(why: String) -> NotBooted {
         NotBooted {
-            is_of_emulator: true,
+            may_be_chance: true,
             ..NotBooted::from(why)
         }
     }
@@ -189,7 +190,7 @@ impl NotBooted {
     async fn in_build(self, vm: &mut Vm) -> NotBooted {
         let why = self.why.or_end_of(vm).await;
         NotBooted {
-            is_of_emulator: self.is_of_emulator || matches!(why, BootError::Ended(_)),
+            may_be_chance: self.may_be_chance || matches!(why, BootError::Ended(_)),
             why,
             stderr: vm.monitored.process.stderr(),
         }
@@ -384,14 +385,14 @@ async fn wait_for(
     loop {
         match vm.wait_until(log, &reached, LOOK).await {
             Err(HeartbeatError::Deadline(_)) => {}
-            Err(error) => return Err(text(error).into()),
+            Err(error) => return Err(NotBooted::by_chance(text(error))),
             Ok(()) => return Ok(()),
         }
         // A panic ends in a reset, where the machine stops.
         if let Ok(reply) = vm.execute(QueryStatus {}).await
             && reply.status != RUNNING
         {
-            return Err(NotBooted::from(format!(
+            return Err(NotBooted::by_chance(format!(
                 "its machine is in the state {:?}; {}",
                 reply.status,
                 log.last_lines()
@@ -411,7 +412,7 @@ async fn wait_for(
         if since.elapsed() >= idle {
             let lately = worked.saturating_sub(used_before.unwrap_or_default());
             if lately < idle / IDLE_PART {
-                return Err(NotBooted::of_emulator(format!(
+                return Err(NotBooted::by_chance(format!(
                     "it has done nothing for {} s; {}",
                     since.elapsed().as_secs(),
                     log.last_lines()

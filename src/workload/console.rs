@@ -1,8 +1,7 @@
 //! A guest's output on its serial port, across all builds that it runs in.
 
-use std::collections::VecDeque;
-
 use crate::model::joined;
+use crate::workload::excerpt::Excerpt;
 use crate::workload::fault::{Check, Mismatch, WorkloadError};
 use crate::workload::guest::guests;
 use crate::workload::linux::{Beat, Inventory, Line};
@@ -73,14 +72,9 @@ pub struct SerialLog {
     last: Option<u32>,
     /// Nothing of a tiny guest.
     linux: Option<LinuxState>,
-    /// The last lines of a Linux guest and of what ran before it, for who has to find out why it stopped.
-    tail: VecDeque<String>,
+    /// What a Linux guest and what ran before it printed, for who has to find out why it stopped.
+    excerpt: Excerpt,
 }
-
-/// Lines that are kept.
-const TAIL: usize = 5;
-/// The words by which a kernel says why it gives up.
-const PANIC: &str = "Kernel panic";
 
 /// The facts that a Linux guest has printed.
 #[derive(Debug, Clone, Default)]
@@ -149,15 +143,15 @@ impl SerialLog {
 
     /// Tells whether a Linux guest, and what ran before it, has printed no line yet.
     pub(crate) fn is_silent(&self) -> bool {
-        self.tail.is_empty()
+        self.excerpt.is_empty()
     }
 
-    /// Says what the last lines on the console of a Linux guest were.
+    /// Says what the console of a Linux guest ends with.
     pub(crate) fn last_lines(&self) -> String {
         if self.is_silent() {
             return "its console is empty".to_owned();
         }
-        let lines = joined(&self.tail, "\n");
+        let lines = joined(self.excerpt.lines(), "\n");
         format!("its console ends with {lines:?}")
     }
 
@@ -216,14 +210,7 @@ impl SerialLog {
         // A terminal may end its lines with both.
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let read = str::from_utf8(line).ok().and_then(Line::read);
-        let shown = line.get(..200).unwrap_or(line);
-        // Behind the reason of a panic is the way to it.
-        if !self.tail.iter().any(|line| line.contains(PANIC)) {
-            self.tail.push_back(shown.escape_ascii().to_string());
-            if self.tail.len() > TAIL {
-                self.tail.pop_front();
-            }
-        }
+        self.excerpt.take(line);
         let arch = || "linux".to_owned();
         if !self.started {
             // Firmware and the kernel may write before it.
@@ -556,14 +543,10 @@ mod tests {
         let mut log = SerialLog::of_linux();
         assert!(log.is_silent());
         assert_eq!(log.last_lines(), "its console is empty");
-        log.feed(b"[ 0.1] Kernel panic - not syncing: no timer\r\n");
-        for at in 0..TAIL {
-            log.feed(format!("[ 0.1]  frame {at}\r\n").as_bytes());
-        }
-        let last = log.last_lines();
-        assert!(
-            last.ends_with("Kernel panic - not syncing: no timer\""),
-            "{last}"
+        log.feed(b"[ 0.1] Kernel panic - not syncing: no timer\r\n[ 0.1]  frame\r\n");
+        assert_eq!(
+            log.last_lines(),
+            r#"its console ends with "[ 0.1] Kernel panic - not syncing: no timer""#
         );
     }
 }

@@ -33,6 +33,7 @@
 //! it is migrated, avoids it.
 
 mod console;
+mod excerpt;
 mod fault;
 mod guest;
 pub(crate) mod linux;

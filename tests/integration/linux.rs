@@ -439,22 +439,51 @@ fn there_is_no_linux_guest_for_every_architecture() {
     assert!(said.contains("there is no Linux guest for m68k"), "{said}");
 }
 
-/// The machine that boots a guest has moved nowhere yet: a build that dies of the boot once says nothing of a migration.
+/// Lines of a script by which the guest's kernel gives up.
+const PANICS: &str = r#"for arg; do
+    shift
+    case "$arg" in *panic=-1*) arg="$arg rdinit=/nothing" ;; esac
+    set -- "$@" "$arg"
+done"#;
+
+/// A machine that boots a guest has moved nowhere yet: a build that dies of the boot once says nothing of a migration, and
+/// neither does a kernel that gives up in it.
 #[apply(test)]
 #[needs(Builds)]
-fn a_boot_of_which_the_build_dies_once_is_tried_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let struck = folder.path().join("struck");
-    let fault = Fault::Signal("SIGSEGV", 0);
+fn a_boot_that_fails_once_is_tried_again() {
     let prefix = build(NEW).shell_prefix();
-    let line = faulty(&prefix, "query-status", fault, Some(&struck));
-    let first = format!("case \"$*\" in *-incoming*) ;; *-initrd*) {line} ;; esac");
-    let dies = changed(folder.path(), NEW, &first);
-    let args = words!("live {dies} {NEW} -M q35 --device virtio-rng-pci");
-    let more = ["--workload", "linux", "--direction", "forward"];
-    let run = Run::new(&[&args[..], &more, &["--retries", "0"]].concat());
-    assert!(struck.exists(), "{}", run.said());
-    assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+    let dies = faulty(&prefix, "query-status", Fault::Signal("SIGSEGV", 0), None);
+    for fault in [&dies[..], PANICS] {
+        let folder = tempfile::tempdir().unwrap();
+        let struck = folder.path().join("struck");
+        let once = struck.display();
+        let first = format!(
+            "case \"$*\" in *-incoming*) ;; *-initrd*) [ -e '{once}' ] || {{ touch '{once}'\n{fault}\n}} ;; esac"
+        );
+        let fails = changed(folder.path(), NEW, &first);
+        let args = words!("live {fails} {NEW} -M q35 --device virtio-rng-pci");
+        let more = ["--workload", "linux", "--direction", "forward"];
+        let run = Run::new(&[&args[..], &more, &["--retries", "0"]].concat());
+        assert!(struck.exists(), "{}", run.said());
+        assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+        run.leaves_nothing();
+    }
+}
+
+/// What a kernel said first tells why it gave up, and not the end of a long report.
+#[apply(test)]
+#[needs(Builds)]
+fn a_kernel_that_gives_up_each_time_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let panics = changed(folder.path(), NEW, PANICS);
+    let args = words!("live {panics} {NEW} -M q35 --device virtio-rng-pci --workload linux");
+    let run = Run::new(&[&args[..], &words!("--direction forward --retries 0")].concat());
+    assert_eq!(run.outcomes(), ["skip"], "{}", run.said());
+    assert!(
+        run.said().contains("Unable to mount root fs"),
+        "{}",
+        run.said()
+    );
     run.leaves_nothing();
 }
 
