@@ -56,6 +56,7 @@ mod stream;
 #[allow(missing_docs)]
 mod vmstate;
 
+mod beside;
 mod bisect;
 mod culprit;
 mod data;
@@ -64,6 +65,5 @@ mod input;
 mod owners;
 mod parallel;
 mod sweep;
-mod tpm;
 mod whole_file;
 mod workload;

@@ -11,11 +11,17 @@
 {%- for part in without %}
 # Not done here, so that the outcome may be another: {{ part }}.
 {%- endfor %}
-# Exit status: 0 if the outcome is the expected one, else 1{% if needs_swtpm() %}; 2 without swtpm{% endif %}.
+# Exit status: 0 if the outcome is the expected one, else 1{% if needs_swtpm() %}; 2 without swtpm{% endif %}{% if needs_stand_in() %}; 2 without migcompat{% endif %}.
 
 seconds=${SECONDS_TO_WAIT:-120}     # the time that each build has
 {%- if lost.is_some() %}
 migcompat=${MIGCOMPAT:-migcompat}   # it compares what was sent with what was loaded
+{%- endif %}
+{%- if needs_stand_in() %}
+command -v "${MIGCOMPAT:-migcompat}" > /dev/null || {
+    echo "the guest has a vhost-user device: set MIGCOMPAT to the program migcompat, which stands in for its backend" >&2
+    exit 2
+}
 {%- endif %}
 {%- if needs_swtpm() %}
 command -v swtpm > /dev/null || { echo "the guest has a TPM: swtpm, which emulates it, is not installed" >&2; exit 2; }
@@ -26,10 +32,10 @@ trap 'rm -rf "$work"' EXIT
 
 # {{ stage.build }}: {% if state.is_some() %}loads the saved guest{% else if stage.from.is_none() %}the source, where the guest begins{% else %}loads what was saved before{% endif %}
 build{{ stage.at }}() {
-{%- if let Some(start) = stage.tpm %}
-    # The TPM of its guest.
-    {{ start }} || return
-{%- endif %}
+{%- for program in stage.beside %}
+    # {% if program.program == Program::Swtpm %}The TPM of its guest{% else %}The backend of a device{% endif %}.
+    {{ program.start }} || return
+{%- endfor %}
     timeout "$seconds" env {{ stage.program }} \
 {%- for option in stage.options %}
         {{ option }} \

@@ -21,6 +21,7 @@ mod rules;
 mod self_test;
 mod settings;
 mod signals;
+mod stand_in;
 mod stream;
 mod target;
 
@@ -285,6 +286,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Builds(args) => builds::run(args),
         Command::History(args) => history::run(args),
         Command::SelfTest(args) => self_test::run(args),
+        Command::StandIn(args) => stand_in::run(args),
         Command::Completions { shell } => definitions::completions(*shell),
         Command::Man { folder } => definitions::man(folder),
     }

@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use crate::beside::has_stand_in;
 use crate::devices::DeviceSet;
 use crate::guest::block;
 use crate::guest::composer::{Composer, FlashSizes};
@@ -158,9 +159,9 @@ fn device(settings: Settings) -> Result<(), What> {
         let refused = settings.refused(name, setting);
         match (name.as_str(), setting) {
             ("driver", Setting::Text(driver)) => {
-                let of_the_host = OF_THE_HOST
-                    .iter()
-                    .any(|pattern| Pattern::from(*pattern).fits(driver));
+                let mut patterns = OF_THE_HOST.iter();
+                let of_the_host = !has_stand_in(driver)
+                    && patterns.any(|pattern| Pattern::from(*pattern).fits(driver));
                 // `SUNW,fdtwo` is a name with a comma.
                 if of_the_host || !driver.split(',').all(is_name) {
                     return Err(What::Driver(driver.clone()));

@@ -21,7 +21,8 @@ pub(crate) use migration::{LoopArgs, MigrationArgs, Workload};
 pub(crate) use output::{BySuffix, DataFormat, Format, OutputArgs};
 pub(crate) use tools::{
     BuildsArgs, BuildsCommand, CheckArgs, DiffArgs, DumpArgs, HistoryArgs, HistoryCommand,
-    RulesArgs, RulesCommand, SelfTestArgs, ShowArgs, StreamArgs, StreamCommand, StreamOutputArgs,
+    RulesArgs, RulesCommand, SelfTestArgs, ShowArgs, StandInArgs, StreamArgs, StreamCommand,
+    StreamOutputArgs,
 };
 
 /// Finds out whether a virtual machine can migrate between two builds of QEMU, and if not, exactly why
@@ -130,6 +131,9 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Migrate guests whose outcomes are known, and look at the host: can its results be trusted?
     SelfTest(SelfTestArgs),
+    /// Stand in for the backend of a vhost-user device, for a build that is started by hand
+    #[command(after_help = with_examples!("stand-in vhost-user-fs /tmp/fs.sock"))]
+    StandIn(StandInArgs),
     /// Print the completions for a shell
     #[command(
         after_help = "Example:\n  migcompat completions bash > /etc/bash_completion.d/migcompat"

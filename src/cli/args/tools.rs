@@ -98,6 +98,19 @@ pub(crate) struct CheckArgs {
 
 /// Exit status: 0 trusted; 1 not trusted; 125 no build to test with.
 #[derive(Debug, Args)]
+pub(crate) struct StandInArgs {
+    /// The type of the device: vhost-user-blk, vhost-user-scsi or vhost-user-fs, on any bus
+    #[arg(value_name = "DEVICE")]
+    pub device: String,
+    /// The socket to make, for `-chardev socket,id=ID,path=SOCKET`; the first build that connects is served until it ends
+    #[arg(value_name = "SOCKET")]
+    pub socket: PathBuf,
+    /// File of a disk, which is made if it is not there [default: SOCKET.disk]
+    #[arg(long, value_name = "FILE")]
+    pub disk: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct SelfTestArgs {
     /// A QEMU binary or wrapper script, or debian:SUITE [default: the suite that was fetched last, or else
     /// qemu-system-ARCH in the path]

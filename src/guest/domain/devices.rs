@@ -155,21 +155,14 @@ fn interface(reader: &mut Reader, node: Node) {
     reader.add_device(node, &driver, items);
 }
 
-/// Defines a character device, and returns its name.
-fn chardev(reader: &mut Reader, node: Node) -> String {
-    let id = reader.backend("char");
-    reader.add_list(node, "chardev", [("backend", "pty"), ("id", &id)]);
-    id
-}
-
 /// Adds a device with a character device behind it, and nothing else.
 fn on_chardev(reader: &mut Reader, node: Node, driver: &str) {
-    let id = chardev(reader, node);
+    let id = reader.chardev(node);
     reader.add_device(node, driver, [("chardev", &*id)]);
 }
 
 fn serial(reader: &mut Reader, node: Node) {
-    let id = chardev(reader, node);
+    let id = reader.chardev(node);
     let named = attribute(node, "target/model", "name");
     let driver = match (named, attribute(node, "target", "type")) {
         // They are part of the board.
@@ -208,7 +201,7 @@ fn channel(reader: &mut Reader, node: Node) {
     if attribute(node, "target", "type") != Some("virtio") {
         return reader.leave_out(node, GuestReason::HostNetwork);
     }
-    let id = chardev(reader, node);
+    let id = reader.chardev(node);
     let mut items = Items::from([("chardev", &*id)]);
     let is_agent = node.attribute("type") == Some("spicevmc");
     let usual = is_agent.then_some("com.redhat.spice.0");
@@ -433,7 +426,7 @@ fn iommu(reader: &mut Reader, node: Node) {
 
 fn filesystem(reader: &mut Reader, node: Node) {
     match attribute(node, "driver", "type") {
-        Some("virtiofs") => return reader.leave_out(node, GuestReason::NeedsProcess),
+        Some("virtiofs") => return shared_folder(reader, node),
         Some("mtp") => return reader.leave_out(node, GuestReason::HostFolder),
         _ => {}
     }
@@ -442,6 +435,16 @@ fn filesystem(reader: &mut Reader, node: Node) {
     let tag = attribute(node, "target", "dir").unwrap_or_default();
     let driver = virtio(reader, node, "virtio-9p", model(node));
     reader.add_device(node, &driver, [("fsdev", &*id), ("mount_tag", tag)]);
+}
+
+/// A folder whose files another program has, as virtiofsd.
+fn shared_folder(reader: &mut Reader, node: Node) {
+    let mut items = Items::default();
+    items.set("chardev", reader.chardev(node));
+    items.attributes(child(node, "driver"), &[("queue", "queue-size")]);
+    items.set_some("tag", attribute(node, "target", "dir"));
+    let driver = virtio(reader, node, "vhost-user-fs", model(node));
+    reader.add_device(node, &driver, items);
 }
 
 fn smartcard(reader: &mut Reader, node: Node) {

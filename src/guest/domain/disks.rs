@@ -9,8 +9,10 @@ use crate::report::GuestReason;
 
 pub(super) fn disk(reader: &mut Reader, node: Node) {
     let kind = node.attribute("device").unwrap_or("disk");
-    if matches!(node.attribute("type"), Some("vhostuser" | "vhostvdpa")) {
-        return reader.leave_out(node, GuestReason::NeedsProcess);
+    match node.attribute("type") {
+        Some("vhostvdpa") => return reader.leave_out(node, GuestReason::HostDevice),
+        Some("vhostuser") => return served(reader, node, kind),
+        _ => {}
     }
     // Every disk has a node of its own, whatever it is made of.
     let drive = reader.backend("libvirt-disk");
@@ -32,6 +34,16 @@ pub(super) fn disk(reader: &mut Reader, node: Node) {
     if has_medium {
         items.set("drive", drive);
     }
+    settings(node, kind, &mut items);
+    reader.add_device(node, &driver, items);
+}
+
+/// A disk whose requests another program serves, as SPDK. Each is on a virtio bus.
+fn served(reader: &mut Reader, node: Node, kind: &str) {
+    let model = node.attribute("model").unwrap_or_default();
+    let driver = virtio(reader, node, "vhost-user-blk", model);
+    let mut items = Items::default();
+    items.set("chardev", reader.chardev(node));
     settings(node, kind, &mut items);
     reader.add_device(node, &driver, items);
 }

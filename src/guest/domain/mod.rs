@@ -169,6 +169,13 @@ impl<'d> Reader<'d> {
         self.add(node, name, items.into().join());
     }
 
+    /// Defines a character device, and returns its name.
+    fn chardev(&mut self, node: Node) -> String {
+        let id = self.backend("char");
+        self.add_list(node, "chardev", [("backend", "pty"), ("id", &id)]);
+        id
+    }
+
     /// Adds a device with its bus and address.
     fn add_device(&mut self, node: Node, driver: &str, items: impl Into<Items>) {
         let mut all = Items::from([("driver", driver)]);
@@ -176,7 +183,7 @@ impl<'d> Reader<'d> {
         if !all.has("id") {
             all.set_some("id", attribute(node, "alias", "name"));
         }
-        if driver.starts_with("virtio-") {
+        if driver.starts_with("virtio-") || driver.starts_with("vhost-user-") {
             all.attributes(child(node, "driver"), VIRTIO);
         }
         if let Some(address) = child(node, "address") {

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use crate::beside::ByHand;
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, quoted};
 use crate::qemu::quote;
 use crate::stream::machine_name;
-use crate::tpm::ByHand;
 
 /// One shell line that moves a guest along the route with nothing but the builds and a shell: each
 /// stage saves its guest into a file, from which the next one loads it. `folder` is where the
@@ -26,12 +26,12 @@ pub(crate) fn line(
             _ => Role::Destination,
         };
         let mut args = launch.args(endpoint, role, folder);
-        let tpm = ByHand::take(&mut args, &format!("$d/tpm{at}"));
+        let beside = ByHand::take_all(&mut args, "$d", &format!("beside{at}"));
         words.extend(quoted(&args));
         words.push("-monitor stdio".to_owned());
-        if let Some(tpm) = tpm {
-            stages.push(tpm.start);
-            words.push(tpm.option);
+        for program in beside {
+            stages.push(program.start);
+            words.push(program.option);
         }
         if launch.workload.is_some() {
             let (id, port) = launch.console();
@@ -111,18 +111,24 @@ pub(crate) fn load_line(
 ) -> String {
     let mut words = vec![endpoint.build.shell_prefix()];
     let mut args = launch.args(endpoint, Role::Destination, folder);
-    let tpm = ByHand::take(&mut args, "$d/tpm");
+    let beside = ByHand::take_all(&mut args, "$d", "beside");
     words.extend(quoted(&args));
-    words.extend(tpm.iter().map(|tpm| tpm.option.clone()));
-    let start = tpm.map(|tpm| format!("d=$(mktemp -d); {}; ", tpm.start));
+    let mut starts = String::new();
+    for program in beside {
+        if starts.is_empty() {
+            starts.push_str("d=$(mktemp -d); ");
+        }
+        starts.push_str(&program.start);
+        starts.push_str("; ");
+        words.push(program.option);
+    }
     let from = format!("tail -c +{} {}", offset + 1, quote(&file.to_string_lossy()));
     words.push(format!(
         "-S -monitor stdio -incoming {}",
         quote(&format!("exec:{from}"))
     ));
     format!(
-        "{}(sleep 5; echo 'info status'; echo quit) | {}",
-        start.unwrap_or_default(),
+        "{starts}(sleep 5; echo 'info status'; echo quit) | {}",
         words.join(" ")
     )
 }

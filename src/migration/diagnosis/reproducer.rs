@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use askama::Template;
 
+use crate::beside::{ByHand, Program};
 use crate::migration::diagnosis::reproduce::left_out;
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, quoted};
@@ -16,7 +17,6 @@ use crate::migration::result::RunResult;
 use crate::model::{joined, visible};
 use crate::qemu::quote;
 use crate::report::{Case, Change, Outcome};
-use crate::tpm::ByHand;
 
 /// The name of the script in the folder of a case.
 const NAME: &str = "reproduce.sh";
@@ -60,8 +60,8 @@ struct Stage {
     /// True if its machine stays stopped: it never ran, or what it loaded is looked at before it runs.
     stopped: bool,
     build: String,
-    /// Starts the emulator of its TPM, if its guest has one.
-    tpm: Option<String>,
+    /// The programs that its guest needs beside the build.
+    beside: Vec<ByHand>,
     program: String,
     /// Its options, each with its values.
     options: Vec<String>,
@@ -150,7 +150,17 @@ impl<'c> Script<'c> {
 
     /// Tells whether a guest has a TPM, which the emulator of QEMU's own users stands for.
     fn needs_swtpm(&self) -> bool {
-        self.stages.iter().any(|stage| stage.tpm.is_some())
+        self.needs_beside(Program::Swtpm)
+    }
+
+    /// Tells whether a guest has a vhost-user device, for which this program stands in.
+    fn needs_stand_in(&self) -> bool {
+        self.needs_beside(Program::Own)
+    }
+
+    fn needs_beside(&self, program: Program) -> bool {
+        let mut beside = self.stages.iter().flat_map(|stage| &stage.beside);
+        beside.any(|by_hand| by_hand.program == program)
     }
 
     /// Writes the script into the folder of the case.
@@ -169,12 +179,12 @@ impl<'c> Script<'c> {
 impl Stage {
     fn of(endpoint: &Endpoint, launch: &LaunchSpec, role: Role, folder: &Path, at: usize) -> Stage {
         let mut args = launch.args(endpoint, role, folder);
-        let tpm = ByHand::take(&mut args, &format!("$work/tpm{at}"));
+        let beside = ByHand::take_all(&mut args, "$work", &format!("beside{at}"));
         let mut options = options(quoted(&args));
-        options.extend(tpm.iter().map(|tpm| tpm.option.clone()));
+        options.extend(beside.iter().map(|by_hand| by_hand.option.clone()));
         Stage {
             at,
-            tpm: tpm.map(|tpm| tpm.start),
+            beside,
             from: None,
             sends: false,
             renamed: endpoint.machine.as_deref().map(quote),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use qapi::qmp::QmpCommand;
 
+use crate::beside::Beside;
 use crate::cleanup::TempFolder;
 use crate::devices::{Drivers, Known, ListedProperties};
 use crate::guest::Board;
@@ -30,7 +31,6 @@ use crate::qemu::{
 };
 use crate::stream::machine_name::Renaming;
 use crate::stream::section_override::SectionOverride;
-use crate::tpm::{self, Tpm};
 use crate::vmstate::dump::Dump;
 use crate::workload::linux::{Interfaces, Network};
 use crate::workload::{SerialEvent, SerialLog, Workload};
@@ -405,8 +405,8 @@ pub enum Role {
 }
 
 impl Role {
-    /// Names the owner of the TPM of a guest that nobody has sent: one that keeps its own has not got the one that was sent.
-    fn tpm_owner(self) -> &'static str {
+    /// Names a guest that nobody has sent in what programs beside it keep: one that keeps its own has not got what was sent.
+    fn owner(self) -> &'static str {
         match self {
             Role::First => "a guest that begins here",
             Role::Destination => "a guest that is to come",
@@ -439,8 +439,8 @@ pub struct Vm {
     machine: Option<String>,
     /// The driver of its devices, before it has driven them.
     pub(crate) seat: Option<Seat>,
-    /// The TPM that its guest has, if it has one.
-    _tpm: Option<Tpm>,
+    /// The programs that devices of its guest talk to.
+    beside: Beside,
     console: Option<File>,
     workload: Option<Workload>,
 }
@@ -486,13 +486,8 @@ impl Vm {
             _ => None,
         };
         args.extend(seat.iter().flat_map(Seat::args));
-        let mut tpm = None;
-        if let Some(chardev) = tpm::take_chardev(&mut args) {
-            let listening = Tpm::listen(folder.join(format!("p{index}")), role.tpm_owner());
-            let listening = listening.map_err(no_socket)?;
-            args.extend(listening.args(&chardev).map(OsString::from));
-            tpm = Some(listening);
-        }
+        let beside = Beside::listen(&mut args, folder, format!("p{index}"), role.owner());
+        let beside = beside.map_err(no_socket)?;
         let build = launch.build(endpoint, role).writing_into(folder);
         let words = std::iter::once(build.shell_prefix()).chain(quoted(&args));
         let command_line = joined(words, " ");
@@ -510,7 +505,7 @@ impl Vm {
             section_override: launch.section_override.clone(),
             machine: endpoint.machine.clone(),
             seat,
-            _tpm: tpm,
+            beside,
             console,
             workload: launch.workload.clone(),
         })
@@ -563,7 +558,8 @@ impl Vm {
 
     /// Removes its sockets, pipes and files, which a long loop would accumulate.
     pub(crate) fn remove_files(&self) {
-        for kind in ["c", "l", "m", "p", "q", "r", "t"] {
+        self.beside.remove_sockets();
+        for kind in ["c", "l", "m", "q", "r", "t"] {
             // It may never have had one.
             let _absent = std::fs::remove_file(self.folder.join(format!("{kind}{}", self.index)));
         }

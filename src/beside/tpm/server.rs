@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 
@@ -14,14 +14,12 @@ use rustix::net::{
 };
 use tracing::debug;
 
-use crate::qemu::option_value;
-use crate::tpm::control::{Answered, State, answer, answer_driver};
+use crate::beside::tpm::control::{Answered, State, answer, answer_driver};
 
 /// A TPM that a build connects to as it starts. It ends with the connection, or when this is dropped before there is one.
 #[derive(Debug)]
-pub(crate) struct Tpm {
+pub(in crate::beside) struct Tpm {
     listener: UnixListener,
-    path: PathBuf,
 }
 
 impl Tpm {
@@ -30,8 +28,8 @@ impl Tpm {
     ///
     /// # Errors
     /// No socket can be made there, or there are too many threads.
-    pub(crate) fn listen(path: PathBuf, owner: impl Display) -> io::Result<Tpm> {
-        let listener = UnixListener::bind(&path)?;
+    pub(in crate::beside) fn listen(path: &Path, owner: impl Display) -> io::Result<Tpm> {
+        let listener = UnixListener::bind(path)?;
         let accepting = listener.try_clone()?;
         let state = State::new(&owner.to_string());
         let (to_driver, of_driver) = mpsc::channel::<UnixStream>();
@@ -42,14 +40,7 @@ impl Tpm {
                 .map_or(Ok(()), |mut data| answer_driver(&mut data))
         })?;
         in_thread(move || serve(&accepting, state, &to_driver))?;
-        Ok(Tpm { listener, path })
-    }
-
-    /// Returns the options that connect a character device with it.
-    pub(crate) fn args(&self, chardev: &str) -> [String; 2] {
-        let path = option_value(&self.path.to_string_lossy());
-        let value = format!("socket,id={chardev},path={path}");
-        ["-chardev".to_owned(), value]
+        Ok(Tpm { listener })
     }
 }
 
@@ -116,10 +107,11 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    fn listening() -> (tempfile::TempDir, Tpm) {
+    fn listening() -> (tempfile::TempDir, std::path::PathBuf, Tpm) {
         let folder = tempfile::tempdir().unwrap();
-        let tpm = Tpm::listen(folder.path().join("tpm"), "a source").unwrap();
-        (folder, tpm)
+        let path = folder.path().join("tpm");
+        let tpm = Tpm::listen(&path, "a source").unwrap();
+        (folder, path, tpm)
     }
 
     fn ask(stream: &mut UnixStream, words: &[u32], answer: &mut [u8]) {
@@ -131,8 +123,8 @@ mod tests {
 
     #[test]
     fn a_build_that_connects_is_answered_on_both_its_connections() {
-        let (_folder, tpm) = listening();
-        let mut control = UnixStream::connect(&tpm.path).unwrap();
+        let (_folder, path, _tpm) = listening();
+        let mut control = UnixStream::connect(&path).unwrap();
         let mut capabilities = [0; 8];
         ask(&mut control, &[1], &mut capabilities);
         assert_eq!(u64::from_be_bytes(capabilities) & 1, 1);
@@ -165,8 +157,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_on_after_it_is_dropped() {
-        let (_folder, tpm) = listening();
-        let path = tpm.path.clone();
+        let (_folder, path, tpm) = listening();
         drop(tpm);
         // The thread has the listener open until it has ended.
         let refused = (0..6000).any(|_| {

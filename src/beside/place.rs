@@ -1,0 +1,163 @@
+//! The places in a command line where a program beside the build belongs.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::beside::vhost_user::Kind;
+use crate::qemu::{option_value, settings};
+
+/// A character device that stands for a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub chardev: String,
+    pub what: What,
+}
+
+/// The program that a device of the guest expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// The emulator of a TPM.
+    Tpm,
+    /// The backend of a vhost-user device.
+    VhostUser(Kind),
+}
+
+impl Place {
+    /// Takes the character devices out of the arguments of a build on which it expects a program, where nothing is behind
+    /// them, as in device sets and users' guests.
+    pub(super) fn take_all(args: &mut Vec<OsString>) -> Vec<Place> {
+        let text = |arg: &OsString| arg.to_str().map(str::to_owned);
+        let options = args
+            .windows(2)
+            .filter_map(|pair| Some((text(&pair[0])?, text(&pair[1])?)));
+        let mut places: Vec<Place> = options
+            .filter_map(|(option, value)| Place::read(&option, &value))
+            .collect();
+        places.retain(|place| match place.stand_in(args) {
+            Some(at) => args.drain(at..=at + 1).len() > 0,
+            None => false,
+        });
+        places
+    }
+
+    /// Finds the character device, if nothing is behind it.
+    fn stand_in(&self, args: &[OsString]) -> Option<usize> {
+        let is_it = |value: &str| {
+            let mut empty = ["null", "ringbuf"].into_iter();
+            let settings = empty.find_map(|kind| settings(value, "backend", kind));
+            settings.is_some_and(|mut all| all.any(|known| known == ("id", &self.chardev)))
+        };
+        let mut options = args.windows(2);
+        options.position(|pair| pair[0] == "-chardev" && pair[1].to_str().is_some_and(is_it))
+    }
+
+    /// Reads an option of a build. Nothing where it expects no program.
+    fn read(option: &str, value: &str) -> Option<Place> {
+        let chardev_of = |key: &str, first: &str| {
+            let mut settings = settings(value, key, first)?;
+            let (_, chardev) = settings.find(|(name, _)| *name == "chardev")?;
+            Some(chardev.to_owned())
+        };
+        let (chardev, what) = match option {
+            "-tpmdev" => (chardev_of("type", "emulator")?, What::Tpm),
+            "-device" => {
+                let first = value.split(',').next()?;
+                let driver = first.strip_prefix("driver=").unwrap_or(first);
+                let kind = Kind::of_driver(driver)?;
+                (chardev_of("driver", driver)?, What::VhostUser(kind))
+            }
+            _ => return None,
+        };
+        Some(Place { chardev, what })
+    }
+
+    /// Returns the name of the file in which a disk stays, for all builds of a run.
+    pub(super) fn disk(&self) -> String {
+        format!("{}.disk", self.chardev)
+    }
+
+    /// Returns the options that connect the character device with a socket.
+    pub(super) fn connected_to(&self, path: &Path) -> [String; 2] {
+        let path = option_value(&path.to_string_lossy());
+        let value = format!("socket,id={},path={path}", self.chardev);
+        ["-chardev".to_owned(), value]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    fn taken(line: &str) -> (Vec<Place>, String) {
+        let mut args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let places = Place::take_all(&mut args);
+        (places, args.join(OsStr::new(" ")).into_string().unwrap())
+    }
+
+    #[test]
+    fn the_character_device_of_a_program_is_taken_out() {
+        for (chardev, option, what) in [
+            (
+                "null,id=chr",
+                "-tpmdev emulator,id=tpm0,chardev=chr",
+                What::Tpm,
+            ),
+            (
+                "backend=null,id=chr",
+                "-tpmdev type=emulator,id=tpm0,chardev=chr",
+                What::Tpm,
+            ),
+            (
+                "ringbuf,id=chr,size=4096",
+                "-tpmdev emulator,chardev=chr,id=tpm0",
+                What::Tpm,
+            ),
+            (
+                "null,id=chr",
+                "-device vhost-user-fs-pci,chardev=chr,tag=home",
+                What::VhostUser(Kind::FileSystem),
+            ),
+            (
+                "null,id=chr",
+                "-device driver=vhost-user-blk-pci-transitional,id=d,chardev=chr",
+                What::VhostUser(Kind::Block),
+            ),
+        ] {
+            let line = format!("-chardev null,id=other -chardev {chardev} {option} -S");
+            let (places, rest) = taken(&line);
+            let chardev = "chr".to_owned();
+            assert_eq!(places, [Place { chardev, what }], "{line}");
+            assert_eq!(rest, format!("-chardev null,id=other {option} -S"));
+        }
+    }
+
+    #[test]
+    fn several_programs_stand_beside_one_build() {
+        let (places, rest) = taken(
+            "-chardev null,id=a -chardev null,id=b -device vhost-user-blk-pci,chardev=b -device vhost-user-scsi-pci,chardev=a",
+        );
+        let chardevs = places.iter().map(|place| &place.chardev);
+        assert_eq!(chardevs.collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(
+            rest,
+            "-device vhost-user-blk-pci,chardev=b -device vhost-user-scsi-pci,chardev=a"
+        );
+    }
+
+    #[test]
+    fn without_a_program_nothing_is_taken() {
+        for line in [
+            "-chardev null,id=chr -S",
+            "-chardev null,id=chr -device isa-serial,chardev=chr",
+            "-chardev null,id=chr -tpmdev passthrough,id=tpm0,path=chr",
+            "-tpmdev emulator,id=tpm0,chardev=nobodys -chardev null,id=other",
+            // Somebody has given it one.
+            "-chardev socket,id=chr,path=/run/swtpm -tpmdev emulator,id=tpm0,chardev=chr",
+            "-chardev socket,id=chr,path=/run/fs -device vhost-user-fs-pci,chardev=chr,tag=home",
+        ] {
+            assert_eq!(taken(line), (Vec::new(), line.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! One device: how it is set up, what it answers a driver, and the state that a migration carries.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use vhost::vhost_user::message::{
+    VhostTransferStateDirection, VhostTransferStatePhase, VhostUserProtocolFeatures,
+};
+use vhost_user_backend::bitmap::BitmapMmapRegion;
+use vhost_user_backend::{VhostUserBackendMut, VringRwLock, VringT};
+use virtio_queue::QueueT;
+use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
+use vmm_sys_util::epoll::EventSet;
+use vmm_sys_util::event::{
+    EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
+};
+
+use crate::beside::vhost_user::disk::Disk;
+use crate::beside::vhost_user::kind::Kind;
+
+/// The most rings of a device: more than QEMU makes for any machine that is moved here.
+const RINGS: u16 = 64;
+/// The most entries of a ring that QEMU has (`VIRTQUEUE_MAX_SIZE`).
+const ENTRIES: usize = 1024;
+/// Where a driver says whether a disk writes back (`wce` of `struct virtio_blk_config`).
+const WRITES_BACK: usize = 32;
+/// The answer of a SCSI host to a request of no target (`VIRTIO_SCSI_S_BAD_TARGET`), and how long its answers are.
+const BAD_TARGET: u8 = 3;
+/// Where the answer to a SCSI command says what came of it (`response` of `struct virtio_scsi_cmd_resp`).
+const RESPONSE: usize = 11;
+/// What a file system answers to a request that it does not know, as FUSE has it: an error (`ENOSYS`) behind the length.
+const UNKNOWN: i32 = -38;
+/// The length of what comes before the data of a FUSE request and of its answer.
+const FUSE_ANSWER: usize = 16;
+
+pub(super) type Memory = GuestMemoryAtomic<GuestMemoryMmap<BitmapMmapRegion>>;
+
+/// A device whose rings are worked here.
+#[derive(Debug)]
+pub(super) struct Device {
+    kind: Kind,
+    memory: Memory,
+    disk: Option<Disk>,
+    writes_back: bool,
+    event_idx: bool,
+    /// What the device keeps beside its rings.
+    state: Arc<Mutex<Vec<u8>>>,
+    /// Sends the state, or takes another one.
+    transfer: Mutex<Option<JoinHandle<io::Result<()>>>>,
+}
+
+impl Device {
+    /// A device of a kind, of which `owner` is told to whoever gets its state.
+    pub(super) fn new(kind: Kind, memory: Memory, owner: &str, disk: Option<Disk>) -> Device {
+        Device {
+            kind,
+            memory,
+            disk,
+            writes_back: true,
+            event_idx: false,
+            state: Arc::new(Mutex::new(owner.into())),
+            transfer: Mutex::new(None),
+        }
+    }
+
+    /// Answers what is in a ring.
+    fn work(&self, ring: &VringRwLock<Memory>) -> io::Result<()> {
+        let memory = self.memory.memory();
+        let other = |error| io::Error::other(format!("a ring: {error}"));
+        loop {
+            ring.disable_notification().map_err(other)?;
+            let mut state = ring.get_mut();
+            while let Some(chain) = state.get_queue_mut().pop_descriptor_chain(memory.clone()) {
+                let head = chain.head_index();
+                let request = chain.clone().reader(&memory);
+                let answer = chain.writer(&memory);
+                let written = match (request, answer) {
+                    (Ok(mut request), Ok(mut answer)) => {
+                        let room = answer.available_bytes();
+                        // What cannot be answered is given back as it is.
+                        self.answer(&mut request, &mut answer, room).unwrap_or(0)
+                    }
+                    _ => 0,
+                };
+                let written = u32::try_from(written).map_err(io::Error::other)?;
+                state.add_used(head, written).map_err(other)?;
+            }
+            if state.needs_notification().map_err(other)? {
+                state.signal_used_queue()?;
+            }
+            drop(state);
+            if !self.event_idx || !ring.enable_notification().map_err(other)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes the answer to a request; returns how long it is.
+    fn answer(
+        &self,
+        request: &mut impl Read,
+        answer: &mut impl Write,
+        room: usize,
+    ) -> io::Result<usize> {
+        let refusal = match (self.kind, &self.disk) {
+            (Kind::Block, Some(disk)) => return disk.answer(request, answer, room),
+            (Kind::Scsi, _) => {
+                let mut refusal = vec![0; room];
+                // A task of no target has one byte for its end.
+                let at = if room > RESPONSE { RESPONSE } else { 0 };
+                let end = refusal.get_mut(at).ok_or(ErrorKind::InvalidData)?;
+                *end = BAD_TARGET;
+                refusal
+            }
+            (Kind::FileSystem, _) if room >= FUSE_ANSWER => {
+                let mut head = [0; 16];
+                request.read_exact(&mut head)?;
+                let length = (FUSE_ANSWER as u32).to_le_bytes();
+                [&length[..], &UNKNOWN.to_le_bytes(), &head[8..]].concat()
+            }
+            _ => Vec::new(),
+        };
+        answer.write_all(&refusal)?;
+        Ok(refusal.len())
+    }
+
+    fn config(&self) -> Vec<u8> {
+        match self.kind {
+            Kind::Block => Disk::config(RINGS, self.writes_back),
+            Kind::Scsi | Kind::FileSystem => Vec::new(),
+        }
+    }
+}
+
+impl VhostUserBackendMut for Device {
+    type Bitmap = BitmapMmapRegion;
+    type Vring = VringRwLock<Memory>;
+
+    fn num_queues(&self) -> usize {
+        RINGS.into()
+    }
+
+    fn max_queue_size(&self) -> usize {
+        ENTRIES
+    }
+
+    fn features(&self) -> u64 {
+        self.kind.features()
+    }
+
+    fn protocol_features(&self) -> VhostUserProtocolFeatures {
+        self.kind.protocol_features()
+    }
+
+    fn set_event_idx(&mut self, enabled: bool) {
+        self.event_idx = enabled;
+    }
+
+    fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
+        // Releases differ in how much of it there is.
+        let own = self.config();
+        let wanted = (offset..offset.saturating_add(size)).map(|at| at as usize);
+        wanted.map(|at| own.get(at).copied().unwrap_or(0)).collect()
+    }
+
+    fn set_config(&mut self, offset: u32, bytes: &[u8]) -> io::Result<()> {
+        let at = WRITES_BACK.checked_sub(offset as usize);
+        if let Some(byte) = at.and_then(|at| bytes.get(at)) {
+            self.writes_back = *byte != 0;
+        }
+        Ok(())
+    }
+
+    fn update_memory(&mut self, memory: Memory) -> io::Result<()> {
+        self.memory = memory;
+        Ok(())
+    }
+
+    fn queues_per_thread(&self) -> Vec<u64> {
+        vec![u64::MAX]
+    }
+
+    fn exit_event(&self, _thread: usize) -> Option<(EventConsumer, EventNotifier)> {
+        new_event_consumer_and_notifier(EventFlag::NONBLOCK | EventFlag::CLOEXEC).ok()
+    }
+
+    fn handle_event(
+        &mut self,
+        ring: u16,
+        _events: EventSet,
+        rings: &[VringRwLock<Memory>],
+        _thread: usize,
+    ) -> io::Result<()> {
+        match rings.get(usize::from(ring)) {
+            Some(vring) if self.kind.answers(ring) => self.work(vring),
+            _ => Ok(()),
+        }
+    }
+
+    fn set_device_state_fd(
+        &mut self,
+        direction: VhostTransferStateDirection,
+        _phase: VhostTransferStatePhase,
+        mut pipe: File,
+    ) -> io::Result<Option<File>> {
+        let state = Arc::clone(&self.state);
+        let task = move || match direction {
+            VhostTransferStateDirection::SAVE => pipe.write_all(&locked(&state)),
+            VhostTransferStateDirection::LOAD => {
+                let mut sent = Vec::new();
+                pipe.read_to_end(&mut sent)?;
+                *locked(&state) = sent;
+                Ok(())
+            }
+        };
+        // QEMU works the other end of the pipe once it has the answer to this.
+        let named = thread::Builder::new().name("vhost-user state".to_owned());
+        *locked(&self.transfer) = Some(named.spawn(task)?);
+        Ok(None)
+    }
+
+    fn check_device_state(&self) -> io::Result<()> {
+        let ended = locked(&self.transfer).take().map(JoinHandle::join);
+        ended
+            .unwrap_or(Ok(Ok(())))
+            .unwrap_or_else(|_| Err(ErrorKind::Other.into()))
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,264 @@
+//! The disk of a vhost-user block device, and the requests of its driver.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use virtio_bindings::virtio_blk::{
+    VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD,
+    VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT,
+    VIRTIO_BLK_T_WRITE_ZEROES,
+};
+
+/// The size of a disk in bytes.
+const SIZE: u64 = 64 << 20;
+/// A sector in bytes, whatever the size of a block is.
+const SECTOR: u64 = 512;
+/// The most segments of a request, and of one that discards or writes zeroes.
+const SEGMENTS: u32 = 126;
+/// The most sectors of one segment that is discarded or written with zeroes.
+const MOST: u32 = 2048;
+/// The name that a disk gives of itself.
+const NAME: &[u8; 20] = b"migcompat\0\0\0\0\0\0\0\0\0\0\0";
+
+/// What stands behind a block device: a file that source and destination share, as they share a disk.
+#[derive(Debug)]
+pub(super) struct Disk(File);
+
+/// A segment of a request that discards or writes zeroes.
+struct Segment {
+    start: u64,
+    bytes: u64,
+}
+
+impl Disk {
+    /// Opens a disk, and makes it of zeroes where there is none.
+    ///
+    /// # Errors
+    /// There can be no such file.
+    pub(super) fn open(path: &Path) -> io::Result<Disk> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        if file.metadata()?.len() < SIZE {
+            file.set_len(SIZE)?;
+        }
+        Ok(Disk(file))
+    }
+
+    /// Returns what a driver reads of the set-up: `struct virtio_blk_config` of the specification, with zeroes for what
+    /// belongs to features that the disk does not have.
+    pub(super) fn config(queues: u16, writes_back: bool) -> Vec<u8> {
+        let mut config = Vec::with_capacity(60);
+        config.extend((SIZE / SECTOR).to_le_bytes());
+        config.extend([0; 4]);
+        config.extend(SEGMENTS.to_le_bytes());
+        // The geometry.
+        config.extend([0; 4]);
+        config.extend((SECTOR as u32).to_le_bytes());
+        // The topology.
+        config.extend([0; 8]);
+        config.extend([u8::from(writes_back), 0]);
+        config.extend(queues.to_le_bytes());
+        for of_discards in [MOST, SEGMENTS, 1] {
+            config.extend(of_discards.to_le_bytes());
+        }
+        for of_zeroes in [MOST, SEGMENTS] {
+            config.extend(of_zeroes.to_le_bytes());
+        }
+        config.extend([1, 0, 0, 0]);
+        config
+    }
+
+    /// Does what a request says. `room` is how many bytes the driver has for the answer, the last of which is the status.
+    /// Returns how many were written.
+    ///
+    /// # Errors
+    /// The request is cut off, or does not lie in the guest's memory.
+    pub(super) fn answer(
+        &self,
+        request: &mut impl Read,
+        answer: &mut impl Write,
+        room: usize,
+    ) -> io::Result<usize> {
+        let mut word = [0; 4];
+        request.read_exact(&mut word)?;
+        let kind = u32::from_le_bytes(word);
+        // The priority.
+        request.read_exact(&mut word)?;
+        let mut sector = [0; 8];
+        request.read_exact(&mut sector)?;
+        let start = u64::from_le_bytes(sector).checked_mul(SECTOR);
+        let space = room.checked_sub(1).ok_or(ErrorKind::InvalidData)?;
+        let mut data = vec![0; if kind == VIRTIO_BLK_T_IN { space } else { 0 }];
+        let done = match (kind, start) {
+            (VIRTIO_BLK_T_IN, Some(start)) => self.read(start, &mut data),
+            (VIRTIO_BLK_T_OUT, Some(start)) => self.write(start, request),
+            (VIRTIO_BLK_T_FLUSH, _) => self.0.sync_data(),
+            (VIRTIO_BLK_T_GET_ID, _) => {
+                data.extend(&NAME[..NAME.len().min(space)]);
+                Ok(())
+            }
+            (VIRTIO_BLK_T_DISCARD | VIRTIO_BLK_T_WRITE_ZEROES, _) => self.clear(request),
+            _ => Err(ErrorKind::Unsupported.into()),
+        };
+        let status = match done {
+            Ok(()) => VIRTIO_BLK_S_OK,
+            Err(error) if error.kind() == ErrorKind::Unsupported => VIRTIO_BLK_S_UNSUPP,
+            Err(_) => VIRTIO_BLK_S_IOERR,
+        };
+        // The status is the last byte, wherever the data end.
+        data.resize(space, 0);
+        data.push(u8::try_from(status).map_err(io::Error::other)?);
+        answer.write_all(&data)?;
+        Ok(data.len())
+    }
+
+    fn read(&self, start: u64, data: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(data, start)
+    }
+
+    fn write(&self, start: u64, request: &mut impl Read) -> io::Result<()> {
+        let mut data = Vec::new();
+        request.read_to_end(&mut data)?;
+        let length = u64::try_from(data.len()).map_err(io::Error::other)?;
+        within(start, length)?;
+        self.0.write_all_at(&data, start)
+    }
+
+    /// Writes zeroes where the segments of a request lie.
+    fn clear(&self, request: &mut impl Read) -> io::Result<()> {
+        let mut data = Vec::new();
+        request.read_to_end(&mut data)?;
+        for segment in data.chunks_exact(16).map(Segment::read) {
+            let segment = segment?;
+            within(segment.start, segment.bytes)?;
+            let length = usize::try_from(segment.bytes).map_err(io::Error::other)?;
+            self.0.write_all_at(&vec![0; length], segment.start)?;
+        }
+        Ok(())
+    }
+}
+
+impl Segment {
+    /// Reads a sector, how many there are and the flags.
+    fn read(bytes: &[u8]) -> io::Result<Segment> {
+        let (sector, rest) = bytes.split_first_chunk().ok_or(ErrorKind::InvalidData)?;
+        let (sectors, _flags) = rest.split_first_chunk().ok_or(ErrorKind::InvalidData)?;
+        let sectors = u32::from_le_bytes(*sectors);
+        if sectors > MOST {
+            return Err(ErrorKind::InvalidData.into());
+        }
+        let start = u64::from_le_bytes(*sector).checked_mul(SECTOR);
+        Ok(Segment {
+            start: start.ok_or(ErrorKind::InvalidData)?,
+            bytes: u64::from(sectors) * SECTOR,
+        })
+    }
+}
+
+/// Refuses what reaches behind the end of a disk, which would grow.
+fn within(start: u64, length: u64) -> io::Result<()> {
+    match start.checked_add(length) {
+        Some(end) if end <= SIZE => Ok(()),
+        _ => Err(ErrorKind::InvalidData.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(kind: u32, sector: u64, data: &[u8]) -> Vec<u8> {
+        let head = [&kind.to_le_bytes()[..], &[0; 4], &sector.to_le_bytes()];
+        [&head.concat()[..], data].concat()
+    }
+
+    fn ask(disk: &Disk, request: &[u8], room: usize) -> Vec<u8> {
+        let mut answer = Vec::new();
+        let written = disk.answer(&mut &request[..], &mut answer, room).unwrap();
+        assert_eq!(written, answer.len());
+        answer
+    }
+
+    fn disk() -> (tempfile::TempDir, Disk) {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::open(&folder.path().join("disk")).unwrap();
+        (folder, disk)
+    }
+
+    const SEVENS: [u8; 512] = [7; 512];
+    const LAST: u64 = SIZE / SECTOR - 1;
+
+    #[test]
+    fn what_was_written_is_read_until_it_is_cleared() {
+        let (folder, disk) = disk();
+        let read = |disk: &Disk| ask(disk, &request(VIRTIO_BLK_T_IN, LAST, &[]), 513);
+        assert_eq!(read(&disk), [0; 513]);
+        let write = request(VIRTIO_BLK_T_OUT, LAST, &SEVENS);
+        assert_eq!(ask(&disk, &write, 1), [0]);
+        assert_eq!(ask(&disk, &request(VIRTIO_BLK_T_FLUSH, 0, &[]), 1), [0]);
+        // A destination has the same disk.
+        let other = Disk::open(&folder.path().join("disk")).unwrap();
+        assert_eq!(read(&other)[..512], SEVENS);
+        let segment = [&LAST.to_le_bytes()[..], &1_u32.to_le_bytes(), &[0; 4]].concat();
+        for kind in [VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES] {
+            ask(&disk, &write, 1);
+            assert_eq!(ask(&disk, &request(kind, 0, &segment), 1), [0]);
+            assert_eq!(read(&other), [0; 513]);
+        }
+        let name = ask(&disk, &request(VIRTIO_BLK_T_GET_ID, 0, &[]), 21);
+        assert_eq!(name[..10], *b"migcompat\0");
+    }
+
+    #[test]
+    fn what_no_disk_can_do_is_an_error_of_the_request() {
+        let (folder, disk) = disk();
+        let behind = [&u64::MAX.to_le_bytes()[..], &1_u32.to_le_bytes(), &[0; 4]].concat();
+        let many = [&[0; 8][..], &u32::MAX.to_le_bytes(), &[0; 4]].concat();
+        for (request, status) in [
+            (request(VIRTIO_BLK_T_IN, LAST + 1, &[]), VIRTIO_BLK_S_IOERR),
+            (request(VIRTIO_BLK_T_IN, u64::MAX, &[]), VIRTIO_BLK_S_UNSUPP),
+            (
+                request(VIRTIO_BLK_T_OUT, LAST + 1, &SEVENS),
+                VIRTIO_BLK_S_IOERR,
+            ),
+            (
+                request(VIRTIO_BLK_T_DISCARD, 0, &behind),
+                VIRTIO_BLK_S_IOERR,
+            ),
+            (
+                request(VIRTIO_BLK_T_WRITE_ZEROES, 0, &many),
+                VIRTIO_BLK_S_IOERR,
+            ),
+            (request(99, 0, &[]), VIRTIO_BLK_S_UNSUPP),
+        ] {
+            let answer = ask(&disk, &request, 513);
+            assert_eq!(u32::from(answer[512]), status, "{request:?}");
+        }
+        let size = folder.path().join("disk").metadata().unwrap().len();
+        assert_eq!(size, SIZE);
+        // One that is cut off, or has no room for its status, has no answer.
+        assert!(
+            disk.answer(&mut &[0; 15][..], &mut Vec::new(), 513)
+                .is_err()
+        );
+        let flush = request(VIRTIO_BLK_T_FLUSH, 0, &[]);
+        assert!(disk.answer(&mut &flush[..], &mut Vec::new(), 0).is_err());
+    }
+
+    #[test]
+    fn the_set_up_is_as_long_as_the_specification_has_it() {
+        let config = Disk::config(4, true);
+        assert_eq!(config.len(), 60);
+        assert_eq!(config[..8], (SIZE / SECTOR).to_le_bytes());
+        assert_eq!(config[20..24], 512_u32.to_le_bytes());
+        assert_eq!((config[32], config[34]), (1, 4));
+        assert_eq!(config[36..40], MOST.to_le_bytes());
+        assert_eq!(config[56], 1);
+    }
+}
