@@ -36,6 +36,10 @@ impl ByHand {
     }
 
     fn of(wanted: &Place, folder: &str, path: &str) -> ByHand {
+        let disk = wanted
+            .disk()
+            .map(|name| format!(" --disk \"{folder}/{name}\""));
+        let disk = disk.unwrap_or_default();
         let (program, start) = match wanted.what {
             What::Tpm => (
                 Program::Swtpm,
@@ -48,10 +52,9 @@ impl ByHand {
             What::VhostUser(kind) => (
                 Program::Own,
                 format!(
-                    "{{ timeout {PATIENCE} \"${{MIGCOMPAT:-migcompat}}\" stand-in {} \"{path}\" --disk \"{folder}/{}\" & \
+                    "{{ timeout {PATIENCE} \"${{MIGCOMPAT:-migcompat}}\" stand-in {} \"{path}\"{disk} & \
                      for _ in $(seq 100); do [ -S \"{path}\" ] && break; sleep 0.1; done; }}",
                     kind.driver(),
-                    wanted.disk(),
                 ),
             ),
         };

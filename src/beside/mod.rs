@@ -4,12 +4,13 @@
 //! names no socket of a host; whoever starts a build connects that to what stands here.
 
 mod by_hand;
+mod memory;
 mod place;
 mod stand_in;
 mod tpm;
 mod vhost_user;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,22 @@ use vhost_user::VhostUser;
 /// Tells whether a device reaches for no more than what stands here.
 pub(crate) fn has_stand_in(driver: &str) -> bool {
     vhost_user::Kind::of_driver(driver).is_some()
+}
+
+/// Makes the memory of a guest such as the programs beside its build can map, where one of them works rings in it.
+pub(crate) fn share_memory(args: &mut Vec<OsString>) {
+    let places = Place::all(args);
+    let maps = |place: &Place| matches!(place.what, place::What::VhostUser(_));
+    if places.iter().any(maps) {
+        memory::share(args);
+    }
+}
+
+/// Returns the names of the files that hold the disks of a guest, in the folder of a run.
+pub(crate) fn disks(args: &[impl AsRef<OsStr>]) -> impl Iterator<Item = String> {
+    Place::all(args)
+        .into_iter()
+        .filter_map(|place| place.disk())
 }
 
 /// The programs beside a build. They end with its connections, or when this is dropped before there are any.
@@ -51,8 +68,8 @@ impl Beside {
             match place.what {
                 place::What::Tpm => beside._tpm = Some(Tpm::listen(&path, owner)?),
                 place::What::VhostUser(kind) => {
-                    let disk = folder.join(place.disk());
-                    let listening = VhostUser::listen(&path, kind, owner, &disk)?;
+                    let disk = place.disk().map(|name| folder.join(name));
+                    let listening = VhostUser::listen(&path, kind, owner, disk.as_deref())?;
                     beside._vhost_user.push(listening);
                 }
             }

@@ -1,6 +1,6 @@
 //! The places in a command line where a program beside the build belongs.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::beside::vhost_user::Kind;
@@ -23,16 +23,20 @@ pub(super) enum What {
 }
 
 impl Place {
+    /// Finds the character devices on which a build expects a program.
+    pub(super) fn all(args: &[impl AsRef<OsStr>]) -> Vec<Place> {
+        let options = args.windows(2);
+        let options = options
+            .filter_map(|pair| Some((pair[0].as_ref().to_str()?, pair[1].as_ref().to_str()?)));
+        options
+            .filter_map(|(option, value)| Place::read(option, value))
+            .collect()
+    }
+
     /// Takes the character devices out of the arguments of a build on which it expects a program, where nothing is behind
     /// them, as in device sets and users' guests.
     pub(super) fn take_all(args: &mut Vec<OsString>) -> Vec<Place> {
-        let text = |arg: &OsString| arg.to_str().map(str::to_owned);
-        let options = args
-            .windows(2)
-            .filter_map(|pair| Some((text(&pair[0])?, text(&pair[1])?)));
-        let mut places: Vec<Place> = options
-            .filter_map(|(option, value)| Place::read(&option, &value))
-            .collect();
+        let mut places = Place::all(args);
         places.retain(|place| match place.stand_in(args) {
             Some(at) => args.drain(at..=at + 1).len() > 0,
             None => false,
@@ -71,9 +75,10 @@ impl Place {
         Some(Place { chardev, what })
     }
 
-    /// Returns the name of the file in which a disk stays, for all builds of a run.
-    pub(super) fn disk(&self) -> String {
-        format!("{}.disk", self.chardev)
+    /// Returns the name of the file in which its disk stays, for all builds of a run.
+    pub(super) fn disk(&self) -> Option<String> {
+        let has_disk = self.what == What::VhostUser(Kind::Block);
+        has_disk.then(|| format!("{}.disk", self.chardev))
     }
 
     /// Returns the options that connect the character device with a socket.
@@ -86,8 +91,6 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsStr;
-
     use super::*;
 
     fn taken(line: &str) -> (Vec<Place>, String) {

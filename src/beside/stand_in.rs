@@ -28,6 +28,7 @@ pub fn stand_in(device: &str, socket: &Path, disk: &Path) -> Result<(), StandInE
     let kind = Kind::of_driver(device).ok_or_else(|| StandInError::Device(device.to_owned()))?;
     let failed = |error| StandInError::Socket(socket.to_owned(), error);
     let listener = UnixListener::bind(socket).map_err(failed)?;
+    let disk = (kind == Kind::Block).then_some(disk);
     let waiting = Waiting::on(listener, kind, "a guest of somebody else", disk).map_err(failed)?;
     waiting.serve();
     Ok(())

@@ -9,6 +9,9 @@ use virtio_bindings::virtio_config::{
     VIRTIO_F_ANY_LAYOUT, VIRTIO_F_NOTIFY_ON_EMPTY, VIRTIO_F_VERSION_1,
 };
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
+use virtio_bindings::virtio_scsi::{
+    VIRTIO_SCSI_F_CHANGE, VIRTIO_SCSI_F_HOTPLUG, VIRTIO_SCSI_F_INOUT, VIRTIO_SCSI_F_T10_PI,
+};
 
 /// The kind of a device whose rings are worked outside of QEMU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +38,14 @@ const OF_BLOCK: [u32; 7] = [
     VIRTIO_BLK_F_MQ,
     VIRTIO_BLK_F_DISCARD,
     VIRTIO_BLK_F_WRITE_ZEROES,
+];
+
+/// The features of a SCSI host. QEMU lets a driver have some of them without a question.
+const OF_SCSI: [u32; 4] = [
+    VIRTIO_SCSI_F_INOUT,
+    VIRTIO_SCSI_F_HOTPLUG,
+    VIRTIO_SCSI_F_CHANGE,
+    VIRTIO_SCSI_F_T10_PI,
 ];
 
 impl Kind {
@@ -64,7 +75,8 @@ impl Kind {
     pub(super) fn features(self) -> u64 {
         let own = match self {
             Kind::Block => &OF_BLOCK[..],
-            _ => &[],
+            Kind::Scsi => &OF_SCSI,
+            Kind::FileSystem => &[],
         };
         let bits = OF_RINGS.iter().chain(own).map(|bit| 1 << bit);
         let of_vhost =

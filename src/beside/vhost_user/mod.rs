@@ -26,7 +26,8 @@ pub(super) use kind::Kind;
 pub(super) struct VhostUser(UnixListener);
 
 impl VhostUser {
-    /// Waits for a build on a path. `owner` names the guest in the state of the backend, and `disk` is where a disk stays.
+    /// Waits for a build on a path. `owner` names the guest in the state of the backend, and `disk` is where that of a
+    /// block device stays.
     ///
     /// # Errors
     /// No socket or disk can be made there, or there are too many threads.
@@ -34,7 +35,7 @@ impl VhostUser {
         path: &Path,
         kind: Kind,
         owner: &str,
-        disk: &Path,
+        disk: Option<&Path>,
     ) -> io::Result<VhostUser> {
         let listener = UnixListener::bind(path)?;
         let waiting = Waiting::on(listener.try_clone()?, kind, owner, disk)?;
@@ -59,12 +60,9 @@ impl Waiting {
         listener: UnixListener,
         kind: Kind,
         owner: &str,
-        disk: &Path,
+        disk: Option<&Path>,
     ) -> io::Result<Waiting> {
-        let disk = match kind {
-            Kind::Block => Some(Disk::open(disk)?),
-            Kind::Scsi | Kind::FileSystem => None,
-        };
+        let disk = disk.map(Disk::open).transpose()?;
         let memory: Memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
         let device = Device::new(kind, memory.clone(), owner, disk);
         let device = Arc::new(Mutex::new(device));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use qapi::qmp::QmpCommand;
 
-use crate::beside::Beside;
+use crate::beside::{self, Beside};
 use crate::cleanup::TempFolder;
 use crate::devices::{Drivers, Known, ListedProperties};
 use crate::guest::Board;
@@ -303,6 +303,7 @@ impl LaunchSpec {
         if let (None, Some(console)) = (&self.workload, board.and_then(|b| b.console.as_ref())) {
             args.extend(["-chardev", &format!("null,id={console}")].map(OsString::from));
         }
+        beside::share_memory(&mut args);
         args
     }
 

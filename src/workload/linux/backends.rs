@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use crate::beside;
 use crate::qemu::{option_value, settings};
 
 /// The guest writes to no more of a disk than this, in bytes.
@@ -239,14 +240,13 @@ pub(crate) fn prepare(args: &[String], network: Network, folder: &Path) -> io::R
 /// # Errors
 /// A file cannot be read or written.
 pub(crate) fn copy_disks(args: &[String], from: &Path, to: &Path) -> io::Result<()> {
-    for disk in disks(args) {
+    let served = beside::disks(args);
+    for name in disks(args).map(|disk| disk.file_name()).chain(served) {
         let mut written = Vec::new();
-        File::open(from.join(disk.file_name()))?
+        File::open(from.join(&name))?
             .take(WRITTEN)
             .read_to_end(&mut written)?;
-        let mut file = File::options()
-            .write(true)
-            .open(to.join(disk.file_name()))?;
+        let mut file = File::options().write(true).open(to.join(&name))?;
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&written)?;
     }
