@@ -19,7 +19,7 @@ pub(super) fn share(args: &mut Vec<OsString>) {
             continue;
         };
         match args[at - 1].to_str() {
-            Some("-m") => size = size_of(value),
+            Some("-m") => size = size_of(value).or(size),
             Some("-M" | "-machine") => has_block |= value.contains("memory-backend="),
             // Its nodes have blocks of their own, or parts of one.
             Some("-numa") => has_block |= value.contains("mem=") || value.contains("memdev="),
@@ -38,12 +38,16 @@ pub(super) fn share(args: &mut Vec<OsString>) {
     }
 }
 
-/// Returns the size that `-m` gives, with its unit.
+/// Returns the size that `-m` gives, with its unit. There may be several, each with a part of the settings.
 fn size_of(value: &str) -> Option<String> {
-    let first = value.split(',').next()?;
-    let size = first.strip_prefix("size=").unwrap_or(first);
+    let mut words = value.split(',').enumerate();
+    let size = words.find_map(|(at, word)| match word.split_once('=') {
+        Some(("size", size)) => Some(size),
+        Some(_) => None,
+        None => (at == 0).then_some(word),
+    })?;
     let has_unit = size.ends_with(|last: char| last.is_ascii_alphabetic());
-    (!size.is_empty()).then(|| format!("{size}{}", if has_unit { "" } else { "M" }))
+    Some(format!("{size}{}", if has_unit { "" } else { "M" }))
 }
 
 /// Returns a block of memory that other programs can map, for one that they cannot.
@@ -78,6 +82,10 @@ mod tests {
             (
                 "-M q35 -m size=2G,slots=2,maxmem=4G",
                 "-M q35 -m size=2G,slots=2,maxmem=4G".to_owned() + &block("2G"),
+            ),
+            (
+                "-M q35 -m 8M -m slots=4,maxmem=1G",
+                "-M q35 -m 8M -m slots=4,maxmem=1G".to_owned() + &block("8M"),
             ),
             // How much it has is not known.
             ("-M q35", "-M q35".to_owned()),

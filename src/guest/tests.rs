@@ -657,6 +657,52 @@ fn a_guest_has_a_tpm_of_its_model() {
     assert_eq!(line(&proxy, "<tpm").reason, Some(Reason::HostDevice));
 }
 
+/// A folder or a disk that another program has is there with a program of ours.
+#[test]
+fn a_guest_keeps_folders_and_disks_that_another_program_has() {
+    for (of, element, device) in [
+        (
+            "x86_64 q35",
+            "<filesystem type='mount' accessmode='passthrough'><driver type='virtiofs' queue='1024' iommu='on'/>\
+             <source dir='/srv'/><target dir='srv'/><alias name='fs0'/></filesystem>",
+            "vhost-user-fs-pci,chardev=char1,queue-size=1024,tag=srv,id=fs0,iommu_platform=on",
+        ),
+        (
+            "s390x s390-ccw-virtio",
+            "<filesystem type='mount'><driver type='virtiofs'/><source socket='/run/fs'/><target dir='srv'/>\
+             <alias name='fs0'/><address type='ccw' cssid='0xfe' ssid='0x0' devno='0x0001'/></filesystem>",
+            "vhost-user-fs-ccw,chardev=char1,tag=srv,id=fs0,devno=fe.0.0001",
+        ),
+        (
+            "x86_64 q35",
+            "<disk type='vhostuser' device='disk' model='virtio-non-transitional'><driver name='qemu' type='raw' queues='2'/>\
+             <source type='unix' path='/run/spdk'><reconnect enabled='yes' timeout='10'/></source>\
+             <target dev='vda' bus='virtio'/><boot order='1'/><alias name='virtio-disk0'/></disk>",
+            "vhost-user-blk-pci-non-transitional,chardev=char1,num-queues=2,id=virtio-disk0,bootindex=1",
+        ),
+    ] {
+        let guest = with_devices(of, element);
+        has_all(
+            &guest,
+            &[
+                "-chardev backend=null,id=char1",
+                &format!("-device {device}"),
+            ],
+        );
+        assert_eq!(unread(&guest), [""; 0], "{of}");
+    }
+    let guest = of(
+        "qemu-system-x86_64 -M q35 -chardev socket,id=c,path=/run/fs -device vhost-user-fs-pci,chardev=c,tag=srv",
+    );
+    has_all(
+        &guest,
+        &[
+            "-chardev backend=null,id=c",
+            "-device vhost-user-fs-pci,chardev=c,tag=srv",
+        ],
+    );
+}
+
 #[test]
 fn the_backend_of_a_tpm_is_one_of_ours_or_none() {
     let guest = of(

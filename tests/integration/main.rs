@@ -78,6 +78,7 @@ mod survivors;
 mod sweep;
 mod tpm;
 mod verdicts;
+mod vhost_user;
 mod wire_model;
 
 use std::process::ExitCode;

@@ -232,3 +232,97 @@ impl VhostUserBackendMut for Device {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(kind: Kind, owner: &str) -> Device {
+        Device::new(
+            kind,
+            GuestMemoryAtomic::new(GuestMemoryMmap::new()),
+            owner,
+            None,
+        )
+    }
+
+    fn transfer(device: &mut Device, to: VhostTransferStateDirection, pipe: impl Into<File>) {
+        let phase = VhostTransferStatePhase::STOPPED;
+        let answer = device.set_device_state_fd(to, phase, pipe.into());
+        assert!(answer.unwrap().is_none());
+    }
+
+    fn sent_by(device: &mut Device) -> Vec<u8> {
+        let (mut read, write) = io::pipe().unwrap();
+        transfer(
+            device,
+            VhostTransferStateDirection::SAVE,
+            std::os::fd::OwnedFd::from(write),
+        );
+        let mut sent = Vec::new();
+        read.read_to_end(&mut sent).unwrap();
+        device.check_device_state().unwrap();
+        sent
+    }
+
+    #[test]
+    fn a_folder_keeps_the_state_that_it_was_sent() {
+        let mut source = device(Kind::FileSystem, "a source");
+        let mut destination = device(Kind::FileSystem, "a destination");
+        assert_eq!(sent_by(&mut destination), b"a destination");
+        let (read, mut write) = io::pipe().unwrap();
+        transfer(
+            &mut destination,
+            VhostTransferStateDirection::LOAD,
+            std::os::fd::OwnedFd::from(read),
+        );
+        write.write_all(&sent_by(&mut source)).unwrap();
+        drop(write);
+        destination.check_device_state().unwrap();
+        assert_eq!(sent_by(&mut destination), b"a source");
+    }
+
+    #[test]
+    fn what_has_nothing_behind_it_refuses_each_request() {
+        let refusal = |kind: Kind, request: &[u8], room: usize| {
+            let mut answer = Vec::new();
+            let device = device(kind, "a source");
+            let written = device.answer(&mut &request[..], &mut answer, room);
+            written.map(|written| {
+                assert_eq!(written, answer.len());
+                answer
+            })
+        };
+        // A command of SCSI has 108 bytes for its answer, and a task one.
+        let command = refusal(Kind::Scsi, &[], 108).unwrap();
+        assert_eq!(command[RESPONSE], BAD_TARGET);
+        assert_eq!(command.iter().filter(|byte| **byte != 0).count(), 1);
+        assert_eq!(refusal(Kind::Scsi, &[], 1).unwrap(), [BAD_TARGET]);
+        assert!(refusal(Kind::Scsi, &[], 0).is_err());
+        // A request of FUSE is known by the second eight bytes of it.
+        let request: Vec<u8> = (0..40).collect();
+        let answer = refusal(Kind::FileSystem, &request, 80).unwrap();
+        assert_eq!(answer[..4], 16_u32.to_le_bytes());
+        assert_eq!(answer[4..8], UNKNOWN.to_le_bytes());
+        assert_eq!(answer[8..], request[8..16]);
+        // One that forgets a file has no answer.
+        assert_eq!(refusal(Kind::FileSystem, &request, 0).unwrap(), [0; 0]);
+    }
+
+    #[test]
+    fn a_set_up_is_as_long_as_a_release_reads() {
+        let mut disk = device(Kind::Block, "a source");
+        assert_eq!(disk.get_config(0, 60), disk.config());
+        assert_eq!(disk.get_config(56, 40)[..4], disk.config()[56..]);
+        assert_eq!(disk.get_config(56, 40)[4..], [0; 36]);
+        let writes_back = |disk: &Device| disk.get_config(32, 1) == [1];
+        assert!(writes_back(&disk));
+        disk.set_config(32, &[0]).unwrap();
+        assert!(!writes_back(&disk));
+        // The whole of it may be written.
+        disk.set_config(0, &[1; 60]).unwrap();
+        assert!(writes_back(&disk));
+        disk.set_config(40, &[0]).unwrap();
+        assert!(writes_back(&disk));
+    }
+}

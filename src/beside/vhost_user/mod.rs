@@ -93,3 +93,25 @@ impl Drop for VhostUser {
         let _ended_before = shutdown(&self.0, Shutdown::Both);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn nobody_waits_on_after_it_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let waiting = VhostUser::listen(&path, Kind::Scsi, "a source", None).unwrap();
+        drop(waiting);
+        // The thread has the listener open until it has ended.
+        let refused = (0..6000).any(|_| {
+            thread::sleep(Duration::from_millis(10));
+            UnixStream::connect(&path).is_err()
+        });
+        assert!(refused);
+    }
+}
