@@ -6,6 +6,7 @@
 mod by_hand;
 mod memory;
 mod place;
+mod socket;
 mod stand_in;
 mod tpm;
 mod vhost_user;
@@ -13,13 +14,13 @@ mod vhost_user;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub(crate) use by_hand::{ByHand, Program};
-use place::Place;
+use place::{Place, What};
+use socket::{Socket, in_thread};
 pub use stand_in::{StandInError, stand_in};
-use tpm::Tpm;
-use vhost_user::VhostUser;
+use vhost_user::Waiting;
 
 /// Tells whether a device reaches for no more than what stands here.
 pub(crate) fn has_stand_in(driver: &str) -> bool {
@@ -29,7 +30,7 @@ pub(crate) fn has_stand_in(driver: &str) -> bool {
 /// Makes the memory of a guest such as the programs beside its build can map, where one of them works rings in it.
 pub(crate) fn share_memory(args: &mut Vec<OsString>) {
     let places = Place::all(args);
-    let maps = |place: &Place| matches!(place.what, place::What::VhostUser(_));
+    let maps = |place: &Place| matches!(place.what, What::VhostUser(_));
     if places.iter().any(maps) {
         memory::share(args);
     }
@@ -44,11 +45,7 @@ pub(crate) fn disks(args: &[impl AsRef<OsStr>]) -> impl Iterator<Item = String> 
 
 /// The programs beside a build. They end with its connections, or when this is dropped before there are any.
 #[derive(Debug, Default)]
-pub(crate) struct Beside {
-    _tpm: Option<Tpm>,
-    _vhost_user: Vec<VhostUser>,
-    sockets: Vec<PathBuf>,
-}
+pub(crate) struct Beside(Vec<Socket>);
 
 impl Beside {
     /// Waits for a build that gets these arguments, which are changed so that it connects. `name` begins the names of the
@@ -65,24 +62,52 @@ impl Beside {
         let mut beside = Beside::default();
         for (at, place) in Place::take_all(args).into_iter().enumerate() {
             let path = folder.join(format!("{name}-{at}"));
+            let socket = Socket::bind(&path)?;
+            let accepting = socket.accepting()?;
             match place.what {
-                place::What::Tpm => beside._tpm = Some(Tpm::listen(&path, owner)?),
-                place::What::VhostUser(kind) => {
+                What::Tpm => tpm::serve(accepting, owner)?,
+                What::VhostUser(kind) => {
                     let disk = place.disk().map(|name| folder.join(name));
-                    let listening = VhostUser::listen(&path, kind, owner, disk.as_deref())?;
-                    beside._vhost_user.push(listening);
+                    let waiting = Waiting::on(accepting, kind, owner, disk.as_deref())?;
+                    in_thread("vhost-user", || waiting.serve())?;
                 }
             }
             args.extend(place.connected_to(&path).map(OsString::from));
-            beside.sockets.push(path);
+            beside.0.push(socket);
         }
         Ok(beside)
     }
 
-    /// Removes the sockets, to which nobody connects any more.
+    /// Removes the names of the sockets, under which nobody connects any more.
     pub(crate) fn remove_sockets(&self) {
-        for path in &self.sockets {
-            let _gone_before = std::fs::remove_file(path);
+        self.0.iter().for_each(Socket::remove);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn no_program_waits_on_after_it_is_dropped() {
+        for line in [
+            "-chardev null,id=c -tpmdev emulator,id=t,chardev=c",
+            "-chardev null,id=c -device vhost-user-scsi-pci,chardev=c",
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut args = line.split(' ').map(OsString::from).collect();
+            let beside = Beside::listen(&mut args, folder.path(), "p0", "a source");
+            drop(beside.unwrap());
+            // The thread has the listener open until it has ended.
+            let refused = (0..6000).any(|_| {
+                thread::sleep(Duration::from_millis(10));
+                UnixStream::connect(folder.path().join("p0-0")).is_err()
+            });
+            assert!(refused, "{line}");
         }
     }
 }

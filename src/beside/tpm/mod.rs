@@ -7,4 +7,4 @@
 mod control;
 mod server;
 
-pub(super) use server::Tpm;
+pub(super) use server::serve;

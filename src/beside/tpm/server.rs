@@ -1,73 +1,39 @@
 //! A TPM on a socket, for the one build that connects to it.
 
-use std::fmt::Display;
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
 use std::sync::mpsc::{self, Sender};
-use std::thread;
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, Shutdown, recvmsg, shutdown,
-};
-use tracing::debug;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
+use crate::beside::socket::in_thread;
 use crate::beside::tpm::control::{Answered, State, answer, answer_driver};
 
-/// A TPM that a build connects to as it starts. It ends with the connection, or when this is dropped before there is one.
-#[derive(Debug)]
-pub(in crate::beside) struct Tpm {
-    listener: UnixListener,
-}
-
-impl Tpm {
-    /// Waits for a build on a path, with a state that names its owner. Threads of their own answer, since a build waits for
-    /// its TPM while somebody else waits for the build.
-    ///
-    /// # Errors
-    /// No socket can be made there, or there are too many threads.
-    pub(in crate::beside) fn listen(path: &Path, owner: impl Display) -> io::Result<Tpm> {
-        let listener = UnixListener::bind(path)?;
-        let accepting = listener.try_clone()?;
-        let state = State::new(&owner.to_string());
-        let (to_driver, of_driver) = mpsc::channel::<UnixStream>();
-        // Both at once: what this host has no room for is known before a build waits for it.
-        in_thread(move || {
-            of_driver
-                .recv()
-                .map_or(Ok(()), |mut data| answer_driver(&mut data))
-        })?;
-        in_thread(move || serve(&accepting, state, &to_driver))?;
-        Ok(Tpm { listener })
-    }
-}
-
-impl Drop for Tpm {
-    fn drop(&mut self) {
-        // Whoever still waits for a build there waits no longer.
-        let _ended_before = shutdown(&self.listener, Shutdown::Both);
-    }
-}
-
-fn in_thread(task: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
-    let named = thread::Builder::new().name("tpm".to_owned());
-    let run = move || match task() {
-        // A build that ends says no goodbye.
-        Err(error) if error.kind() != ErrorKind::UnexpectedEof => debug!(%error, "a TPM has ended"),
-        _ => {}
-    };
-    named.spawn(run).map(drop)
+/// Has a TPM wait for a build that connects as it starts, with a state that names its owner.
+///
+/// # Errors
+/// There are too many threads.
+pub(in crate::beside) fn serve(accepting: UnixListener, owner: &str) -> io::Result<()> {
+    let state = State::new(owner);
+    let (to_driver, of_driver) = mpsc::channel::<UnixStream>();
+    // Both at once: what this host has no room for is known before a build waits for it.
+    in_thread("tpm", move || {
+        of_driver
+            .recv()
+            .map_or(Ok(()), |mut data| answer_driver(&mut data))
+    })?;
+    in_thread("tpm", move || control(&accepting, state, &to_driver))
 }
 
 /// Answers the build that connects, until it ends, and passes the connection of its driver on.
-fn serve(
-    listener: &UnixListener,
+fn control(
+    accepting: &UnixListener,
     mut state: State,
     to_driver: &Sender<UnixStream>,
 ) -> io::Result<()> {
-    let (mut control, _) = listener.accept()?;
+    let (mut control, _) = accepting.accept()?;
     loop {
         let (command, data) = read_command(&control)?;
         match (answer(command, &mut state, &mut control)?, data) {
@@ -107,13 +73,6 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    fn listening() -> (tempfile::TempDir, std::path::PathBuf, Tpm) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tpm");
-        let tpm = Tpm::listen(&path, "a source").unwrap();
-        (folder, path, tpm)
-    }
-
     fn ask(stream: &mut UnixStream, words: &[u32], answer: &mut [u8]) {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
@@ -123,7 +82,9 @@ mod tests {
 
     #[test]
     fn a_build_that_connects_is_answered_on_both_its_connections() {
-        let (_folder, path, _tpm) = listening();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tpm");
+        serve(UnixListener::bind(&path).unwrap(), "a source").unwrap();
         let mut control = UnixStream::connect(&path).unwrap();
         let mut capabilities = [0; 8];
         ask(&mut control, &[1], &mut capabilities);
@@ -153,17 +114,5 @@ mod tests {
         let mut rest = Vec::new();
         control.read_to_end(&mut rest).unwrap();
         assert_eq!(rest, [0; 4]);
-    }
-
-    #[test]
-    fn nobody_waits_on_after_it_is_dropped() {
-        let (_folder, path, tpm) = listening();
-        drop(tpm);
-        // The thread has the listener open until it has ended.
-        let refused = (0..6000).any(|_| {
-            thread::sleep(Duration::from_millis(10));
-            UnixStream::connect(&path).is_err()
-        });
-        assert!(refused);
     }
 }

@@ -9,10 +9,7 @@ use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::thread;
 
-use rustix::net::{Shutdown, shutdown};
-use tracing::debug;
 use vhost::vhost_user::Listener;
 use vhost_user_backend::VhostUserDaemon;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
@@ -20,30 +17,6 @@ use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 use device::{Device, Memory};
 use disk::Disk;
 pub(super) use kind::Kind;
-
-/// A backend that a build connects to as it starts. It ends with the connection, or when this is dropped before there is one.
-#[derive(Debug)]
-pub(super) struct VhostUser(UnixListener);
-
-impl VhostUser {
-    /// Waits for a build on a path. `owner` names the guest in the state of the backend, and `disk` is where that of a
-    /// block device stays.
-    ///
-    /// # Errors
-    /// No socket or disk can be made there, or there are too many threads.
-    pub(super) fn listen(
-        path: &Path,
-        kind: Kind,
-        owner: &str,
-        disk: Option<&Path>,
-    ) -> io::Result<VhostUser> {
-        let listener = UnixListener::bind(path)?;
-        let waiting = Waiting::on(listener.try_clone()?, kind, owner, disk)?;
-        let named = thread::Builder::new().name("vhost-user".to_owned());
-        named.spawn(move || waiting.serve())?;
-        Ok(VhostUser(listener))
-    }
-}
 
 /// A backend that no build has connected to yet.
 pub(super) struct Waiting {
@@ -75,43 +48,14 @@ impl Waiting {
     }
 
     /// Serves the build that connects, until it ends.
-    pub(super) fn serve(mut self) {
+    ///
+    /// # Errors
+    /// The connection breaks, as it does when a build ends without a goodbye, or nobody will connect any more.
+    pub(super) fn serve(mut self) -> io::Result<()> {
         let daemon = &mut self.daemon;
         let ended = daemon
             .start(&mut self.listener)
             .and_then(|()| daemon.wait());
-        // A build that ends says no goodbye.
-        if let Err(error) = ended {
-            debug!(%error, "a vhost-user backend has ended");
-        }
-    }
-}
-
-impl Drop for VhostUser {
-    fn drop(&mut self) {
-        // Whoever still waits for a build there waits no longer.
-        let _ended_before = shutdown(&self.0, Shutdown::Both);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::net::UnixStream;
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn nobody_waits_on_after_it_is_dropped() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("socket");
-        let waiting = VhostUser::listen(&path, Kind::Scsi, "a source", None).unwrap();
-        drop(waiting);
-        // The thread has the listener open until it has ended.
-        let refused = (0..6000).any(|_| {
-            thread::sleep(Duration::from_millis(10));
-            UnixStream::connect(&path).is_err()
-        });
-        assert!(refused);
+        ended.map_err(|error| io::Error::other(error.to_string()))
     }
 }
