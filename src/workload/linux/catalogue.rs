@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use lzma_rust2::XzReader;
+use memchr::{memchr, memmem};
 use serde::{Deserialize, Serialize};
 
 use crate::parallel::each;
@@ -224,21 +225,25 @@ pub(super) fn contents(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Reads what a module says of itself: entries `KEY=VALUE` of its `.modinfo`, each between zeroes.
 fn describe(module: &[u8]) -> Module {
-    let mut described = Module::default();
-    for entry in module.split(|&byte| byte == 0) {
-        if entry.len() > MAX_ENTRY {
-            continue;
-        }
-        if let Some(alias) = entry.strip_prefix(b"alias=") {
-            let alias = String::from_utf8_lossy(alias).into_owned();
-            described.aliases.push(alias);
-        } else if let Some(list) = entry.strip_prefix(b"depends=") {
-            let list = String::from_utf8_lossy(list);
-            let names = list.split(',').filter(|name| !name.is_empty());
-            described.depends = names.map(kernel_name).collect();
-        }
+    let aliases = entries(module, b"\0alias=");
+    let depends = entries(module, b"\0depends=").last().unwrap_or_default();
+    let names = depends.split(',').filter(|name| !name.is_empty());
+    Module {
+        path: PathBuf::new(),
+        depends: names.map(kernel_name).collect(),
+        aliases: aliases.collect(),
     }
-    described
+}
+
+/// Finds the values of a key, which is given with what stands around it.
+fn entries(module: &[u8], key: &'static [u8]) -> impl Iterator<Item = String> {
+    let found = memmem::find_iter(module, key);
+    let values = found.map(move |at| {
+        let rest = &module[at + key.len()..];
+        rest.split_at(memchr(0, rest).unwrap_or(rest.len())).0
+    });
+    let short = values.filter(|value| value.len() <= MAX_ENTRY);
+    short.map(|value| String::from_utf8_lossy(value).into_owned())
 }
 
 /// Reads what is part of the image.
