@@ -82,7 +82,7 @@ pub use self_test::{HostCheck, HostState, KnownCase, SelfTest, SelfTestConfig, T
 pub use static_check::static_check;
 pub use sweep::sweep;
 
-pub use crate::beside::{StandInError, stand_in};
+pub use crate::beside::{Broken as BrokenConnection, StandIn, StandInError};
 pub use crate::history::TierRules;
 pub use crate::migration::channel::transport::Transport;
 pub use crate::migration::config::Step as CaseStep;

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 
 use crate::beside::place::{Place, What};
 
-/// The longest time that a build has, in seconds.
-const PATIENCE: u32 = 600;
+/// The time that a build has until it connects, in seconds.
+const WITHIN: u32 = 30;
 
 /// A program that a person starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +51,9 @@ impl ByHand {
             // It has to listen before the build starts.
             What::VhostUser(kind) => (
                 Program::Own,
+                // Whoever reads what the build prints waits for nobody else.
                 format!(
-                    "{{ timeout {PATIENCE} \"${{MIGCOMPAT:-migcompat}}\" stand-in {} \"{path}\"{disk} & \
+                    "{{ \"${{MIGCOMPAT:-migcompat}}\" stand-in {} \"{path}\"{disk} --within {WITHIN} >/dev/null 2>&1 & \
                      for _ in $(seq 100); do [ -S \"{path}\" ] && break; sleep 0.1; done; }}",
                     kind.driver(),
                 ),

@@ -6,23 +6,24 @@ use crate::qemu::settings;
 
 /// The block of memory of a machine that has none of a name.
 const BLOCK: &str = "migcompat-memory";
+/// The memory of a machine that is not told how much it has: that of most machines.
+const USUAL: &str = "128M";
 /// The kind of memory that another program can map, and how the stream names it: as plain memory is named.
 const SHARED: &str = "share=on,x-use-canonical-path-for-ramblock-id=off";
 
-/// Makes the memory of a machine such as other programs can map. A machine that has as much as it has by default stays as it
-/// is.
+/// Makes the memory of a machine such as other programs can map.
 pub(super) fn share(args: &mut Vec<OsString>) {
-    let mut size = None;
+    let mut size = USUAL.to_owned();
     let mut has_block = false;
     for at in 1..args.len() {
         let Some(value) = args[at].to_str() else {
             continue;
         };
         match args[at - 1].to_str() {
-            Some("-m") => size = size_of(value).or(size),
+            Some("-m") => size = size_of(value).unwrap_or(size),
             Some("-M" | "-machine") => has_block |= value.contains("memory-backend="),
-            // Its nodes have blocks of their own, or parts of one.
-            Some("-numa") => has_block |= value.contains("mem=") || value.contains("memdev="),
+            // Its nodes have blocks of their own.
+            Some("-numa") => has_block |= value.contains("memdev="),
             Some("-object") => {
                 if let Some(shared) = shared(value) {
                     args[at] = shared.into();
@@ -31,7 +32,7 @@ pub(super) fn share(args: &mut Vec<OsString>) {
             _ => {}
         }
     }
-    if let (false, Some(size)) = (has_block, size) {
+    if !has_block {
         let object = format!("memory-backend-memfd,id={BLOCK},size={size},{SHARED}");
         let machine = format!("memory-backend={BLOCK}");
         args.extend(["-object", &object, "-machine", &machine].map(OsString::from));
@@ -87,11 +88,10 @@ mod tests {
                 "-M q35 -m 8M -m slots=4,maxmem=1G",
                 "-M q35 -m 8M -m slots=4,maxmem=1G".to_owned() + &block("8M"),
             ),
-            // How much it has is not known.
-            ("-M q35", "-M q35".to_owned()),
+            ("-M q35", "-M q35".to_owned() + &block("128M")),
             (
                 "-m 1G -numa node,mem=1G",
-                "-m 1G -numa node,mem=1G".to_owned(),
+                "-m 1G -numa node,mem=1G".to_owned() + &block("1G"),
             ),
             (
                 "-M q35,memory-backend=pc.ram -m 1G -object memory-backend-ram,id=pc.ram,size=1G",

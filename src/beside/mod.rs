@@ -19,8 +19,9 @@ use std::path::Path;
 pub(crate) use by_hand::{ByHand, Program};
 use place::{Place, What};
 use socket::{Socket, in_thread};
-pub use stand_in::{StandInError, stand_in};
-use vhost_user::Waiting;
+pub use stand_in::{StandIn, StandInError};
+pub use vhost_user::Broken;
+use vhost_user::{Disk, Waiting};
 
 /// Tells whether a device reaches for no more than what stands here.
 pub(crate) fn has_stand_in(driver: &str) -> bool {
@@ -60,6 +61,7 @@ impl Beside {
         owner: &str,
     ) -> io::Result<Beside> {
         let mut beside = Beside::default();
+        let addresses = place::addresses(args);
         for (at, place) in Place::take_all(args).into_iter().enumerate() {
             let path = folder.join(format!("{name}-{at}"));
             let socket = Socket::bind(&path)?;
@@ -67,9 +69,10 @@ impl Beside {
             match place.what {
                 What::Tpm => tpm::serve(accepting, owner)?,
                 What::VhostUser(kind) => {
-                    let disk = place.disk().map(|name| folder.join(name));
-                    let waiting = Waiting::on(accepting, kind, owner, disk.as_deref())?;
-                    in_thread("vhost-user", || waiting.serve())?;
+                    let disk = place.disk().map(|name| Disk::open(&folder.join(name)));
+                    let waiting =
+                        Waiting::on(accepting, (kind, addresses), owner, disk.transpose()?)?;
+                    in_thread("vhost-user", || waiting.serve().map_err(io::Error::other))?;
                 }
             }
             args.extend(place.connected_to(&path).map(OsString::from));

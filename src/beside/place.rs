@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use crate::beside::vhost_user::Kind;
+use crate::beside::vhost_user::{Addresses, Kind};
 use crate::qemu::{option_value, settings};
 
 /// A character device that stands for a program.
@@ -89,6 +89,25 @@ impl Place {
     }
 }
 
+/// Tells which addresses devices get: those of an IOMMU, if the guest has one, as a device or as a part of its board.
+pub(super) fn addresses(args: &[OsString]) -> Addresses {
+    let mut values = args.windows(2).filter_map(|pair| {
+        let is_such = ["-device", "-M", "-machine"]
+            .iter()
+            .any(|name| pair[0] == *name);
+        pair[1].to_str().filter(|_| is_such)
+    });
+    let is_iommu = |value: &str| {
+        let (first, rest) = value.split_once(',').unwrap_or((value, ""));
+        let board = rest.split(',').any(|word| word.starts_with("iommu="));
+        board || ["iommu", "smmu"].iter().any(|name| first.contains(name))
+    };
+    match values.any(is_iommu) {
+        true => Addresses::Translated,
+        false => Addresses::Plain,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +152,25 @@ mod tests {
             let chardev = "chr".to_owned();
             assert_eq!(places, [Place { chardev, what }], "{line}");
             assert_eq!(rest, format!("-chardev null,id=other {option} -S"));
+        }
+    }
+
+    #[test]
+    fn an_iommu_is_a_device_or_a_part_of_a_board() {
+        for (line, addresses) in [
+            (
+                "-M q35 -device vhost-user-blk-pci,iommu_platform=on",
+                Addresses::Plain,
+            ),
+            (
+                "-M q35 -device intel-iommu,intremap=off",
+                Addresses::Translated,
+            ),
+            ("-M q35 -device virtio-iommu-pci", Addresses::Translated),
+            ("-M virt,iommu=smmuv3", Addresses::Translated),
+        ] {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert_eq!(super::addresses(&args), addresses, "{line}");
         }
     }
 

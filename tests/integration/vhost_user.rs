@@ -1,8 +1,11 @@
 //! Guests with devices whose rings another program works: the tool is that program.
 
 use std::fs;
-use std::os::unix::net::UnixListener;
-use std::process::Command;
+use std::io::Write;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use macro_rules_attribute::apply;
 use serde_json::Value;
@@ -142,23 +145,77 @@ fn a_stand_in_that_nobody_could_use_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let taken = folder.path().join("taken");
     let _listener = UnixListener::bind(&taken).unwrap();
-    let taken = taken.display().to_string();
-    for (device, socket, why) in [
+    // Nobody listens there any more.
+    drop(UnixListener::bind(folder.path().join("left")).unwrap());
+    for (args, why) in [
         (
-            "vhost-user-gpu",
-            "free",
+            "vhost-user-gpu free",
             "no backend is known for a device of type vhost-user-gpu",
         ),
-        ("vhost-user-fs-pci", &taken, "no build can connect to"),
+        ("vhost-user-fs-pci taken", "no build can connect to taken"),
         (
-            "vhost-user-fs-pci",
-            "/no/folder/socket",
+            "vhost-user-fs /no/folder/socket",
             "No such file or directory",
         ),
+        (
+            "vhost-user-fs free --disk mine",
+            "a vhost-user-fs has no disk",
+        ),
+        (
+            "vhost-user-blk free --disk .",
+            "the disk . cannot be opened: Is a directory",
+        ),
+        (
+            "vhost-user-scsi left --within 0",
+            "no build has connected to left within 0 s",
+        ),
     ] {
-        let mut own = program(&["stand-in", device, socket]);
-        let refused = own.current_dir(&folder).output().unwrap();
-        assert_eq!(refused.status.code(), Some(2));
+        let args: Vec<&str> = std::iter::once("stand-in").chain(args.split(' ')).collect();
+        let refused = program(&args).current_dir(&folder).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{args:?}");
         assert!(stderr(&refused).contains(why), "{}", stderr(&refused));
     }
+    let names = fs::read_dir(&folder).unwrap();
+    let names: Vec<_> = names.map(|item| item.unwrap().file_name()).collect();
+    assert_eq!(names, ["taken"]);
+}
+
+/// Whoever it is, is told that it speaks something else, and not that all went well.
+#[apply(test)]
+fn a_stand_in_says_that_a_stranger_has_connected() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut own = program(&["stand-in", "vhost-user-fs", "socket", "--within", "60"]);
+    own.current_dir(&folder).stderr(Stdio::piped());
+    let own = own.spawn().unwrap();
+    let socket = folder.path().join("socket");
+    let connected = (0..6000).find_map(|_| {
+        thread::sleep(Duration::from_millis(10));
+        UnixStream::connect(&socket).ok()
+    });
+    let mut connected = connected.unwrap();
+    connected.write_all(&[0xff; 64]).unwrap();
+    let ended = own.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(2));
+    let said = stderr(&ended);
+    assert!(said.contains("speaks no vhost-user"), "{said}");
+}
+
+/// What a backend cannot do is said at once, in QEMU's words: it connects a few times more.
+#[apply(test)]
+#[needs(Builds)]
+fn a_guest_with_more_rings_than_a_backend_has_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let guest = folder.path().join("guest");
+    let described = "qemu-system-x86_64 -M q35 -m 32 -nodefaults -chardev socket,id=c,path=/run/spdk \
+        -device vhost-user-blk-pci,chardev=c,num-queues=65";
+    fs::write(&guest, described).unwrap();
+    let guest = guest.display();
+    let run = Run::new(&words!(
+        "live {NEW} {NEW} --guest {guest} --direction forward --paused --retries 0"
+    ));
+    assert_eq!(run.status(), Some(125), "{}", run.said());
+    let said = run.said();
+    assert!(said.contains("supported by the backend is 64"), "{said}");
+    assert!(!said.contains("no answer"), "{said}");
+    run.leaves_nothing();
 }

@@ -18,9 +18,9 @@ use vmm_sys_util::event::{
 };
 
 use crate::beside::vhost_user::disk::Disk;
-use crate::beside::vhost_user::kind::Kind;
+use crate::beside::vhost_user::kind::{Addresses, Kind};
 
-/// The most rings of a device: more than QEMU makes for any machine that is moved here.
+/// The most rings of a device: the crate has a bit for each.
 const RINGS: u16 = 64;
 /// The most entries of a ring that QEMU has (`VIRTQUEUE_MAX_SIZE`).
 const ENTRIES: usize = 1024;
@@ -41,6 +41,7 @@ pub(super) type Memory = GuestMemoryAtomic<GuestMemoryMmap<BitmapMmapRegion>>;
 #[derive(Debug)]
 pub(super) struct Device {
     kind: Kind,
+    addresses: Addresses,
     memory: Memory,
     disk: Option<Disk>,
     writes_back: bool,
@@ -53,9 +54,15 @@ pub(super) struct Device {
 
 impl Device {
     /// A device of a kind, of which `owner` is told to whoever gets its state.
-    pub(super) fn new(kind: Kind, memory: Memory, owner: &str, disk: Option<Disk>) -> Device {
+    pub(super) fn new(
+        (kind, addresses): (Kind, Addresses),
+        memory: Memory,
+        owner: &str,
+        disk: Option<Disk>,
+    ) -> Device {
         Device {
             kind,
+            addresses,
             memory,
             disk,
             writes_back: true,
@@ -78,9 +85,10 @@ impl Device {
                 let answer = chain.writer(&memory);
                 let written = match (request, answer) {
                     (Ok(mut request), Ok(mut answer)) => {
-                        let room = answer.available_bytes();
+                        let lengths = (request.available_bytes(), answer.available_bytes());
                         // What cannot be answered is given back as it is.
-                        self.answer(&mut request, &mut answer, room).unwrap_or(0)
+                        let written = self.answer(&mut request, &mut answer, lengths);
+                        written.unwrap_or(0)
                     }
                     _ => 0,
                 };
@@ -97,12 +105,12 @@ impl Device {
         }
     }
 
-    /// Writes the answer to a request; returns how long it is.
+    /// Writes the answer to a request, of which so many bytes were asked and may be answered; returns how long it is.
     fn answer(
         &self,
         request: &mut impl Read,
         answer: &mut impl Write,
-        room: usize,
+        (asked, room): (usize, usize),
     ) -> io::Result<usize> {
         let refusal = match (self.kind, &self.disk) {
             (Kind::Block, Some(disk)) => return disk.answer(request, answer, room),
@@ -117,8 +125,15 @@ impl Device {
             (Kind::FileSystem, _) if room >= FUSE_ANSWER => {
                 let mut head = [0; 16];
                 request.read_exact(&mut head)?;
-                let length = (FUSE_ANSWER as u32).to_le_bytes();
-                [&length[..], &UNKNOWN.to_le_bytes(), &head[8..]].concat()
+                // Numbers are as the guest's processor has them; the first one is how long the request is.
+                let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
+                let is_little = usize::try_from(length).is_ok_and(|length| length == asked);
+                let number = |value: u32| match is_little {
+                    true => value.to_le_bytes(),
+                    false => value.to_be_bytes(),
+                };
+                let error = UNKNOWN.cast_unsigned();
+                [&number(FUSE_ANSWER as u32)[..], &number(error), &head[8..]].concat()
             }
             _ => Vec::new(),
         };
@@ -127,10 +142,8 @@ impl Device {
     }
 
     fn config(&self) -> Vec<u8> {
-        match self.kind {
-            Kind::Block => Disk::config(RINGS, self.writes_back),
-            Kind::Scsi | Kind::FileSystem => Vec::new(),
-        }
+        let disk = self.disk.as_ref();
+        disk.map_or_else(Vec::new, |disk| disk.config(RINGS, self.writes_back))
     }
 }
 
@@ -147,7 +160,7 @@ impl VhostUserBackendMut for Device {
     }
 
     fn features(&self) -> u64 {
-        self.kind.features()
+        self.kind.features(self.addresses)
     }
 
     fn protocol_features(&self) -> VhostUserProtocolFeatures {
@@ -238,12 +251,10 @@ mod tests {
     use super::*;
 
     fn device(kind: Kind, owner: &str) -> Device {
-        Device::new(
-            kind,
-            GuestMemoryAtomic::new(GuestMemoryMmap::new()),
-            owner,
-            None,
-        )
+        let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+        let folder = tempfile::tempdir().unwrap();
+        let disk = (kind == Kind::Block).then(|| Disk::open(&folder.path().join("disk")).unwrap());
+        Device::new((kind, Addresses::Plain), memory, owner, disk)
     }
 
     fn transfer(device: &mut Device, to: VhostTransferStateDirection, pipe: impl Into<File>) {
@@ -287,7 +298,8 @@ mod tests {
         let refusal = |kind: Kind, request: &[u8], room: usize| {
             let mut answer = Vec::new();
             let device = device(kind, "a source");
-            let written = device.answer(&mut &request[..], &mut answer, room);
+            let lengths = (request.len(), room);
+            let written = device.answer(&mut &request[..], &mut answer, lengths);
             written.map(|written| {
                 assert_eq!(written, answer.len());
                 answer
@@ -300,11 +312,15 @@ mod tests {
         assert_eq!(refusal(Kind::Scsi, &[], 1).unwrap(), [BAD_TARGET]);
         assert!(refusal(Kind::Scsi, &[], 0).is_err());
         // A request of FUSE is known by the second eight bytes of it.
-        let request: Vec<u8> = (0..40).collect();
+        let mut request: Vec<u8> = (0..40).collect();
+        request[..4].copy_from_slice(&40_u32.to_le_bytes());
         let answer = refusal(Kind::FileSystem, &request, 80).unwrap();
         assert_eq!(answer[..4], 16_u32.to_le_bytes());
         assert_eq!(answer[4..8], UNKNOWN.to_le_bytes());
         assert_eq!(answer[8..], request[8..16]);
+        request[..4].copy_from_slice(&40_u32.to_be_bytes());
+        let answer = refusal(Kind::FileSystem, &request, 80).unwrap();
+        assert_eq!(answer[..4], 16_u32.to_be_bytes());
         // One that forgets a file has no answer.
         assert_eq!(refusal(Kind::FileSystem, &request, 0).unwrap(), [0; 0]);
     }

@@ -11,7 +11,7 @@ use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_T_WRITE_ZEROES,
 };
 
-/// The size of a disk in bytes.
+/// The size in bytes of a disk that is new.
 const SIZE: u64 = 64 << 20;
 /// A sector in bytes, whatever the size of a block is.
 const SECTOR: u64 = 512;
@@ -24,7 +24,11 @@ const NAME: &[u8; 20] = b"migcompat\0\0\0\0\0\0\0\0\0\0\0";
 
 /// What stands behind a block device: a file that source and destination share, as they share a disk.
 #[derive(Debug)]
-pub(super) struct Disk(File);
+pub(in crate::beside) struct Disk {
+    file: File,
+    /// In bytes, a number of whole sectors.
+    size: u64,
+}
 
 /// A segment of a request that discards or writes zeroes.
 struct Segment {
@@ -33,28 +37,30 @@ struct Segment {
 }
 
 impl Disk {
-    /// Opens a disk, and makes it of zeroes where there is none.
+    /// Opens a disk as large as it is, and makes one of zeroes where there is none.
     ///
     /// # Errors
     /// There can be no such file.
-    pub(super) fn open(path: &Path) -> io::Result<Disk> {
+    pub(in crate::beside) fn open(path: &Path) -> io::Result<Disk> {
         let file = File::options()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(path)?;
-        if file.metadata()?.len() < SIZE {
+        let mut size = file.metadata()?.len() / SECTOR * SECTOR;
+        if size == 0 {
             file.set_len(SIZE)?;
+            size = SIZE;
         }
-        Ok(Disk(file))
+        Ok(Disk { file, size })
     }
 
     /// Returns what a driver reads of the set-up: `struct virtio_blk_config` of the specification, with zeroes for what
     /// belongs to features that the disk does not have.
-    pub(super) fn config(queues: u16, writes_back: bool) -> Vec<u8> {
+    pub(super) fn config(&self, queues: u16, writes_back: bool) -> Vec<u8> {
         let mut config = Vec::with_capacity(60);
-        config.extend((SIZE / SECTOR).to_le_bytes());
+        config.extend((self.size / SECTOR).to_le_bytes());
         config.extend([0; 4]);
         config.extend(SEGMENTS.to_le_bytes());
         // The geometry.
@@ -98,7 +104,7 @@ impl Disk {
         let done = match (kind, start) {
             (VIRTIO_BLK_T_IN, Some(start)) => self.read(start, &mut data),
             (VIRTIO_BLK_T_OUT, Some(start)) => self.write(start, request),
-            (VIRTIO_BLK_T_FLUSH, _) => self.0.sync_data(),
+            (VIRTIO_BLK_T_FLUSH, _) => self.file.sync_data(),
             (VIRTIO_BLK_T_GET_ID, _) => {
                 data.extend(&NAME[..NAME.len().min(space)]);
                 Ok(())
@@ -119,15 +125,25 @@ impl Disk {
     }
 
     fn read(&self, start: u64, data: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(data, start)
+        let length = u64::try_from(data.len()).map_err(io::Error::other)?;
+        self.within(start, length)?;
+        self.file.read_exact_at(data, start)
     }
 
     fn write(&self, start: u64, request: &mut impl Read) -> io::Result<()> {
         let mut data = Vec::new();
         request.read_to_end(&mut data)?;
         let length = u64::try_from(data.len()).map_err(io::Error::other)?;
-        within(start, length)?;
-        self.0.write_all_at(&data, start)
+        self.within(start, length)?;
+        self.file.write_all_at(&data, start)
+    }
+
+    /// Refuses what reaches behind the end of a disk, which would grow.
+    fn within(&self, start: u64, length: u64) -> io::Result<()> {
+        match start.checked_add(length) {
+            Some(end) if end <= self.size => Ok(()),
+            _ => Err(ErrorKind::InvalidData.into()),
+        }
     }
 
     /// Writes zeroes where the segments of a request lie.
@@ -136,9 +152,9 @@ impl Disk {
         request.read_to_end(&mut data)?;
         for segment in data.chunks_exact(16).map(Segment::read) {
             let segment = segment?;
-            within(segment.start, segment.bytes)?;
+            self.within(segment.start, segment.bytes)?;
             let length = usize::try_from(segment.bytes).map_err(io::Error::other)?;
-            self.0.write_all_at(&vec![0; length], segment.start)?;
+            self.file.write_all_at(&vec![0; length], segment.start)?;
         }
         Ok(())
     }
@@ -158,14 +174,6 @@ impl Segment {
             start: start.ok_or(ErrorKind::InvalidData)?,
             bytes: u64::from(sectors) * SECTOR,
         })
-    }
-}
-
-/// Refuses what reaches behind the end of a disk, which would grow.
-fn within(start: u64, length: u64) -> io::Result<()> {
-    match start.checked_add(length) {
-        Some(end) if end <= SIZE => Ok(()),
-        _ => Err(ErrorKind::InvalidData.into()),
     }
 }
 
@@ -253,12 +261,19 @@ mod tests {
 
     #[test]
     fn the_set_up_is_as_long_as_the_specification_has_it() {
-        let config = Disk::config(4, true);
+        let (folder, disk) = disk();
+        let config = disk.config(4, true);
         assert_eq!(config.len(), 60);
         assert_eq!(config[..8], (SIZE / SECTOR).to_le_bytes());
         assert_eq!(config[20..24], 512_u32.to_le_bytes());
         assert_eq!((config[32], config[34]), (1, 4));
         assert_eq!(config[36..40], MOST.to_le_bytes());
         assert_eq!(config[56], 1);
+        // Somebody's own file stays as long as it is.
+        let own = folder.path().join("own");
+        std::fs::write(&own, [7; 1000]).unwrap();
+        let disk = Disk::open(&own).unwrap();
+        assert_eq!(disk.config(1, true)[..8], 1_u64.to_le_bytes());
+        assert_eq!(own.metadata().unwrap().len(), 1000);
     }
 }

@@ -6,7 +6,7 @@ use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_WRITE_ZEROES,
 };
 use virtio_bindings::virtio_config::{
-    VIRTIO_F_ANY_LAYOUT, VIRTIO_F_NOTIFY_ON_EMPTY, VIRTIO_F_VERSION_1,
+    VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_ANY_LAYOUT, VIRTIO_F_NOTIFY_ON_EMPTY, VIRTIO_F_VERSION_1,
 };
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_bindings::virtio_scsi::{
@@ -19,6 +19,15 @@ pub(in crate::beside) enum Kind {
     Block,
     Scsi,
     FileSystem,
+}
+
+/// The addresses that a driver gives a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::beside) enum Addresses {
+    /// Those of the guest's memory.
+    Plain,
+    /// Those that an IOMMU of the guest translates, which no backend here asks.
+    Translated,
 }
 
 /// The features that concern the rings of any device.
@@ -48,12 +57,25 @@ const OF_SCSI: [u32; 4] = [
     VIRTIO_SCSI_F_T10_PI,
 ];
 
+/// The ends of the names of drivers, for the buses that they are on.
+const BUSES: [&str; 6] = [
+    "",
+    "device",
+    "ccw",
+    "pci",
+    "pci-transitional",
+    "pci-non-transitional",
+];
+
 impl Kind {
     /// Returns the kind of a device by the name of its driver, for instance `vhost-user-blk-pci`. The others are such as no
     /// QEMU migrates.
     pub(in crate::beside) fn of_driver(driver: &str) -> Option<Kind> {
         let device = driver.strip_prefix("vhost-user-")?;
-        let (kind, _bus) = device.split_once('-').unwrap_or((device, ""));
+        let (kind, bus) = device.split_once('-').unwrap_or((device, ""));
+        if !BUSES.contains(&bus) {
+            return None;
+        }
         Some(match kind {
             "blk" => Kind::Block,
             "scsi" => Kind::Scsi,
@@ -72,23 +94,29 @@ impl Kind {
     }
 
     /// Returns the features that a driver may use, a bit each.
-    pub(super) fn features(self) -> u64 {
+    pub(super) fn features(self, addresses: Addresses) -> u64 {
         let own = match self {
             Kind::Block => &OF_BLOCK[..],
             Kind::Scsi => &OF_SCSI,
             Kind::FileSystem => &[],
         };
-        let bits = OF_RINGS.iter().chain(own).map(|bit| 1 << bit);
+        // QEMU refuses a device that is said to be behind an IOMMU if its backend is not.
+        let plain = (addresses == Addresses::Plain).then_some(&VIRTIO_F_ACCESS_PLATFORM);
+        let bits = OF_RINGS.iter().chain(own).chain(plain).map(|bit| 1 << bit);
         let of_vhost =
             VhostUserVirtioFeatures::PROTOCOL_FEATURES | VhostUserVirtioFeatures::LOG_ALL;
         bits.fold(of_vhost.bits(), |all, bit: u64| all | bit)
     }
 
     /// Returns what QEMU may use of the protocol. It migrates no device whose backend does not say where it writes
-    /// (`LOG_SHMFD`), and no file system whose backend has no state for it (`DEVICE_STATE`).
+    /// (`LOG_SHMFD`), and no file system whose backend has no state for it (`DEVICE_STATE`). A guest may have more than eight
+    /// pieces of memory (`CONFIGURE_MEM_SLOTS`), and be told to look for an IOMMU
+    /// that it has not got (`BACKEND_REQ`).
     pub(super) fn protocol_features(self) -> VhostUserProtocolFeatures {
         let all = VhostUserProtocolFeatures::MQ
             | VhostUserProtocolFeatures::LOG_SHMFD
+            | VhostUserProtocolFeatures::BACKEND_REQ
+            | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
             | VhostUserProtocolFeatures::REPLY_ACK;
         all | match self {
             Kind::Block => VhostUserProtocolFeatures::CONFIG,
@@ -120,6 +148,7 @@ mod tests {
             ("vhost-user-fs-ccw", Some(Kind::FileSystem)),
             ("vhost-user-vsock-device", None),
             ("vhost-user-gpu-pci", None),
+            ("vhost-user-blk-nonsense", None),
             ("vhost-user-scmi", None),
             ("vhost-vsock-pci", None),
             ("virtio-blk-pci", None),

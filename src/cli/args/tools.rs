@@ -102,12 +102,15 @@ pub(crate) struct StandInArgs {
     /// The type of the device: vhost-user-blk, vhost-user-scsi or vhost-user-fs, on any bus
     #[arg(value_name = "DEVICE")]
     pub device: String,
-    /// The socket to make, for `-chardev socket,id=ID,path=SOCKET`; the first build that connects is served until it ends
+    /// The socket to make, for `-chardev socket,id=ID,path=SOCKET`; the first build that connects is served until it ends, and a socket that nobody listens at is replaced
     #[arg(value_name = "SOCKET")]
     pub socket: PathBuf,
-    /// File of a disk, which is made if it is not there [default: SOCKET.disk]
+    /// File of a disk, which is made if it is not there, for vhost-user-blk [default: SOCKET.disk]
     #[arg(long, value_name = "FILE")]
     pub disk: Option<PathBuf>,
+    /// End if no build has connected after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub within: Option<u64>,
 }
 
 #[derive(Debug, Args)]
