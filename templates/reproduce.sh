@@ -11,7 +11,7 @@
 {%- for part in without %}
 # Not done here, so that the outcome may be another: {{ part }}.
 {%- endfor %}
-# Exit status: 0 if the outcome is the expected one, else 1{% if needs_swtpm() %}; 2 without swtpm{% endif %}{% if needs_stand_in() %}; 2 without migcompat{% endif %}.
+# Exit status: 0 if the outcome is the expected one, else 1; 2 if a build does not start{% if needs_swtpm() %}, or without swtpm{% endif %}{% if needs_stand_in() %}, or without migcompat{% endif %}.
 
 seconds=${SECONDS_TO_WAIT:-120}     # the time that each build has
 {%- if lost.is_some() %}
@@ -59,6 +59,11 @@ until_loaded() {
     done
 }
 
+# Claims nothing of a build that did not come as far as its monitor.
+started() {
+    grep -q 'monitor - type' "$work/monitor$1" || { echo "a build does not start: nothing was shown" >&2; exit 2; }
+}
+
 # Saves the guest of a build into a file. The monitor takes no further command until that is done.
 save() {
     echo "migrate \"exec:cat > $work/$1\""
@@ -99,6 +104,7 @@ type{{ stage.at }}() {
 tail -c +{{ start }} {{ file }} > "$work/stream"
 type0 | build0 -S -incoming "exec:cat $work/stream" > "$work/monitor0"
 status=$?
+started 0
 {%- else %}
 
 # The builds, one after the other.
@@ -110,10 +116,12 @@ if [ "$status" = 0 ]; then
 {%- endif %}
     type{{ stage.at }} | build{{ stage.at }}{% if stage.stopped %} -S{% endif %} -incoming "exec:cat $work/stream{{ from }}" > "$work/monitor{{ stage.at }}"
     status=$?
+    started {{ stage.at }}
 fi
 {%- else %}
 type{{ stage.at }} | build{{ stage.at }}{% if stage.stopped %} -S{% endif %} > "$work/monitor{{ stage.at }}"
 status=$?
+started {{ stage.at }}
 {%- endif %}
 {%- endfor %}
 {%- endif %}

@@ -470,6 +470,19 @@ fn a_reproducer_sees_the_same_outcome() {
         assert!(last.starts_with(&says), "{printed}\n{text}");
         assert_eq!(by_hand.status.code(), Some(0), "{printed}");
         assert!(text.lines().all(|line| line.len() < 300), "{text}");
+        // A build that does not start refuses no guest.
+        let gone = logs.path().join("gone");
+        fs::write(
+            &gone,
+            text.replace("-nodefaults", "-nodefaults -no-such-option"),
+        )
+        .unwrap();
+        let mut gone_by_hand = Command::new("sh");
+        let gone = gone_by_hand
+            .arg(gone)
+            .env("TMPDIR", run.temp.path())
+            .output();
+        assert_eq!(gone.unwrap().status.code(), Some(2), "{text}");
         // Nothing is left behind.
         run.leaves_nothing();
         printed.into_owned()
