@@ -26,10 +26,12 @@ const RINGS: u16 = 64;
 const ENTRIES: usize = 1024;
 /// Where a driver says whether a disk writes back (`wce` of `struct virtio_blk_config`).
 const WRITES_BACK: usize = 32;
-/// The answer of a SCSI host to a request of no target (`VIRTIO_SCSI_S_BAD_TARGET`), and how long its answers are.
+/// The answer of a SCSI host to a request of no target (`VIRTIO_SCSI_S_BAD_TARGET`).
 const BAD_TARGET: u8 = 3;
 /// Where the answer to a SCSI command says what came of it (`response` of `struct virtio_scsi_cmd_resp`).
 const RESPONSE: usize = 11;
+/// The length of the answer to a SCSI command (`struct virtio_scsi_cmd_resp`).
+const SCSI_ANSWER: usize = 108;
 /// What a file system answers to a request that it does not know, as FUSE has it: an error (`ENOSYS`) behind the length.
 const UNKNOWN: i32 = -38;
 /// The length of what comes before the data of a FUSE request and of its answer.
@@ -115,7 +117,8 @@ impl Device {
         let refusal = match (self.kind, &self.disk) {
             (Kind::Block, Some(disk)) => return disk.answer(request, answer, room),
             (Kind::Scsi, _) => {
-                let mut refusal = vec![0; room];
+                // There is room for data behind it, of which a target would send some.
+                let mut refusal = vec![0; room.min(SCSI_ANSWER)];
                 // A task of no target has one byte for its end.
                 let at = if room > RESPONSE { RESPONSE } else { 0 };
                 let end = refusal.get_mut(at).ok_or(ErrorKind::InvalidData)?;
@@ -306,7 +309,8 @@ mod tests {
             })
         };
         // A command of SCSI has 108 bytes for its answer, and a task one.
-        let command = refusal(Kind::Scsi, &[], 108).unwrap();
+        let command = refusal(Kind::Scsi, &[], usize::MAX).unwrap();
+        assert_eq!(command.len(), 108);
         assert_eq!(command[RESPONSE], BAD_TARGET);
         assert_eq!(command.iter().filter(|byte| **byte != 0).count(), 1);
         assert_eq!(refusal(Kind::Scsi, &[], 1).unwrap(), [BAD_TARGET]);

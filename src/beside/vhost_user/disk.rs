@@ -100,6 +100,10 @@ impl Disk {
         request.read_exact(&mut sector)?;
         let start = u64::from_le_bytes(sector).checked_mul(SECTOR);
         let space = room.checked_sub(1).ok_or(ErrorKind::InvalidData)?;
+        // Nobody reads more than there is, and a build that says so may mean any number.
+        if u64::try_from(space).is_ok_and(|space| space > self.size) {
+            return Err(ErrorKind::InvalidData.into());
+        }
         let mut data = vec![0; if kind == VIRTIO_BLK_T_IN { space } else { 0 }];
         let done = match (kind, start) {
             (VIRTIO_BLK_T_IN, Some(start)) => self.read(start, &mut data),
@@ -131,11 +135,17 @@ impl Disk {
     }
 
     fn write(&self, start: u64, request: &mut impl Read) -> io::Result<()> {
-        let mut data = Vec::new();
-        request.read_to_end(&mut data)?;
+        let data = self.rest(request)?;
         let length = u64::try_from(data.len()).map_err(io::Error::other)?;
         self.within(start, length)?;
         self.file.write_all_at(&data, start)
+    }
+
+    /// Reads what is left of a request, which is no longer than a disk.
+    fn rest(&self, request: &mut impl Read) -> io::Result<Vec<u8>> {
+        let mut data = Vec::new();
+        request.take(self.size + 1).read_to_end(&mut data)?;
+        Ok(data)
     }
 
     /// Refuses what reaches behind the end of a disk, which would grow.
@@ -148,8 +158,7 @@ impl Disk {
 
     /// Writes zeroes where the segments of a request lie.
     fn clear(&self, request: &mut impl Read) -> io::Result<()> {
-        let mut data = Vec::new();
-        request.read_to_end(&mut data)?;
+        let data = self.rest(request)?;
         for segment in data.chunks_exact(16).map(Segment::read) {
             let segment = segment?;
             self.within(segment.start, segment.bytes)?;
@@ -257,6 +266,9 @@ mod tests {
         );
         let flush = request(VIRTIO_BLK_T_FLUSH, 0, &[]);
         assert!(disk.answer(&mut &flush[..], &mut Vec::new(), 0).is_err());
+        let read = request(VIRTIO_BLK_T_IN, 0, &[]);
+        let answer = disk.answer(&mut &read[..], &mut Vec::new(), usize::MAX);
+        assert!(answer.is_err());
     }
 
     #[test]
