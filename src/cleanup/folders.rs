@@ -100,9 +100,12 @@ impl TempFolder {
 
 impl Drop for TempFolder {
     fn drop(&mut self) {
-        let _stays = remove(self.path());
-        // Only now: what is removed in part when the process ends is still registered.
-        registered().folders.remove(self.path());
+        let removed = remove(self.path());
+        // Only now: what is removed in part when the process ends is still registered, and so is what could not be removed,
+        // for want of a descriptor for instance: it is tried again at the end.
+        if removed.is_ok() || fs::symlink_metadata(self.path()).is_err() {
+            registered().folders.remove(self.path());
+        }
     }
 }
 
@@ -197,6 +200,24 @@ mod tests {
     }
 
     /// A folder that is kept is nobody's any more.
+    #[test]
+    fn what_cannot_be_removed_is_tried_again_at_the_end() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = make(parent.path());
+        let path = folder.path().to_owned();
+        // A folder cannot be read for a while.
+        let away = parent.path().join("away");
+        fs::rename(&path, &away).unwrap();
+        fs::write(&path, "").unwrap();
+        drop(folder);
+        assert!(registered().folders.contains(&path));
+        fs::remove_file(&path).unwrap();
+        fs::rename(&away, &path).unwrap();
+        drop(TempFolder(path.clone()));
+        assert!(!path.exists());
+        assert!(!registered().folders.contains(&path));
+    }
+
     #[test]
     fn what_is_kept_has_no_mark() {
         let parent = tempfile::tempdir().unwrap();
