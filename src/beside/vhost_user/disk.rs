@@ -108,7 +108,8 @@ impl Disk {
         let done = match (kind, start) {
             (VIRTIO_BLK_T_IN, Some(start)) => self.read(start, &mut data),
             (VIRTIO_BLK_T_OUT, Some(start)) => self.write(start, request),
-            (VIRTIO_BLK_T_FLUSH, _) => self.file.sync_data(),
+            // What is written need not outlive the run: a busy disk of the host is waited for by no other disk either.
+            (VIRTIO_BLK_T_FLUSH, _) => Ok(()),
             (VIRTIO_BLK_T_GET_ID, _) => {
                 data.extend(&NAME[..NAME.len().min(space)]);
                 Ok(())
