@@ -37,11 +37,12 @@ pub(crate) fn share_memory(args: &mut Vec<OsString>) {
     }
 }
 
-/// Returns the names of the files that hold the disks of a guest, in the folder of a run.
+/// Returns the names of the files that hold the disks of a guest, in the folder of a run. A disk behind which somebody has put
+/// a program of their own has none there.
 pub(crate) fn disks(args: &[impl AsRef<OsStr>]) -> impl Iterator<Item = String> {
-    Place::all(args)
-        .into_iter()
-        .filter_map(|place| place.disk())
+    let ours = Place::all(args).into_iter();
+    let ours = ours.filter(|place| place.stand_in(args).is_some());
+    ours.filter_map(|place| place.disk())
 }
 
 /// The programs beside a build. They end with its connections, or when this is dropped before there are any.
@@ -94,6 +95,21 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_disk_of_somebody_elses_program_is_no_file_of_the_run() {
+        let of = |chardev: &str| {
+            let args = [
+                "-chardev",
+                chardev,
+                "-device",
+                "vhost-user-blk-pci,chardev=c",
+            ];
+            disks(&args).collect::<Vec<_>>()
+        };
+        assert_eq!(of("null,id=c"), ["c.disk"]);
+        assert_eq!(of("socket,id=c,path=/run/spdk"), [""; 0]);
+    }
 
     #[test]
     fn no_program_waits_on_after_it_is_dropped() {

@@ -45,14 +45,17 @@ impl Place {
     }
 
     /// Finds the character device, if nothing is behind it.
-    fn stand_in(&self, args: &[OsString]) -> Option<usize> {
+    pub(super) fn stand_in(&self, args: &[impl AsRef<OsStr>]) -> Option<usize> {
         let is_it = |value: &str| {
             let mut empty = ["null", "ringbuf"].into_iter();
             let settings = empty.find_map(|kind| settings(value, "backend", kind));
             settings.is_some_and(|mut all| all.any(|known| known == ("id", &self.chardev)))
         };
         let mut options = args.windows(2);
-        options.position(|pair| pair[0] == "-chardev" && pair[1].to_str().is_some_and(is_it))
+        options.position(|pair| {
+            let value = pair[1].as_ref().to_str();
+            pair[0].as_ref() == "-chardev" && value.is_some_and(is_it)
+        })
     }
 
     /// Reads an option of a build. Nothing where it expects no program.

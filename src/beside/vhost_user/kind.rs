@@ -68,8 +68,8 @@ const BUSES: [&str; 6] = [
 ];
 
 impl Kind {
-    /// Returns the kind of a device by the name of its driver, for instance `vhost-user-blk-pci`. The others are such as no
-    /// QEMU migrates.
+    /// Returns the kind of a device by the name of its driver, for instance `vhost-user-blk-pci`. Most others are such as no
+    /// QEMU migrates; none has a backend here.
     pub(in crate::beside) fn of_driver(driver: &str) -> Option<Kind> {
         let device = driver.strip_prefix("vhost-user-")?;
         let (kind, bus) = device.split_once('-').unwrap_or((device, ""));
@@ -110,8 +110,7 @@ impl Kind {
 
     /// Returns what QEMU may use of the protocol. It migrates no device whose backend does not say where it writes
     /// (`LOG_SHMFD`), and no file system whose backend has no state for it (`DEVICE_STATE`). A guest may have more than eight
-    /// pieces of memory (`CONFIGURE_MEM_SLOTS`), and be told to look for an IOMMU
-    /// that it has not got (`BACKEND_REQ`).
+    /// pieces of memory (`CONFIGURE_MEM_SLOTS`), and be told to look for an IOMMU that it has not got (`BACKEND_REQ`).
     pub(super) fn protocol_features(self) -> VhostUserProtocolFeatures {
         let all = VhostUserProtocolFeatures::MQ
             | VhostUserProtocolFeatures::LOG_SHMFD
